@@ -1,0 +1,1 @@
+"""multiace: machine-learning interatomic potentials as one design space."""

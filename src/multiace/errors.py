@@ -1,0 +1,23 @@
+"""The one exception a user can cause."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["InputError", "did_you_mean"]
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used: what was received, what is allowed, what to do.
+
+    The command line prints it as one sentence and exits with status 2; any other exception is a
+    defect of multiace and keeps its traceback.
+    """
+
+
+def did_you_mean(received: str, allowed: Iterable[str]) -> str:
+    """Return " Did you mean 'x'?" for the closest allowed word, or the list of all allowed words."""
+    allowed = sorted(allowed)
+    close = difflib.get_close_matches(str(received), allowed, n=1, cutoff=0.6)
+    return f" Did you mean {close[0]!r}?" if close else f" Allowed: {', '.join(allowed)}."
