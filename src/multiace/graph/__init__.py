@@ -1,0 +1,5 @@
+"""What the model sees: graphs and neighbour lists. No learning here."""
+
+from multiace.graph.graph import Graph
+
+__all__ = ["Graph"]

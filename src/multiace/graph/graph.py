@@ -1,0 +1,106 @@
+"""What the model sees: a batch of structures as atoms and directed edges."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+__all__ = ["Graph"]
+
+
+@dataclass(frozen=True)
+class Graph:
+    r"""Atoms and directed edges j -> i of one or several structures.
+
+    The vector of an edge points from the sender j to the receiver i,
+
+    .. math:: \mathbf r_{ij} = \mathbf r_i - \mathbf r_j + \mathbf S_{ij} \mathbf C,
+
+    with integer shifts S and the lattice vectors as the rows of the cell C. Each pair is stored in both
+    directions; edges are sorted by receiver. Geometry is float64 whatever the model's dtype.
+
+    ==================  =====================================================  =====================
+    field               meaning                                                shape
+    ==================  =====================================================  =====================
+    ``species``         index into the model's table of elements               (n_nodes,) int64
+    ``positions``       r [Å]                                                  (n_nodes, 3) float64
+    ``senders``         j                                                      (n_edges,) int64
+    ``receivers``       i, ascending                                           (n_edges,) int64
+    ``shifts``          S, lattice translations of the edge                    (n_edges, 3) float64
+    ``cells``           C [Å], zero where not periodic                         (n_graphs, 3, 3) float64
+    ``node_graph``      structure of each atom, ascending                      (n_nodes,) int64
+    ``vectors``         edge vectors given from outside, instead of positions  (n_edges, 3) or None
+    ==================  =====================================================  =====================
+    """
+
+    species: Tensor
+    positions: Tensor
+    senders: Tensor
+    receivers: Tensor
+    shifts: Tensor
+    cells: Tensor
+    node_graph: Tensor
+    vectors: Tensor | None = None
+
+    @property
+    def n_nodes(self) -> int:
+        """Number of atoms."""
+        return self.species.shape[0]
+
+    @property
+    def n_edges(self) -> int:
+        """Number of directed edges."""
+        return self.senders.shape[0]
+
+    @property
+    def n_graphs(self) -> int:
+        """Number of structures."""
+        return self.cells.shape[0]
+
+    @property
+    def edge_graph(self) -> Tensor:
+        """Structure of each edge, shape (n_edges,)."""
+        return self.node_graph[self.receivers]
+
+    def edge_vectors(self) -> tuple[Tensor, Tensor]:
+        """Return r_ij (n_edges, 3) and |r_ij| (n_edges,) [Å], float64, differentiable."""
+        vectors = self.vectors
+        if vectors is None:
+            translations = torch.einsum("ea,eax->ex", self.shifts, self.cells[self.edge_graph])
+            vectors = self.positions[self.receivers] - self.positions[self.senders] + translations
+        return vectors, torch.linalg.vector_norm(vectors, dim=-1)
+
+    def with_vectors(self, vectors: Tensor) -> Graph:
+        """Return the same graph with these edge vectors (n_edges, 3) in place of its positions."""
+        return replace(self, vectors=vectors)
+
+    def to(self, device: torch.device | str) -> Graph:
+        """Return the same graph on another device."""
+        moved = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            moved[field.name] = None if value is None else value.to(device)
+        return Graph(**moved)
+
+    @classmethod
+    def batch(cls, graphs: Sequence[Graph]) -> Graph:
+        """Join graphs into one; order of structures, atoms and edges is kept."""
+        if len(graphs) == 1:
+            return graphs[0]
+        device = graphs[0].species.device
+        first_node = torch.tensor([0, *(g.n_nodes for g in graphs)][:-1], device=device).cumsum(0)
+        first_graph = torch.tensor([0, *(g.n_graphs for g in graphs)][:-1], device=device).cumsum(0)
+        of_edge = first_node.repeat_interleave(torch.tensor([g.n_edges for g in graphs], device=device))
+        of_node = first_graph.repeat_interleave(torch.tensor([g.n_nodes for g in graphs], device=device))
+        return cls(
+            species=torch.cat([g.species for g in graphs]),
+            positions=torch.cat([g.positions for g in graphs]),
+            senders=torch.cat([g.senders for g in graphs]) + of_edge,
+            receivers=torch.cat([g.receivers for g in graphs]) + of_edge,
+            shifts=torch.cat([g.shifts for g in graphs]),
+            cells=torch.cat([g.cells for g in graphs]),
+            node_graph=torch.cat([g.node_graph for g in graphs]) + of_node,
+        )
