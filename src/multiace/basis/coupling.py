@@ -1,0 +1,253 @@
+r"""Clebsch-Gordan coefficients C^{LM}_{l1m1,l2m2} and their generalisation C_η to ν equal factors.
+
+Convention: that of e3nn 0.6. The real components m = -l..l of degree l are
+
+.. math:: Y_{lm} = \sum_{\mu} Q^l_{\mu m}\, Y^{complex}_{l\mu}, \qquad
+          Q^l = (-i)^l \times \text{(the usual complex-to-real matrix, Condon-Shortley phase)},
+
+with y as polar axis, so that l = 1 is ordered (x, y, z). The factor (-i)^l makes every coefficient real.
+``clebsch_gordan(l1, l2, l3)`` is sqrt(2 l3 + 1) times e3nn's ``o3.wigner_3j(l1, l2, l3)``, sign included;
+e3nn 0.4 (MACE, the first BOTNet code) has the opposite sign for ``OPPOSITE_SIGN_IN_E3NN_04``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from itertools import combinations_with_replacement
+from math import copysign, factorial, prod, sqrt
+from typing import NamedTuple
+
+import numpy as np
+
+from multiace.basis.irreps import Irrep
+
+__all__ = ["OPPOSITE_SIGN_IN_E3NN_04", "SymmetricCoupling", "clebsch_gordan", "symmetric_coupling"]
+
+OPPOSITE_SIGN_IN_E3NN_04 = frozenset(
+    {(1, 2, 2), (1, 3, 3), (1, 4, 4), (2, 1, 2), (2, 2, 1), (3, 1, 3), (3, 3, 1), (4, 1, 4), (4, 4, 1)}
+)
+"""Triples (l1, l2, l3) whose coefficients change sign between e3nn 0.4 and this file."""
+
+
+@cache
+def clebsch_gordan(l1: int, l2: int, l3: int) -> np.ndarray:
+    r"""Coefficients that couple real components of degrees l1 and l2 to degree l3.
+
+    .. math:: \sum_{m_1 m_2} C^{l_3 m}_{l_1 m_1, l_2 m_2} C^{l_3 m'}_{l_1 m_1, l_2 m_2} = \delta_{m m'}
+
+    Returns:
+        Read-only float64, shape (2 l1 + 1, 2 l2 + 1, 2 l3 + 1).
+
+    Raises:
+        ValueError: If the triangle inequality |l1 - l2| <= l3 <= l1 + l2 does not hold.
+
+    Source: Racah's formula (Varshalovich et al., Quantum Theory of Angular Momentum, 8.2.1), in exact
+    fractions up to the final square root.
+    """
+    if not abs(l1 - l2) <= l3 <= l1 + l2:
+        raise ValueError(f"degrees {l1} and {l2} do not couple to {l3}: |l1 - l2| <= l3 <= l1 + l2 is needed")
+    complex_basis = np.zeros((2 * l1 + 1, 2 * l2 + 1, 2 * l3 + 1))
+    for m1 in range(-l1, l1 + 1):
+        for m2 in range(max(-l2, -l3 - m1), min(l2, l3 - m1) + 1):
+            complex_basis[l1 + m1, l2 + m2, l3 + m1 + m2] = _racah(l1, m1, l2, m2, l3)
+    Q1, Q2, Q3 = _complex_to_real(l1), _complex_to_real(l2), _complex_to_real(l3)
+    real = np.einsum("abc,ai,bj,ck->ijk", complex_basis, Q1, Q2, Q3.conj(), optimize=True).real
+    real[np.abs(real) < 1e-15] = 0.0
+    return _read_only(real)
+
+
+def _racah(l1: int, m1: int, l2: int, m2: int, l3: int) -> float:
+    """<l1 m1 l2 m2 | l3 m1+m2> with the Condon-Shortley phase."""
+    f, m3 = factorial, m1 + m2
+    square = Fraction(
+        (2 * l3 + 1) * f(l1 + l2 - l3) * f(l3 + l1 - l2) * f(l3 + l2 - l1), f(l1 + l2 + l3 + 1)
+    ) * (f(l1 + m1) * f(l1 - m1) * f(l2 + m2) * f(l2 - m2) * f(l3 + m3) * f(l3 - m3))
+    total = Fraction(0)
+    for k in range(max(0, l2 - l3 - m1, l1 - l3 + m2), min(l1 + l2 - l3, l1 - m1, l2 + m2) + 1):
+        total += Fraction(
+            (-1) ** k,
+            f(k)
+            * f(l1 + l2 - l3 - k)
+            * f(l1 - m1 - k)
+            * f(l2 + m2 - k)
+            * f(l3 - l2 + m1 + k)
+            * f(l3 - l1 - m2 + k),
+        )
+    return copysign(sqrt(total * total * square), total)
+
+
+def _complex_to_real(degree: int) -> np.ndarray:
+    """Q^l of the module's docstring, rows complex, columns real; unitary."""
+    Q = np.zeros((2 * degree + 1, 2 * degree + 1), dtype=complex)
+    Q[degree, degree] = 1
+    for m in range(1, degree + 1):
+        Q[degree - m, [degree + m, degree - m]] = 1 / sqrt(2), -1j / sqrt(2)
+        Q[degree + m, [degree + m, degree - m]] = (-1) ** m / sqrt(2), 1j * (-1) ** m / sqrt(2)
+    return (-1j) ** degree * Q
+
+
+@dataclass(frozen=True, eq=False)
+class SymmetricCoupling:
+    r"""All independent equivariant polynomials of degree ν, stored as sums of monomials.
+
+    .. math:: B_{\eta M} = \sum_{\mu} C_{\eta M \mu} \prod_{\xi=1}^{\nu} A_{f_{\mu\xi}}
+
+    Attributes:
+        factors: f, int64 (n_monomials, ν): which components of A a monomial multiplies. Rows are
+            non-decreasing and differ from each other.
+        coefficients: C, float64 (n_paths, 2L + 1, n_monomials).
+    """
+
+    factors: np.ndarray
+    coefficients: np.ndarray
+
+
+@cache
+def symmetric_coupling(irreps: tuple[Irrep, ...], out: Irrep, correlation: int) -> SymmetricCoupling:
+    r"""Basis of the O(3)-equivariant, permutation-symmetric maps from ν factors A to ``out``.
+
+    Every path η belongs to one multiset of irreps, such as (0e, 1o, 1o). Powers of one irrep are
+    symmetrised and made independent by :func:`_symmetric_power`; different irreps are then coupled with
+    Clebsch-Gordan coefficients, which keeps independence and norm:
+
+    .. math:: \mathrm{Sym}^\nu(\oplus_i V_i)
+              = \oplus_{k_1 + k_2 + \dots = \nu} \otimes_i \mathrm{Sym}^{k_i}(V_i)
+
+    Normalisation: where the components of A are independent unit normals, every B_ηM has mean square 1, and
+    two paths of the same multiset are uncorrelated: E[B_ηM B_η'M'] = δ_ηη' δ_MM'. A sum over n paths with
+    unit weights, divided by sqrt(n), then keeps the scale of A whatever ν is. For ν = 1 it is the identity.
+
+    Args:
+        irreps: Irreps of A, each once; the components of A are theirs, concatenated in this order.
+        out: Irrep of B, of degree L.
+        correlation: Number of factors ν >= 1.
+
+    Returns:
+        Read-only arrays; no paths (n_paths = 0) where ``out`` cannot be reached.
+
+    Source: same space as Drautz (PRB 99, 014104) and the U matrices of Batatia et al. (MACE,
+    arXiv:2206.07697), which holds linearly dependent paths as well; those are left out here.
+    """
+    starts = np.cumsum([0, *(irrep.dim for irrep in irreps)])
+    blocks = []
+    for multiset in combinations_with_replacement(range(len(irreps)), correlation):
+        if prod(irreps[i].p for i in multiset) == out.p:
+            powers = tuple((irreps[i].l, power) for i, power in sorted(Counter(multiset).items()))
+            monomials, coefficients = _polynomials(powers, out.l)
+            used = np.any(coefficients != 0, axis=(0, 1))
+            blocks.append((monomials[used] + starts[list(multiset)], coefficients[:, :, used]))
+    n_paths, n_monomials = (sum(block[1].shape[axis] for block in blocks) for axis in (0, 2))
+    factors = np.zeros((n_monomials, correlation), dtype=np.int64)
+    coefficients = np.zeros((n_paths, out.dim, n_monomials))
+    path = monomial = 0
+    for block_factors, block in blocks:
+        rows, columns = slice(path, path + len(block)), slice(monomial, monomial + len(block_factors))
+        factors[columns], coefficients[rows, :, columns] = block_factors, block
+        path, monomial = rows.stop, columns.stop
+    return SymmetricCoupling(_read_only(factors), _read_only(coefficients))
+
+
+# ((l_1, power_1), (l_2, power_2), ...): how often each of several different irreps is a factor.
+Powers = tuple[tuple[int, int], ...]
+
+
+class _Polynomials(NamedTuple):
+    """Equivariant polynomials that form n_paths copies of the irrep J.
+
+    The list of monomials depends on the variables only, not on J.
+    """
+
+    monomials: np.ndarray  # int64 (n_monomials, power); components are counted within their own irrep
+    coefficients: np.ndarray  # float64 (n_paths, 2J + 1, n_monomials)
+
+
+@cache
+def _polynomials(powers: Powers, J: int) -> _Polynomials:
+    """Copies of J in the product of Sym^k_i(l_i) over different irreps, ``powers`` = ((l_1, k_1), ...)."""
+    return _couple(powers[:-1], powers[-1], J) if len(powers) > 1 else _symmetric_power(*powers[0], J)
+
+
+@cache
+def _symmetric_power(degree: int, power: int, J: int) -> _Polynomials:
+    """Copies of J in Sym^power of one irrep.
+
+    Coupling Sym^(power - 1) with one more factor in every way gives a complete set; collecting equal
+    monomials symmetrises it; Gram-Schmidt leaves an independent one.
+    """
+    if power == 1:
+        n = 2 * degree + 1
+        return _Polynomials(
+            np.arange(n)[:, None], np.eye(n)[None] if degree == J else np.zeros((0, 2 * J + 1, n))
+        )
+    pairs = _couple(((degree, power - 1),), (degree, 1), J)
+    monomials, column = np.unique(np.sort(pairs.monomials, axis=1), axis=0, return_inverse=True)
+    order = np.argsort(column.ravel(), kind="stable")
+    starts = np.searchsorted(column.ravel()[order], np.arange(len(monomials)))
+    collected = np.add.reduceat(pairs.coefficients[:, :, order], starts, axis=2)
+    return _Polynomials(monomials, _orthonormalise(collected, _second_moments(monomials, degree)))
+
+
+def _couple(left: Powers, right: tuple[int, int], J: int) -> _Polynomials:
+    """Products of polynomials of ``left`` and of ``right``, coupled to J in every way."""
+    n_left, n_right = len(_polynomials(left, 0).monomials), len(_symmetric_power(*right, 0).monomials)
+    paths = [np.zeros((0, 2 * J + 1, n_left * n_right))]
+    for J1 in range(sum(degree * power for degree, power in left) + 1):
+        for J2 in range(abs(J - J1), min(J + J1, right[0] * right[1]) + 1):
+            first, second = _polynomials(left, J1).coefficients, _symmetric_power(*right, J2).coefficients
+            C = clebsch_gordan(J1, J2, J)
+            products = np.einsum("pam,qbn,abc->pqcmn", first, second, C, optimize=True)
+            paths.append(products.reshape(len(first) * len(second), 2 * J + 1, n_left * n_right))
+    monomials = np.hstack(
+        [
+            np.repeat(_polynomials(left, 0).monomials, n_right, axis=0),
+            np.tile(_symmetric_power(*right, 0).monomials, (n_left, 1)),
+        ]
+    )
+    return _Polynomials(monomials, np.concatenate(paths))
+
+
+def _second_moments(monomials: np.ndarray, degree: int) -> np.ndarray:
+    """E[monomial x monomial'] for independent unit normals: Π (s - 1)!!, or 0 if an exponent s is odd."""
+    double_factorial = np.array([1.0, 0.0, 1.0, 0.0, 3.0, 0.0, 15.0, 0.0, 105.0])
+    moments = np.ones((len(monomials), len(monomials)))
+    for component in range(2 * degree + 1):
+        exponent = np.sum(monomials == component, axis=1)
+        moments *= double_factorial[exponent[:, None] + exponent]
+    return moments
+
+
+def _orthonormalise(paths: np.ndarray, moments: np.ndarray) -> np.ndarray:
+    """Gram-Schmidt with E[B B'] as inner product; dependent paths are dropped.
+
+    By Schur's lemma E[B_ηM B_η'M'] = δ_MM' G_ηη', so one component M says everything. The paths are taken in
+    the given order, without pivoting: the outcome must be the same on every machine, because the weights
+    of saved models refer to it.
+    """
+    middle = paths.shape[1] // 2
+    kept: list[np.ndarray] = []
+    for path in paths:
+        size = _norm(path[middle], moments)
+        if size == 0.0:
+            continue
+        path = path / size
+        for _ in range(2):  # the second pass removes the rounding errors of the first
+            for other in kept:
+                path = path - (other[middle] @ moments @ path[middle]) * other
+        rest = _norm(path[middle], moments)
+        if rest**2 > 1e-10:
+            kept.append(path / rest)
+    result = np.array(kept).reshape(len(kept), *paths.shape[1:])
+    result[np.abs(result) < 1e-12] = 0.0
+    return result
+
+
+def _norm(vector: np.ndarray, metric: np.ndarray) -> float:
+    return sqrt(max(vector @ metric @ vector, 0.0))
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    array.setflags(write=False)
+    return array

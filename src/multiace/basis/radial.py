@@ -1,0 +1,354 @@
+r"""Radial basis e_n(r): a basis of functions, an envelope that ends them smoothly, and a distance transform.
+
+.. math:: e_n(r_{ij}) = \mathrm{basis}_n(\rho(r_{ij}; z_i, z_j))\, f_c(r_{ij})
+
+Each axis has its table at the bottom of its section. A new choice is one class (or function) and one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import pi, sqrt
+
+import torch
+from torch import Tensor, nn
+
+from multiace.config import choose
+from multiace.errors import InputError
+
+__all__ = [
+    "DISTANCE_TRANSFORMS",
+    "ENVELOPES",
+    "RADIAL_BASES",
+    "AgnesiTransform",
+    "BesselBasis",
+    "ChebyshevBasis",
+    "GaussianBasis",
+    "LegendreBasis",
+    "NoTransform",
+    "RadialEmbedding",
+    "cosine_envelope",
+    "polynomial_envelope",
+]
+
+
+class BesselBasis(nn.Module):
+    r"""Spherical Bessel functions of order 0 that vanish at the cutoff; finite at r = 0.
+
+    .. math:: e_n(r) = \sqrt{2 / r_c}\, \sin(w_n r) / r, \qquad w_n = n\pi / r_c, \quad n = 1 .. N
+
+    Args:
+        num_radial: Number of functions N.
+        cutoff: Cutoff radius r_c [Å].
+        trainable: Whether the roots w_n [1/Å] are parameters.
+
+    Source: DimeNet (arXiv:2003.03123), eq. 7, as in BOTNet and MACE. nequip has 2 / r_c instead of
+    sqrt(2 / r_c).
+    """
+
+    def __init__(self, num_radial: int, cutoff: float, trainable: bool = False) -> None:
+        super().__init__()
+        self.prefactor = sqrt(2.0 / cutoff)
+        # Below this distance the functions are held constant: sin(w r) / r differs from its limit w by
+        # less than 1e-9 there, and the derivatives are kept from dividing zero by zero.
+        self.shortest = 1e-6 * cutoff
+        roots = torch.arange(1, num_radial + 1, dtype=torch.float64) * (pi / cutoff)
+        _register(self, "roots", roots, trainable)
+
+    def forward(self, r: Tensor) -> Tensor:
+        """Evaluate at distances r [Å], shape (n_edges,); returns (n_edges, num_radial)."""
+        r = r.clamp(min=self.shortest)[:, None]
+        return torch.sin(r * self.roots) * (self.prefactor / r)
+
+
+class GaussianBasis(nn.Module):
+    r"""Gaussians on equally spaced centres, as wide as their spacing.
+
+    .. math:: e_n(r) = \exp\bigl(-(r - c_n)^2 / 2 s_n^2\bigr), \quad
+              c_n = (n - 1)\, s_n, \quad s_n = r_c / (N - 1)
+
+    Args:
+        num_radial: Number of functions N.
+        cutoff: Cutoff radius r_c [Å], the last centre.
+        trainable: Whether the centres c_n and widths s_n [Å] are parameters.
+
+    Source: SchNet (arXiv:1706.08566), with the widths of schnetpack.
+    """
+
+    def __init__(self, num_radial: int, cutoff: float, trainable: bool = False) -> None:
+        super().__init__()
+        spacing = cutoff / max(num_radial - 1, 1)
+        centres = torch.arange(num_radial, dtype=torch.float64) * spacing
+        _register(self, "centres", centres, trainable)
+        _register(self, "widths", torch.full_like(centres, spacing), trainable)
+
+    def forward(self, r: Tensor) -> Tensor:
+        """Evaluate at distances r [Å], shape (n_edges,); returns (n_edges, num_radial)."""
+        return torch.exp(-0.5 * ((r[:, None] - self.centres) / self.widths) ** 2)
+
+
+class ChebyshevBasis(nn.Module):
+    r"""Chebyshev polynomials of the first kind, the constant included.
+
+    .. math:: e_n(r) = T_{n-1}(x), \qquad x = 1 - 2 r / r_c, \quad n = 1 .. N
+
+    The constant T_0 counts: times the envelope it is the smoothest radial function, and a linear model has no
+    other way to make it. (MACE starts at T_1, and takes x = r.)
+
+    Args:
+        num_radial: Number of functions N.
+        cutoff: Cutoff radius r_c [Å].
+        trainable: Must be False, there is nothing to train.
+
+    Raises:
+        InputError: If ``trainable``.
+
+    Source: Drautz (PRB 99, 014104), without the exponential scaling of the distance.
+    """
+
+    def __init__(self, num_radial: int, cutoff: float, trainable: bool = False) -> None:
+        super().__init__()
+        _refuse_training("chebyshev", trainable)
+        self.num_radial, self.cutoff = num_radial, cutoff
+
+    def forward(self, r: Tensor) -> Tensor:
+        """Evaluate at distances r [Å], shape (n_edges,); returns (n_edges, num_radial)."""
+        x = 1.0 - r * (2.0 / self.cutoff)
+        T = [torch.ones_like(x), x]
+        for _ in range(2, self.num_radial):
+            T.append(2.0 * x * T[-1] - T[-2])
+        return torch.stack(T[: self.num_radial], dim=-1)
+
+
+class LegendreBasis(nn.Module):
+    r"""Legendre polynomials, the constant included; orthogonal on [0, r_c] with unit weight.
+
+    .. math:: e_n(r) = \sqrt{2n - 1}\, P_{n-1}(x), \qquad x = 1 - 2 r / r_c, \quad n = 1 .. N
+
+    Args:
+        num_radial: Number of functions N.
+        cutoff: Cutoff radius r_c [Å].
+        trainable: Must be False, there is nothing to train.
+
+    Raises:
+        InputError: If ``trainable``.
+    """
+
+    def __init__(self, num_radial: int, cutoff: float, trainable: bool = False) -> None:
+        super().__init__()
+        _refuse_training("legendre", trainable)
+        self.num_radial, self.cutoff = num_radial, cutoff
+
+    def forward(self, r: Tensor) -> Tensor:
+        """Evaluate at distances r [Å], shape (n_edges,); returns (n_edges, num_radial)."""
+        x = 1.0 - r * (2.0 / self.cutoff)
+        P = [torch.ones_like(x), x]
+        for n in range(2, self.num_radial):
+            P.append(((2 * n - 1) / n) * x * P[-1] - ((n - 1) / n) * P[-2])
+        return torch.stack([sqrt(2 * n + 1) * P[n] for n in range(self.num_radial)], dim=-1)
+
+
+def _register(module: nn.Module, name: str, values: Tensor, trainable: bool) -> None:
+    if trainable:
+        module.register_parameter(name, nn.Parameter(values))
+    else:
+        module.register_buffer(name, values, persistent=False)
+
+
+def _refuse_training(name: str, trainable: bool) -> None:
+    if trainable:
+        raise InputError(
+            f"the {name} radial basis has nothing to train; "
+            "choose bessel or gaussian, or do not ask for a trainable basis."
+        )
+
+
+RADIAL_BASES: dict[str, Callable[[int, float, bool], nn.Module]] = {
+    "bessel": BesselBasis,
+    "chebyshev": ChebyshevBasis,
+    "gaussian": GaussianBasis,
+    "legendre": LegendreBasis,
+}
+"""Choices of the radial basis: ``Basis(num_radial, cutoff, trainable)``, then (n_edges,) -> (n_edges, N)."""
+
+
+def polynomial_envelope(lengths: Tensor, cutoff: float, power: int = 6) -> Tensor:
+    r"""Smooth step from 1 at r = 0 to 0 at the cutoff, with two vanishing derivatives there.
+
+    .. math:: f(x) = 1 - \tfrac{(p+1)(p+2)}{2} x^p + p(p+2) x^{p+1} - \tfrac{p(p+1)}{2} x^{p+2},
+              \quad x = r / r_c
+
+    Args:
+        lengths: Edge lengths r [Å], shape (n_edges,).
+        cutoff: Cutoff radius r_c [Å]; the result is exactly zero at and beyond it.
+        power: p. Larger values keep the function near 1 for longer.
+
+    Returns:
+        Envelope, shape (n_edges,), in the dtype of ``lengths``.
+
+    Source: Gasteiger et al., DimeNet (arXiv:2003.03123), eq. 8. Same as nequip (default power 6) and
+    mace (default power 5).
+    """
+    p = power
+    x = (lengths / cutoff).clamp(max=1.0)
+    return 1.0 - x**p * (0.5 * (p + 1) * (p + 2) - x * (p * (p + 2) - x * (0.5 * p * (p + 1))))
+
+
+def cosine_envelope(lengths: Tensor, cutoff: float, power: int = 6) -> Tensor:
+    r"""Half a cosine wave from 1 at r = 0 to 0 at the cutoff.
+
+    .. math:: f(r) = \tfrac{1}{2}\bigl(1 + \cos(\pi r / r_c)\bigr)
+
+    Only one derivative vanishes at the cutoff: forces are continuous, second derivatives jump.
+
+    Args:
+        lengths: Edge lengths r [Å], shape (n_edges,).
+        cutoff: Cutoff radius r_c [Å]; the result is exactly zero at and beyond it.
+        power: Has no meaning here; the polynomial envelope's.
+
+    Returns:
+        Envelope, shape (n_edges,), in the dtype of ``lengths``.
+
+    Source: Behler (J. Chem. Phys. 134, 074106).
+    """
+    return 0.5 * (1.0 + torch.cos(pi * (lengths / cutoff).clamp(max=1.0)))
+
+
+ENVELOPES: dict[str, Callable[[Tensor, float, int], Tensor]] = {
+    "polynomial": polynomial_envelope,
+    "cosine": cosine_envelope,
+}
+"""Choices of the envelope: ``envelope(lengths, cutoff, power)``."""
+
+
+class NoTransform(nn.Module):
+    """The distance as it is, ρ = r."""
+
+    def __init__(self, cutoff: float, covalent_radii: Tensor | None = None) -> None:
+        super().__init__()
+
+    def forward(self, lengths: Tensor, senders: Tensor | None, receivers: Tensor | None) -> Tensor:
+        """Return ``lengths``; species are not looked at."""
+        return lengths
+
+
+class AgnesiTransform(nn.Module):
+    r"""Stretch the bonding region and compress the tail, for each pair of elements on its own scale.
+
+    .. math:: y(r) = \Bigl[1 + a\, \frac{x^q}{1 + x^{q-p}}\Bigr]^{-1}, \quad x = r / r_0, \quad
+              r_0 = \tfrac{1}{2}(r_{z_i} + r_{z_j}), \qquad
+              \rho(r) = r_c\, \frac{1 - y(r)}{1 - y(r_c)}
+
+    y falls from 1 at r = 0. ρ rises from 0 to r_c over the same interval as r, so that every radial
+    basis is used over the whole range on which it is defined.
+
+    Args:
+        cutoff: Cutoff radius r_c [Å].
+        covalent_radii: r_z [Å], shape (n_species,).
+
+    Raises:
+        InputError: If no covalent radii are given, or one of them is not positive.
+
+    Source: Witt et al., ACEpotentials.jl (arXiv:2309.03161), with the parameters that MACE uses.
+    MACE feeds y itself to its basis, as if it were a distance in Å; here it is first mapped to [0, r_c].
+    """
+
+    a, p, q = 1.0805, 4.5791, 0.9183
+
+    def __init__(self, cutoff: float, covalent_radii: Tensor | None = None) -> None:
+        super().__init__()
+        if covalent_radii is None or not bool((covalent_radii > 0).all()):
+            raise InputError(
+                "the agnesi distance transform needs a positive covalent radius for every element, "
+                f"got {covalent_radii}."
+            )
+        radii = covalent_radii.to(torch.float64)
+        r0 = 0.5 * (radii[:, None] + radii[None, :])
+        self.register_buffer("r0", r0, persistent=False)  # [n_species, n_species]
+        self.register_buffer("scale", cutoff / self._one_minus_y(cutoff / r0), persistent=False)
+
+    def forward(self, lengths: Tensor, senders: Tensor | None, receivers: Tensor | None) -> Tensor:
+        """Map lengths r [Å] to ρ [Å], both (n_edges,), given the species of both ends."""
+        if senders is None or receivers is None:
+            raise ValueError("the agnesi distance transform needs the species of senders and receivers")
+        r0, scale = self.get_buffer("r0"), self.get_buffer("scale")
+        return scale[senders, receivers] * self._one_minus_y(lengths / r0[senders, receivers])
+
+    def _one_minus_y(self, x: Tensor) -> Tensor:
+        # x^q / (1 + x^(q-p)), written as x^p / (x^(p-q) + 1): only positive powers, finite at x = 0.
+        t = self.a * x**self.p / (x ** (self.p - self.q) + 1.0)
+        return t / (1.0 + t)
+
+
+DISTANCE_TRANSFORMS: dict[str, Callable[[float, Tensor | None], nn.Module]] = {
+    "none": NoTransform,
+    "agnesi": AgnesiTransform,
+}
+"""Choices of the distance transform: ``Transform(cutoff, covalent_radii)``, maps [0, r_c] onto itself."""
+
+
+class RadialEmbedding(nn.Module):
+    r"""e_n(r) = basis_n(ρ(r)) f_c(r), the input of all radial networks; zero at and beyond the cutoff.
+
+    The envelope always sees the distance itself, the basis the transformed one. Envelope and transform
+    are evaluated in the dtype of the lengths, basis and result in that of the module (float64 until it
+    is moved with ``.to``).
+
+    Args:
+        basis: A name in ``RADIAL_BASES`` or ``package.module:Class``.
+        num_radial: Number of basis functions.
+        cutoff: Cutoff radius r_c [Å].
+        trainable: Whether the basis has parameters: the roots of bessel, the centres and widths of gaussian.
+        envelope: A name in ``ENVELOPES`` or ``package.module:function``.
+        envelope_power: Power p of the polynomial envelope.
+        distance_transform: A name in ``DISTANCE_TRANSFORMS`` or ``package.module:Class``.
+        covalent_radii: Covalent radius of each species [Å], shape (n_species,); for agnesi only.
+
+    Raises:
+        InputError: If a name is unknown, a number is out of range, or the basis has nothing to train.
+    """
+
+    def __init__(
+        self,
+        basis: str,
+        num_radial: int,
+        cutoff: float,
+        *,
+        trainable: bool = False,
+        envelope: str = "polynomial",
+        envelope_power: int = 6,
+        distance_transform: str = "none",
+        covalent_radii: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        if num_radial < 1 or envelope_power < 1 or not cutoff > 0:
+            raise InputError(
+                f"num_radial = {num_radial}, cutoff = {cutoff} and envelope_power = {envelope_power} "
+                "must be positive."
+            )
+        self.cutoff, self.envelope_power = cutoff, envelope_power
+        self.basis = choose(RADIAL_BASES, basis, "radial_basis")(num_radial, cutoff, trainable)
+        self.envelope = choose(ENVELOPES, envelope, "envelope")
+        self.transform = choose(DISTANCE_TRANSFORMS, distance_transform, "distance_transform")(
+            cutoff, covalent_radii
+        )
+        # Not every basis holds numbers; this one carries the dtype set by `.to`.
+        self.register_buffer("like", torch.zeros((), dtype=torch.float64), persistent=False)
+
+    def forward(
+        self, lengths: Tensor, sender_species: Tensor | None = None, receiver_species: Tensor | None = None
+    ) -> Tensor:
+        """Evaluate on edges.
+
+        Args:
+            lengths: r [Å], shape (n_edges,), float32 or float64.
+            sender_species: z_j, shape (n_edges,), for transforms that depend on the elements.
+            receiver_species: z_i, likewise.
+
+        Returns:
+            e_n, shape (n_edges, num_radial), in the dtype of the module.
+        """
+        dtype = self.get_buffer("like").dtype
+        rho = self.transform(lengths.clamp(max=self.cutoff), sender_species, receiver_species)
+        envelope = self.envelope(lengths, self.cutoff, self.envelope_power)
+        return self.basis(rho.to(dtype)) * envelope.to(dtype)[:, None]
