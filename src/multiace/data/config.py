@@ -44,30 +44,32 @@ class LabelKeys(Config):
     """
 
     energy_key: str | None = Field(
-        None, description="name of the energy label; by default `energy`, then `REF_energy`"
+        default=None, description="name of the energy label; by default `energy`, then `REF_energy`"
     )
     forces_key: str | None = Field(
-        None, description="name of the forces label; by default `forces`, then `REF_forces`"
+        default=None, description="name of the forces label; by default `forces`, then `REF_forces`"
     )
     stress_key: str | None = Field(
-        None,
+        default=None,
         description="name of the stress label (3x3, 9 or 6 values in the order xx yy zz yz xz xy); "
         "by default `stress`, then `REF_stress`",
     )
     virial_key: str | None = Field(
-        None,
+        default=None,
         description="name of the virial label (same shapes; becomes a stress through the volume); "
         "by default `virial`, `virials`, then `REF_virial`, where there is no stress",
     )
-    energy_unit: str = Field("eV", description=f"unit of energies and virials: {', '.join(ENERGY_UNITS)}")
-    forces_unit: str = Field("eV/A", description=f"unit of forces: {', '.join(FORCE_UNITS)}")
-    stress_unit: str = Field("eV/A^3", description=f"unit of stresses: {', '.join(STRESS_UNITS)}")
+    energy_unit: str = Field(
+        default="eV", description=f"unit of energies and virials: {', '.join(ENERGY_UNITS)}"
+    )
+    forces_unit: str = Field(default="eV/A", description=f"unit of forces: {', '.join(FORCE_UNITS)}")
+    stress_unit: str = Field(default="eV/A^3", description=f"unit of stresses: {', '.join(STRESS_UNITS)}")
     stress_sign: Sign = Field(
-        "tension",
+        default="tension",
         description="what a positive stress label means: tension (ASE: dE/dstrain / volume) or compression",
     )
     virial_sign: Sign = Field(
-        "compression",
+        default="compression",
         description="what a positive virial label means: compression (virial = -volume x stress) or tension",
     )
 
@@ -107,14 +109,17 @@ class DataConfig(LabelKeys):
         description="file or list of files to train on; isolated atoms may be among them"
     )
     valid: tuple[str, ...] | int | float = Field(
-        0.1,
+        default=0.1,
         description="validation set: file or list of files, a fraction of the training frames (0 to 1), "
         "a number of them, or the split.json of an earlier run",
     )
-    test: tuple[str, ...] = Field((), description="file or list of files to test on after training")
-    seed: int = Field(0, ge=0, description="seed of the random split into training and validation frames")
+    test: tuple[str, ...] = Field(default=(), description="file or list of files to test on after training")
+    seed: int = Field(
+        default=0, ge=0, description="seed of the random split into training and validation frames"
+    )
     config_type_weights: dict[str, float] = Field(
-        {}, description="weight in the loss of each kind of frame, by its `config_type`; 1 where not named"
+        default={},
+        description="weight in the loss of each kind of frame, by its `config_type`; 1 where not named",
     )
 
     @field_validator("train", "valid", "test", mode="before")

@@ -132,7 +132,7 @@ def read_structures(path: str | Path) -> list[ase.Atoms]:
         if filetype(text) in ("db", "json"):
             structures = list(read_database(text))[_slice(part)]
         else:
-            structures = ase.io.read(text, index=_slice(part), do_not_split_by_at_sign=True)
+            structures = list(ase.io.iread(text, index=_slice(part), do_not_split_by_at_sign=True))
     except UnknownFileTypeError:
         raise InputError(f"{text} is of no format that ASE reads; convert it to extended XYZ.") from None
     except Exception as error:  # ASE's readers raise whatever goes wrong in them
@@ -144,10 +144,14 @@ def read_structures(path: str | Path) -> list[ase.Atoms]:
 
 def _slice(part: str) -> slice:
     """ASE's index notation as a slice: all for "", one structure for "3"."""
-    index = string2index(part) if part else slice(None)
-    if isinstance(index, slice):
-        return index
-    return slice(index, index + 1 or None)
+    if not part:
+        return slice(None)
+    index = string2index(part)
+    if isinstance(index, int):
+        return slice(index, index + 1 or None)
+    if isinstance(index, str):
+        raise ValueError(f"{part!r} selects no structures; write @5, @:100 or @::10")
+    return index
 
 
 def read_database(path: str) -> Iterator[ase.Atoms]:

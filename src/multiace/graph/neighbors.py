@@ -47,7 +47,7 @@ def neighbor_list(
     search = vesin.NeighborList(cutoff=cutoff, full_list=True)
     senders, receivers, shifts = search.compute(positions, cell, pbc, "ijS")
     order = np.lexsort((*shifts.T[::-1], senders, receivers))
-    return tuple(found[order].astype(np.int64) for found in (senders, receivers, shifts))  # type: ignore[return-value]
+    return senders[order].astype(np.int64), receivers[order].astype(np.int64), shifts[order].astype(np.int64)
 
 
 def check_lattice(vectors: np.ndarray) -> None:
