@@ -18,7 +18,7 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from multiace.data.config import ENERGY_UNITS, FORCE_UNITS, STRESS_UNITS, LabelKeys
 from multiace.errors import InputError
 
-__all__ = ["Frame", "LabelCounts", "count_labels", "find_elements", "found_keys", "read_frames"]
+__all__ = ["Frame", "LabelCounts", "count_labels", "find_elements", "found_keys", "read_frame", "read_frames"]
 
 AUTOMATIC = {
     "energy": ("energy", "REF_energy"),
@@ -26,6 +26,7 @@ AUTOMATIC = {
     "stress": ("stress", "REF_stress"),
     "virial": ("virial", "virials", "REF_virial"),
 }
+ASYMMETRY = 0.1  # largest difference across the diagonal, relative; noise of stresses near zero is below it
 ISOLATED = ("isolatedatom", "isolated")  # config_type, in small letters, without _ and -
 
 
@@ -105,15 +106,14 @@ def read_frames(
     paths = [paths] if isinstance(paths, str | Path) else paths
     frames = []
     for path in paths:
-        ignored = 0
-        for number, atoms in enumerate(read_structures(path)):
-            source = f"{path} frame {number}"
-            frame, stress_ignored = read_frame(atoms, keys, source)
-            frames.append(frame)
-            ignored += stress_ignored
-        if ignored:
+        structures = read_structures(path)
+        frames += [read_frame(atoms, keys, f"{path} frame {n}") for n, atoms in enumerate(structures)]
+        unused = sum(
+            not has_volume(atoms) and bool(np.any(find_stress(atoms, keys)[0])) for atoms in structures
+        )
+        if unused:
             warnings.warn(
-                f"{path}: the stress labels of {ignored} structures that are not periodic are not used.",
+                f"{path}: the stress labels of {unused} structures that are not periodic are not used.",
                 stacklevel=2,
             )
     if strict:
@@ -163,33 +163,27 @@ def read_database(path: str) -> Iterator[ase.Atoms]:
             yield atoms
 
 
-def read_frame(atoms: ase.Atoms, keys: LabelKeys, source: str) -> tuple[Frame, bool]:
-    """Return the frame, and whether a stress label was left out because there is no volume."""
-    energy = find_label(atoms, "energy", keys.energy_key)
-    forces = find_label(atoms, "forces", keys.forces_key)
-    stress = find_label(atoms, "stress", keys.stress_key)
-    virial = find_label(atoms, "virial", keys.virial_key) if stress is None else None
-    named = keys.stress_key if stress is not None else keys.virial_key
-    has_stress = stress is not None or virial is not None
-    has_volume = bool(atoms.pbc.any()) and atoms.cell.rank == 3
-    if has_stress and not has_volume and named:
-        raise InputError(
-            f"{source} has a {named!r} label, but it is not periodic: a stress needs a cell; "
-            f"set pbc in the file, or remove the label."
-        )
-    tensor = None
-    if has_stress and has_volume:
-        tensor = read_stress(stress, virial, atoms, keys, source)
-    frame = Frame(
+def read_frame(atoms: ase.Atoms, keys: LabelKeys | None = None, source: str = "structure") -> Frame:
+    """Read the labels of one structure; see :func:`read_frames`."""
+    keys = keys or LabelKeys()
+    return Frame(
         atoms=atoms,
-        energy=read_energy(energy, source, ENERGY_UNITS[keys.energy_unit]),
-        forces=read_forces(forces, len(atoms), source, FORCE_UNITS[keys.forces_unit]),
-        stress=tensor,
+        energy=read_energy(
+            find_label(atoms, "energy", keys.energy_key), source, ENERGY_UNITS[keys.energy_unit]
+        ),
+        forces=read_forces(
+            find_label(atoms, "forces", keys.forces_key), len(atoms), source, FORCE_UNITS[keys.forces_unit]
+        ),
+        stress=read_stress(atoms, keys, source),
         weight=read_weight(atoms, source),
         config_type=str(atoms.info.get("config_type", "default")),
         source=source,
     )
-    return frame, has_stress and not has_volume
+
+
+def has_volume(atoms: ase.Atoms) -> bool:
+    """Whether a stress makes sense: a periodic structure with three lattice vectors."""
+    return bool(atoms.pbc.any()) and atoms.cell.rank == 3
 
 
 def find_label(atoms: ase.Atoms, label: str, named: str | None) -> Any:
@@ -200,6 +194,14 @@ def find_label(atoms: ase.Atoms, label: str, named: str | None) -> Any:
             if store.get(key) is not None:
                 return store[key]
     return None
+
+
+def find_stress(atoms: ase.Atoms, keys: LabelKeys) -> tuple[Any, str]:
+    """Return the value of the stress label, or else of the virial label (None: neither), and which it is."""
+    stress = find_label(atoms, "stress", keys.stress_key)
+    if stress is not None:
+        return stress, "stress"
+    return find_label(atoms, "virial", keys.virial_key), "virial"
 
 
 def read_energy(value: Any, source: str, unit: float) -> float | None:
@@ -223,26 +225,33 @@ def read_forces(value: Any, n_atoms: int, source: str, unit: float) -> np.ndarra
     return None if np.isnan(forces).all() else forces * unit
 
 
-def read_stress(
-    stress: Any, virial: Any, atoms: ase.Atoms, keys: LabelKeys, source: str
-) -> np.ndarray | None:
+def read_stress(atoms: ase.Atoms, keys: LabelKeys, source: str) -> np.ndarray | None:
     """Stress [eV/Å³], shape (3, 3), positive in tension: as written, or minus virial / volume."""
-    if stress is not None:
-        unit, sign, name = STRESS_UNITS[keys.stress_unit], keys.stress_sign, "stress"
-    else:
-        unit, sign, name = ENERGY_UNITS[keys.energy_unit] / atoms.get_volume(), keys.virial_sign, "virial"
-    array = to_floats(stress if stress is not None else virial, f"{source}: {name}")
+    value, label = find_stress(atoms, keys)
+    if value is None:
+        return None
+    if not has_volume(atoms):
+        if getattr(keys, f"{label}_key") is None:
+            return None
+        raise InputError(
+            f"{source} has a {label} label, but it is not periodic and has no {label}. "
+            f"Set pbc in the file, or remove the label, or leave data.{label}_key out."
+        )
+    array = to_floats(value, f"{source}: {label}")
     if array.size not in (6, 9):
-        raise InputError(f"{source}: the {name} has shape {array.shape}; it must be (3, 3), (9,) or (6,).")
+        raise InputError(f"{source}: the {label} has shape {array.shape}; it must be (3, 3), (9,) or (6,).")
     tensor = voigt_6_to_full_3x3_stress(array.reshape(6)) if array.size == 6 else array.reshape(3, 3)
     if np.isnan(tensor).any():
         return None
-    tensor = tensor * unit * (1 if sign == "tension" else -1)
-    if np.abs(tensor - tensor.T).max() > 0.01 * np.abs(tensor).max() + 1e-4:
+    if np.abs(tensor - tensor.T).max() > ASYMMETRY * np.abs(tensor).max():
         raise InputError(
-            f"{source}: the {name} {tensor.tolist()} is not symmetric; check its units and order."
+            f"{source}: the {label} {tensor.tolist()} is not symmetric; check the order of its values."
         )
-    return (tensor + tensor.T) / 2
+    if label == "stress":
+        unit, sign = STRESS_UNITS[keys.stress_unit], keys.stress_sign
+    else:
+        unit, sign = ENERGY_UNITS[keys.energy_unit] / atoms.get_volume(), keys.virial_sign
+    return (tensor + tensor.T) / 2 * unit * (1 if sign == "tension" else -1)
 
 
 def read_weight(atoms: ase.Atoms, source: str) -> float:
