@@ -1,0 +1,1 @@
+"""Fixed mathematics: irreps, coupling coefficients, spherical harmonics, radial functions. No learning here."""
