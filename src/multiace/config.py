@@ -118,5 +118,3 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, dict[str, Any]]:
         except yaml.YAMLError:
             raise InputError(f"override {item!r}: the value is not valid YAML.") from None
     return sections
-
-

@@ -1,0 +1,177 @@
+"""Equivariant building blocks: linear maps over channels, gates, activations of norms.
+
+Features are flat, ``(n_nodes, irreps.dim)``: one block ``(2l + 1, mul)`` per irrep, the channel last.
+Weights start unit normal; the factor 1/√(fan-in) stands in the forward pass, so that one learning rate
+serves all of them (as in e3nn).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from multiace import ops
+from multiace.basis.irreps import Irrep, Irreps
+from multiace.layers.activations import Activation
+
+__all__ = ["ElementLinear", "Gate", "Linear", "NormActivation"]
+
+
+def _block(x: Tensor, irreps: Irreps, irrep: Irrep) -> Tensor:
+    """Block of one irrep, (n_nodes, 2l + 1, mul)."""
+    return x[:, irreps.slices()[irrep]].unflatten(1, (irrep.dim, irreps.mul(irrep)))
+
+
+class Linear(nn.Module):
+    r"""Mix the channels of equal irreps, :math:`y_{lm,k'} = \sum_k x_{lm,k} W^l_{kk'} / \sqrt{K_l}`.
+
+    Irreps of the output that the input lacks are zero; those of the input that the output lacks are dropped.
+
+    Args:
+        irreps_in: Irreps of x.
+        irreps_out: Irreps of y.
+
+    Same as e3nn's ``Linear`` without biases.
+    """
+
+    def __init__(self, irreps_in: Irreps, irreps_out: Irreps):
+        super().__init__()
+        self.irreps_in, self.irreps_out = irreps_in, irreps_out
+        self.weights = nn.ParameterDict(
+            {str(ir): torch.randn(irreps_in.mul(ir), mul) for mul, ir in irreps_out if irreps_in.mul(ir)}
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (n_nodes, irreps_in.dim) to (n_nodes, irreps_out.dim)."""
+        blocks = []
+        for block in self.irreps_out:
+            if str(block.irrep) in self.weights:
+                W = self.weights[str(block.irrep)]
+                y = _block(x, self.irreps_in, block.irrep) @ W * W.shape[0] ** -0.5
+                blocks.append(y.flatten(1))
+            else:
+                blocks.append(x.new_zeros(x.shape[0], block.dim))
+        return torch.cat(blocks, dim=1)
+
+
+class ElementLinear(nn.Module):
+    r"""Linear map that depends on the element: the selector W_z A and the residual W_z h.
+
+    .. math:: y_{i,lm,k'} = \sum_k x_{i,lm,k} W^l_{kk'}(z_i) / \sqrt{K_l},
+              \qquad W(z) = \sum_d a_d(z) W_d
+
+    Args:
+        irreps_in: Irreps of x.
+        irreps_out: Irreps of y; irreps that x lacks are zero.
+        embedding_dim: Length of the element attributes a(z).
+
+    Same as e3nn's ``FullyConnectedTensorProduct`` with one-hot elements, without its 1/√n_elements.
+    """
+
+    def __init__(self, irreps_in: Irreps, irreps_out: Irreps, embedding_dim: int):
+        super().__init__()
+        self.irreps_in, self.irreps_out = irreps_in, irreps_out
+        self.weights = nn.ParameterDict(
+            {
+                str(ir): torch.randn(embedding_dim, irreps_in.mul(ir), mul)
+                for mul, ir in irreps_out
+                if irreps_in.mul(ir)
+            }
+        )
+
+    def forward(self, x: Tensor, species: Tensor, attributes: Tensor) -> Tensor:
+        """Map (n_nodes, irreps_in.dim) to (n_nodes, irreps_out.dim).
+
+        Args:
+            x: Features.
+            species: z, (n_nodes,).
+            attributes: a(z) of every element, (n_species, embedding_dim).
+        """
+        blocks = []
+        for block in self.irreps_out:
+            if str(block.irrep) in self.weights:
+                W = torch.einsum("zd,dkl->zkl", attributes, self.weights[str(block.irrep)])
+                W = W * W.shape[1] ** -0.5
+                y = ops.element_linear(_block(x, self.irreps_in, block.irrep), W, species)
+                blocks.append(y.flatten(1))
+            else:
+                blocks.append(x.new_zeros(x.shape[0], block.dim))
+        return torch.cat(blocks, dim=1)
+
+
+class Gate(nn.Module):
+    r"""NequIP's gate: scalars through activations, every other irrep times an activated scalar.
+
+    .. math:: s_e \to f(s_e), \quad s_o \to g(s_o), \quad x_{lm,k} \to f(s_{lk})\, x_{lm,k}
+
+    The input needs one more 0e channel for each gated channel; see :attr:`irreps_in`. The gates follow the
+    scalars inside the block of 0e, in the order of the gated irreps.
+
+    Args:
+        irreps_out: Irreps of the result.
+        activation: f, of invariants and gates.
+        odd_activation: g, of pseudoscalars; an odd function.
+
+    Source: Weiler et al. (arXiv:1807.02547); NequIP (arXiv:2101.03164). Same as ``e3nn.nn.Gate``.
+    """
+
+    def __init__(self, irreps_out: Irreps, activation: str, odd_activation: str):
+        super().__init__()
+        self.irreps_out = irreps_out
+        self.n_scalars = irreps_out.mul("0e")
+        n_gates = sum(mul for mul, irrep in irreps_out if irrep.l > 0)
+        self.irreps_in = Irreps(
+            (mul + n_gates if irrep.is_scalar else mul, irrep) for mul, irrep in irreps_out
+        )
+        self.activation = Activation(activation)
+        self.odd_activation = Activation(odd_activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (n_nodes, irreps_in.dim) to (n_nodes, irreps_out.dim)."""
+        scalars = self.activation(x[:, self.irreps_in.slices()[Irrep(0, 1)]])
+        blocks, gate = [], self.n_scalars
+        for mul, irrep in self.irreps_out:
+            if irrep.is_scalar:
+                blocks.append(scalars[:, : self.n_scalars])
+            elif irrep.l == 0:
+                blocks.append(self.odd_activation(x[:, self.irreps_in.slices()[irrep]]))
+            else:
+                gates = scalars[:, None, gate : gate + mul]
+                blocks.append((_block(x, self.irreps_in, irrep) * gates).flatten(1))
+                gate += mul
+        return torch.cat(blocks, dim=1)
+
+
+class NormActivation(nn.Module):
+    r"""Scale each channel by an activation of its norm, :math:`x_{lk} \to f(|x_{lk}| + b_{lk})\, x_{lk}`.
+
+    Invariants (0e) go through f itself. The norm is :math:`\sqrt{|x|^2/(2l+1) + \epsilon^2}`, smooth at zero.
+
+    Args:
+        irreps: Irreps of the features.
+        activation: f.
+
+    Source: tensor field networks (arXiv:1802.08219). Differs from ``e3nn.nn.NormActivation``, which divides
+    by the norm: there the result has a cusp at zero.
+    """
+
+    def __init__(self, irreps: Irreps, activation: str):
+        super().__init__()
+        self.irreps_in = self.irreps_out = irreps
+        self.activation = Activation(activation)
+        self.biases = nn.ParameterDict(
+            {str(irrep): torch.zeros(mul) for mul, irrep in irreps if not irrep.is_scalar}
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (n_nodes, irreps.dim) to the same shape."""
+        blocks = []
+        for block in self.irreps_in:
+            part = _block(x, self.irreps_in, block.irrep)
+            if block.irrep.is_scalar:
+                part = self.activation(part)
+            else:
+                norm = (part.square().mean(dim=1, keepdim=True) + 1e-4).sqrt()
+                part = part * self.activation(norm + self.biases[str(block.irrep)])
+            blocks.append(part.flatten(1))
+        return torch.cat(blocks, dim=1)

@@ -1,0 +1,101 @@
+"""The radial weights R of the one-particle basis, from the radial basis and the elements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from multiace.layers.activations import Activation
+
+__all__ = ["RADIAL_NETWORKS", "RADIAL_SPECIES", "RadialNetwork"]
+
+
+def _none(attributes: Tensor, senders: Tensor, receivers: Tensor) -> None:
+    return None
+
+
+def _sender(attributes: Tensor, senders: Tensor, receivers: Tensor) -> Tensor:
+    return attributes.index_select(0, senders)
+
+
+def _pair(attributes: Tensor, senders: Tensor, receivers: Tensor) -> Tensor:
+    both = torch.einsum("yd,ze->yzde", attributes, attributes)
+    return both.flatten(2).flatten(0, 1).index_select(0, senders * len(attributes) + receivers)
+
+
+RADIAL_SPECIES: dict[str, tuple[int, Callable[[Tensor, Tensor, Tensor], Tensor | None]]] = {
+    "none": (0, _none),
+    "sender": (1, _sender),
+    "pair": (2, _pair),
+}
+"""Choices of ``ModelConfig.radial_species``: power of the embedding dimension, and the attributes of an edge."""
+
+RADIAL_NETWORKS = ("linear", "mlp")
+"""Choices of ``ModelConfig.radial_network``."""
+
+
+class RadialNetwork(nn.Module):
+    r"""Radial weights R of all paths of one layer.
+
+    Without elements R is a function of the distance; with them the basis is multiplied by the attributes
+    a of the sender, or of both ends, before the first matrix:
+
+    .. math:: R_{k\eta}(r_{ij}; z_i, z_j) = \mathrm{net}\bigl[e_n(r_{ij})\, a_d(z_j)\, a_{d'}(z_i)\bigr]
+
+    The network has no biases, so R vanishes where the basis does: at the cutoff. ``bias`` adds them; the
+    energy then jumps at the cutoff.
+
+    ==============  ===================================  =============================
+    symbol          code                                 shape
+    ==============  ===================================  =============================
+    e_n             ``radial``                           (n_edges, num_radial)
+    a(z)            ``attributes``                       (n_species, embedding_dim)
+    R               return value                         (n_edges, n_weights)
+    ==============  ===================================  =============================
+
+    Args:
+        num_radial: Number of radial basis functions.
+        n_weights: Number of weights per edge.
+        embedding_dim: Length of a(z).
+        species: Which elements R sees, a key of ``RADIAL_SPECIES``.
+        widths: Hidden widths; none makes R linear in the basis.
+        activation: Activation of the hidden layers.
+        bias: Add biases (the first one per element seen).
+
+    Source: NequIP (arXiv:2101.03164), MLP; BOTNet (arXiv:2205.06643), element-dependent linear weights.
+    """
+
+    def __init__(
+        self,
+        num_radial: int,
+        n_weights: int,
+        embedding_dim: int,
+        species: str,
+        widths: Sequence[int],
+        activation: str,
+        bias: bool,
+    ):
+        super().__init__()
+        power, self.edge_attributes = RADIAL_SPECIES[species]
+        n_attributes = embedding_dim**power
+        sizes = [num_radial * n_attributes, *widths, n_weights]
+        self.fan_in = [num_radial, *widths]
+        self.weights = nn.ParameterList(torch.randn(n, m) for n, m in zip(sizes[:-1], sizes[1:], strict=True))
+        bias_sizes = [(n_attributes, sizes[1]), *((m,) for m in sizes[2:])] if bias else []
+        self.biases = nn.ParameterList(torch.zeros(size) for size in bias_sizes)
+        self.activation = Activation(activation)
+
+    def forward(self, radial: Tensor, attributes: Tensor, senders: Tensor, receivers: Tensor) -> Tensor:
+        """Return R, (n_edges, n_weights); ``senders`` and ``receivers`` are the elements at the ends."""
+        a = self.edge_attributes(attributes, senders, receivers)
+        R = radial if a is None else torch.einsum("en,ed->end", radial, a).flatten(1)
+        for layer, W in enumerate(self.weights):
+            if layer > 0:
+                R = self.activation(R)
+            R = R @ (W * self.fan_in[layer] ** -0.5)
+            if len(self.biases):
+                b = self.biases[layer]
+                R = R + b if layer > 0 else R + (b if a is None else a @ b)
+        return R

@@ -1,0 +1,112 @@
+"""One layer of the network: from node states h to new ones, through A, B and the message."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from multiace.basis.irreps import Irreps
+from multiace.graph import Graph
+from multiace.layers.equivariant import ElementLinear, Gate, NormActivation
+
+__all__ = ["NONLINEARITIES", "SELF_CONNECTIONS", "Layer", "LayerIrreps"]
+
+
+@dataclass(frozen=True)
+class LayerIrreps:
+    """What a layer reads, makes and gives.
+
+    Attributes:
+        h_in: Features that come in.
+        A: The A-basis after mixing.
+        m: The message: what the nonlinearity reads.
+        h_out: Features that go out.
+    """
+
+    h_in: Irreps
+    A: Irreps
+    m: Irreps
+    h_out: Irreps
+
+
+class Layer(nn.Module):
+    r"""One Multi-ACE layer.
+
+    .. math:: A = \text{density}(h), \quad A \to W_{z} A \;\text{(selector)}, \quad
+              m = \text{product}(A), \quad h' = U(m + W_z h \;\text{(residual)})
+
+    Args:
+        density: From h to A.
+        self_connection: A key of ``SELF_CONNECTIONS``: ``selector`` maps A by a matrix of the receiver's
+            element (an atom without neighbours stays zero), ``residual`` adds such a map of h to the message.
+        product: From A to m.
+        nonlinearity: U.
+        irreps: Irreps along the layer.
+        embedding_dim: Length of the element attributes.
+
+    Source: Batatia et al. (arXiv:2205.06643), sections 2 and 4. Selector and residual are the two uses of
+    ``skip_tp`` in BOTNet and MACE.
+    """
+
+    def __init__(
+        self,
+        density: nn.Module,
+        self_connection: str,
+        product: nn.Module,
+        nonlinearity: nn.Module,
+        irreps: LayerIrreps,
+        embedding_dim: int,
+    ):
+        super().__init__()
+        self.density = density
+        self.selector = self.residual = None
+        if self_connection == "selector":
+            self.selector = ElementLinear(irreps.A, irreps.A, embedding_dim)
+        elif self_connection == "residual":
+            self.residual = ElementLinear(irreps.h_in, irreps.m, embedding_dim)
+        self.product = product
+        self.nonlinearity = nonlinearity
+        self.irreps = irreps
+
+    def forward(self, h: Tensor, Y: Tensor, radial: Tensor, attributes: Tensor, graph: Graph) -> Tensor:
+        """Return h', (n_nodes, irreps.h_out.dim).
+
+        Args:
+            h: Features, (n_nodes, irreps.h_in.dim).
+            Y: Spherical harmonics, (n_edges, (l_max + 1)²).
+            radial: Radial basis, (n_edges, num_radial).
+            attributes: a(z) of all elements, (n_species, embedding_dim).
+            graph: The atoms and edges.
+        """
+        A = self.density(h, Y, radial, attributes, graph)
+        if self.selector is not None:
+            A = self.selector(A, graph.species, attributes)
+        m = self.product(A, graph.species, attributes)
+        if self.residual is not None:
+            m = m + self.residual(h, graph.species, attributes)
+        return self.nonlinearity(m)
+
+
+class NoNonlinearity(nn.Module):
+    """The update is linear in the message: body order is kept (BOTNet)."""
+
+    def __init__(self, irreps: Irreps, activation: str, odd_activation: str):
+        super().__init__()
+        self.irreps_in = self.irreps_out = irreps
+
+    def forward(self, m: Tensor) -> Tensor:
+        """Return m."""
+        return m
+
+
+SELF_CONNECTIONS = ("none", "selector", "residual")
+"""Choices of ``ModelConfig.self_connection`` and ``first_self_connection``."""
+
+NONLINEARITIES: dict[str, Callable[[Irreps, str, str], nn.Module]] = {
+    "none": NoNonlinearity,
+    "gate": Gate,
+    "norm": lambda irreps, activation, odd_activation: NormActivation(irreps, activation),
+}
+"""Choices of ``ModelConfig.nonlinearity``; each has ``irreps_in``, what it needs to give the irreps asked for."""

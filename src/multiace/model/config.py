@@ -1,0 +1,244 @@
+"""The design space: every axis of the model is one field here, with its table of choices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from ase.data import atomic_numbers
+from pydantic import Field, field_validator, model_validator
+
+from multiace.basis.irreps import Irreps
+from multiace.basis.radial import DISTANCE_TRANSFORMS, ENVELOPES, RADIAL_BASES
+from multiace.config import Config, choose
+from multiace.errors import InputError, did_you_mean
+from multiace.layers.activations import ACTIVATIONS, ODD_ACTIVATIONS
+from multiace.layers.density import DENSITIES, NEIGHBOR_NORMS
+from multiace.layers.embedding import ELEMENT_EMBEDDINGS
+from multiace.layers.radial import RADIAL_NETWORKS, RADIAL_SPECIES
+from multiace.layers.update import NONLINEARITIES, SELF_CONNECTIONS
+from multiace.model.irreps import reachable_irreps
+
+__all__ = ["ENERGY_REFERENCES", "SCALES", "SHIFTS", "TABLES", "ModelConfig"]
+
+ENERGY_REFERENCES = ("isolated", "given", "least_squares", "mean", "none")
+SCALES = ("rms_force", "std", "none")
+SHIFTS = ("mean", "none")
+
+TABLES: dict[str, Any] = {
+    "radial_basis": RADIAL_BASES,
+    "envelope": ENVELOPES,
+    "distance_transform": DISTANCE_TRANSFORMS,
+    "radial_network": RADIAL_NETWORKS,
+    "radial_activation": ACTIVATIONS,
+    "radial_species": RADIAL_SPECIES,
+    "element_embedding": ELEMENT_EMBEDDINGS,
+    "channel_coupling": DENSITIES,
+    "neighbor_norm": NEIGHBOR_NORMS,
+    "first_self_connection": SELF_CONNECTIONS,
+    "self_connection": SELF_CONNECTIONS,
+    "nonlinearity": NONLINEARITIES,
+    "activation": ACTIVATIONS,
+    "odd_activation": ODD_ACTIVATIONS,
+    "readout": ("last", "every"),
+    "readout_activation": ACTIVATIONS,
+    "energy_reference": ENERGY_REFERENCES,
+    "scale": SCALES,
+    "shift": SHIFTS,
+}
+"""Every field that is a choice, with its choices: validation, help, documentation and tests read this."""
+
+OPEN_TABLES = ("radial_basis", "envelope", "distance_transform", "radial_activation", "activation")
+"""Fields that also take ``package.module:Name``."""
+
+
+class ModelConfig(Config):
+    """A point of the design space. Equations: docs, "Design space"; published points: ``PRESETS``."""
+
+    # what is seen
+    elements: tuple[str, ...] = Field(
+        (), description="chemical symbols the model knows; () takes them from the training data"
+    )
+    cutoff: float = Field(5.0, gt=0, description="cutoff radius r_c [Å]")
+    l_max: int = Field(3, ge=0, le=6, description="largest degree of the spherical harmonics Y_lm")
+
+    # features and layers
+    hidden_irreps: str = Field(
+        "64x0e + 64x1o + 64x2e + 64x3o",
+        description="features h of a node: channels x degree and parity; the last layer keeps only 0e",
+    )
+    num_layers: int = Field(5, ge=1, le=8, description="number of message-passing layers T")
+    correlation: int = Field(
+        1, ge=1, le=4, description="correlation order ν of the product basis; a message has ν + 1 bodies"
+    )
+    product_elements: bool = Field(
+        False, description="whether the weights of the product basis depend on the receiver's element"
+    )
+    channel_coupling: str = Field(
+        "channelwise",
+        description="channelwise: channels stay apart in φ and in products (uvu); full: all pairs are mixed",
+    )
+
+    # radial part
+    radial_basis: str = Field("bessel", description="radial basis e_n(r)")
+    num_radial: int = Field(8, ge=1, description="number of radial basis functions")
+    trainable_radial: bool = Field(
+        False,
+        description="whether the basis itself is trained (roots of bessel, centres and widths of gaussian)",
+    )
+    envelope: str = Field(
+        "polynomial", description="envelope f_c(r) that takes the basis to zero at the cutoff"
+    )
+    envelope_power: int = Field(6, ge=1, description="power p of the polynomial envelope")
+    distance_transform: str = Field("none", description="map of the distance that the basis sees")
+    radial_network: str = Field("mlp", description="radial weights R: linear in the basis, or an MLP of it")
+    radial_widths: tuple[int, ...] = Field((64, 64, 64), description="hidden widths of the radial MLP")
+    radial_activation: str = Field("silu", description="activation of the radial MLP")
+    radial_species: str = Field(
+        "none", description="elements the radial weights see: none, that of the sender, or both (pair)"
+    )
+    radial_bias: bool = Field(
+        False,
+        description="biases in the radial network; the energy then jumps at the cutoff (for imported models)",
+    )
+    neighbor_norm: str = Field(
+        "mean",
+        description="λ that sums over neighbours are divided by: their mean number, its square root, 1, "
+        "or learned in each layer from the mean number on",
+    )
+
+    # elements
+    element_embedding: str = Field(
+        "one_hot",
+        description="attributes a(z) of an element: one-hot, or continuous (learned, shared by all layers)",
+    )
+    embedding_dim: int = Field(16, ge=1, description="length of a(z) where the embedding is continuous")
+
+    # update and readout
+    first_self_connection: str = Field(
+        "selector",
+        description="first layer: none; selector W_z A; or residual, W_z h added to the message",
+    )
+    self_connection: str = Field("residual", description="the same for all later layers")
+    nonlinearity: str = Field(
+        "none", description="nonlinearity of the update: none, gate, or norm (activation of norms)"
+    )
+    activation: str = Field("silu", description="activation of invariants, gates and norms")
+    odd_activation: str = Field(
+        "tanh", description="activation of pseudoscalars 0o in the gate (an odd function)"
+    )
+    readout: str = Field("every", description="layers that are read out: the last, or every one")
+    readout_width: int = Field(
+        16, ge=0, description="hidden width of the MLP that reads the last layer; 0 makes it linear"
+    )
+    readout_activation: str = Field("silu", description="activation of that MLP")
+
+    # outside the network
+    energy_reference: str = Field(
+        "isolated",
+        description="E0 of each element: isolated atoms in the data, given, least squares over the training "
+        "set, mean energy per atom, or none",
+    )
+    isolated_energies: dict[str, float] = Field(
+        {}, description="E0 by element [eV], for energy_reference = given"
+    )
+    scale: str = Field(
+        "rms_force",
+        description="factor of the site energies: RMS force component of the training set, standard "
+        "deviation of (E - ΣE0)/N, or none (1)",
+    )
+    shift: str = Field(
+        "mean",
+        description="constant added to each site energy: mean (E - ΣE0)/N of the training set, or none (0)",
+    )
+    zbl: bool = Field(False, description="add the Ziegler-Biersack-Littmark repulsion at short range")
+    dtype: Literal["float32", "float64"] = Field("float32", description="precision of the network's weights")
+
+    @field_validator(*TABLES)
+    @classmethod
+    def _known(cls, name: str, info: Any) -> str:
+        table = TABLES[info.field_name]
+        if ":" in name and info.field_name in OPEN_TABLES:
+            choose(table, name, f"model.{info.field_name}")
+        elif name not in table:
+            raise InputError(
+                f"model.{info.field_name} = {name!r} is not a choice.{did_you_mean(name, table)}"
+            )
+        return name
+
+    @field_validator("elements")
+    @classmethod
+    def _chemical(cls, elements: tuple[str, ...]) -> tuple[str, ...]:
+        for symbol in elements:
+            if symbol not in atomic_numbers or symbol == "X":
+                raise InputError(f"model.elements: {symbol!r} is not a chemical symbol.")
+        if len(set(elements)) != len(elements):
+            raise InputError(f"model.elements names an element twice: {', '.join(elements)}.")
+        return elements
+
+    @field_validator("radial_widths")
+    @classmethod
+    def _positive(cls, widths: tuple[int, ...]) -> tuple[int, ...]:
+        if any(width < 1 for width in widths):
+            raise InputError(f"model.radial_widths = {list(widths)}: every width must be at least 1.")
+        return widths
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        irreps = self.irreps
+        if not irreps.mul("0e"):
+            raise InputError(
+                f"model.hidden_irreps = {self.hidden_irreps!r} has no 0e, so that there is nothing to read the "
+                "energy from. Add invariants, such as 64x0e."
+            )
+        reachable = reachable_irreps(irreps, self.l_max, self.correlation)
+        unreachable = [str(irrep) for irrep in irreps.irreps if irrep not in reachable.irreps]
+        if unreachable:
+            raise InputError(
+                f"model.hidden_irreps = {self.hidden_irreps!r}: {', '.join(unreachable)} can never be reached with "
+                f"l_max = {self.l_max} and correlation = {self.correlation}. Leave it out, or raise l_max."
+            )
+        if self.radial_network == "mlp" and not self.radial_widths:
+            raise InputError(
+                "model.radial_network = mlp needs radial_widths; for none use radial_network = linear."
+            )
+        if self.energy_reference == "given" and not self.isolated_energies:
+            raise InputError(
+                "model.energy_reference = given needs isolated_energies, such as {H: -13.57, C: -1026.85}."
+            )
+        if self.isolated_energies and self.energy_reference != "given":
+            raise InputError(
+                f"model.isolated_energies are given, but energy_reference = {self.energy_reference} does not use "
+                "them. Set energy_reference = given, or remove them."
+            )
+        missing = sorted(set(self.elements) - set(self.isolated_energies))
+        if self.energy_reference == "given" and missing:
+            raise InputError(f"model.isolated_energies lacks {', '.join(missing)}.")
+        return self
+
+    @property
+    def irreps(self) -> Irreps:
+        """``hidden_irreps``, parsed."""
+        return Irreps.parse(self.hidden_irreps)
+
+    @property
+    def channels(self) -> int:
+        """K, the channels of h⁰ and, where there are products, of the A-basis: those of 0e."""
+        return self.irreps.mul("0e")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build from the ``model:`` section of a run file; ``preset: name`` supplies the other fields.
+
+        Raises:
+            InputError: If the preset is unknown, or a field is.
+        """
+        from multiace.model.presets import PRESETS
+
+        values = dict(values)
+        name = values.pop("preset", None)
+        if name is None:
+            return cls(**values)
+        if name not in PRESETS:
+            raise InputError(f"model.preset = {name!r} is not a preset.{did_you_mean(name, PRESETS)}")
+        return cls(**{**PRESETS[name].model_dump(), **values})

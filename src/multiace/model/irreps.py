@@ -1,0 +1,51 @@
+"""Which irreps occur where: what one layer can reach from the features that come in."""
+
+from __future__ import annotations
+
+from multiace.basis.coupling import symmetric_coupling
+from multiace.basis.irreps import Irrep, Irreps
+from multiace.ops import ConvolutionPaths
+
+__all__ = ["density_irreps", "message_irreps", "reachable_irreps"]
+
+
+def density_irreps(h_in: Irreps, hidden: Irreps, l_max: int, correlation: int) -> list[Irrep]:
+    """Irreps of the A-basis that paths lead to from ``h_in``.
+
+    For ν = 1 only those of the hidden features are of use. For ν > 1 products can use every degree up to
+    l_max: with parity (-1)^l, as in MACE, or with both if the hidden features have any other.
+    """
+    if correlation == 1:
+        candidates = hidden.irreps
+    else:
+        natural = all(irrep.p == (-1) ** irrep.l for irrep in hidden.irreps)
+        candidates = [
+            Irrep(degree, sign * (-1) ** degree)
+            for degree in range(l_max + 1)
+            for sign in ((1,) if natural else (1, -1))
+        ]
+    return ConvolutionPaths(h_in, l_max, tuple(candidates)).irreps_out.irreps
+
+
+def message_irreps(A: list[Irrep], hidden: Irreps, correlation: int) -> Irreps:
+    """The part of the hidden features that products of up to ν factors A reach."""
+    return hidden.keep(
+        irrep
+        for irrep in hidden.irreps
+        if irrep in A
+        or any(
+            len(symmetric_coupling(tuple(A), irrep, order).coefficients)
+            for order in range(2, correlation + 1)
+        )
+    )
+
+
+def reachable_irreps(hidden: Irreps, l_max: int, correlation: int) -> Irreps:
+    """The part of the hidden features that occurs at some depth, starting from invariants alone."""
+    h = hidden.keep([Irrep(0, 1)])
+    while True:
+        A = density_irreps(h, hidden, l_max, correlation)
+        h_next = message_irreps(A, hidden, correlation)
+        if h_next == h:
+            return h
+        h = h_next

@@ -1,0 +1,125 @@
+"""MultiACE: from a graph to site energies. Start reading here."""
+
+from __future__ import annotations
+
+import torch
+from ase.data import atomic_numbers, covalent_radii
+from torch import Tensor, nn
+
+from multiace.basis.angular import SphericalHarmonics
+from multiace.basis.irreps import Irrep, Irreps
+from multiace.basis.radial import RadialEmbedding
+from multiace.graph import Graph
+from multiace.layers.density import DENSITIES, NEIGHBOR_NORMS
+from multiace.layers.embedding import ELEMENT_EMBEDDINGS, InitialFeatures
+from multiace.layers.product import PRODUCTS, IdentityProduct
+from multiace.layers.readout import Readout
+from multiace.layers.update import NONLINEARITIES, Layer, LayerIrreps
+from multiace.model.config import ModelConfig
+from multiace.model.irreps import density_irreps, message_irreps
+
+__all__ = ["MultiACE"]
+
+
+class MultiACE(nn.Module):
+    r"""The network: h⁰ from the elements, T layers, and readouts of their invariants.
+
+    .. math:: E_i = \sum_t \mathcal R_t(h_i^t), \qquad h^{t+1} = \mathrm{layer}_t(h^t; Y, e)
+
+    Energies here are dimensionless; :class:`~multiace.model.potential.Potential` adds E0, scale and shift.
+
+    Args:
+        config: The point of the design space; its ``elements`` must be set.
+        num_neighbors: Mean number of neighbours in the training set, for ``neighbor_norm``.
+
+    Source: Batatia et al., arXiv:2205.06643.
+    """
+
+    def __init__(self, config: ModelConfig, num_neighbors: float = 1.0):
+        super().__init__()
+        self.config = config
+        radii = torch.tensor([covalent_radii[atomic_numbers[symbol]] for symbol in config.elements])
+        self.angular = SphericalHarmonics(config.l_max)
+        self.radial_basis = RadialEmbedding(
+            config.radial_basis,
+            config.num_radial,
+            config.cutoff,
+            trainable=config.trainable_radial,
+            envelope=config.envelope,
+            envelope_power=config.envelope_power,
+            distance_transform=config.distance_transform,
+            covalent_radii=radii,
+        )
+        self.elements = ELEMENT_EMBEDDINGS[config.element_embedding](
+            len(config.elements), config.embedding_dim
+        )
+        self.embedding = InitialFeatures(self.elements.dim, config.channels)
+        self.layers = nn.ModuleList()
+        self.readouts = nn.ModuleList()
+        h = config.irreps.keep([Irrep(0, 1)])
+        for t in range(config.num_layers):
+            layer = build_layer(config, h, t, self.elements.dim, num_neighbors)
+            self.layers.append(layer)
+            h = layer.irreps.h_out
+            last = t == config.num_layers - 1
+            if last or config.readout == "every":
+                self.readouts.append(
+                    Readout(h, config.readout_width if last else 0, config.readout_activation)
+                )
+        self.to(getattr(torch, config.dtype))
+
+    def forward(self, graph: Graph) -> Tensor:
+        """Return the energy of each atom from each readout, (n_nodes, n_readouts); the sum is E_i."""
+        vectors, lengths = (x.to(self.embedding.weight.dtype) for x in graph.edge_vectors())
+        z = graph.species
+        Y = self.angular(vectors, lengths)  # Y_lm(r̂)
+        radial = self.radial_basis(lengths, z[graph.senders], z[graph.receivers])  # e_n(r) x envelope
+        attributes = self.elements()  # a(z)
+        h = self.embedding(z, attributes)  # h⁰
+        energies = []
+        for t, layer in enumerate(self.layers):
+            h = layer(h, Y, radial, attributes, graph)
+            if t >= len(self.layers) - len(self.readouts):
+                readout = self.readouts[len(energies)]
+                energies.append(readout(h))  # E_i = Σ_t R_t(h_i)
+        return torch.cat(energies, dim=1)
+
+
+def build_layer(config: ModelConfig, h_in: Irreps, t: int, embedding_dim: int, num_neighbors: float) -> Layer:
+    """Build layer t, which reads features of irreps ``h_in``; the last one gives invariants only."""
+    hidden = config.irreps if t < config.num_layers - 1 else config.irreps.keep([Irrep(0, 1)])
+    products = config.correlation > 1 or config.product_elements
+
+    A_irreps = density_irreps(h_in, config.irreps, config.l_max, config.correlation)
+    h_out = message_irreps(A_irreps, hidden, config.correlation)
+    nonlinearity = NONLINEARITIES[config.nonlinearity](h_out, config.activation, config.odd_activation)
+    m = nonlinearity.irreps_in
+    if config.correlation == 1:
+        A_irreps = m.irreps
+    A = Irreps((config.channels, irrep) for irrep in A_irreps) if products else m
+    product = (
+        PRODUCTS[config.channel_coupling](
+            A, m, config.correlation, embedding_dim if config.product_elements else 0
+        )
+        if products
+        else IdentityProduct()
+    )
+    radial = {
+        "num_radial": config.num_radial,
+        "embedding_dim": embedding_dim,
+        "species": config.radial_species,
+        "widths": config.radial_widths if config.radial_network == "mlp" else (),
+        "activation": config.radial_activation,
+        "bias": config.radial_bias,
+    }
+    density = DENSITIES[config.channel_coupling](
+        h_in, A, config.l_max, radial, NEIGHBOR_NORMS[config.neighbor_norm](num_neighbors)
+    )
+    return Layer(
+        density=density,
+        self_connection=config.first_self_connection if t == 0 else config.self_connection,
+        product=product,
+        nonlinearity=nonlinearity,
+        irreps=LayerIrreps(h_in, A, m, h_out),
+        embedding_dim=embedding_dim,
+    )

@@ -1,0 +1,256 @@
+"""Potential: site energies become energy, forces and stress; models are saved and loaded."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from multiace.errors import InputError
+from multiace.graph import Graph
+from multiace.graph.neighbors import build_graph
+from multiace.model.config import ModelConfig
+from multiace.model.multi_ace import MultiACE
+from multiace.model.zbl import ZBL
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+__all__ = ["SCHEMA_VERSION", "Potential", "Prediction", "Statistics"]
+
+SCHEMA_VERSION = 1
+"""Version of the model file; raised when an older file needs a migration."""
+
+UNITS = {"length": "Å", "energy": "eV", "forces": "eV/Å", "stress": "eV/Å³"}
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What is measured on the training set before the network exists.
+
+    Attributes:
+        isolated_energies: E0 of each element [eV], (n_species,).
+        scale: Factor of the network's site energies [eV].
+        shift: Constant added to each site energy [eV].
+        num_neighbors: Mean number of neighbours within the cutoff.
+    """
+
+    isolated_energies: np.ndarray
+    scale: float = 1.0
+    shift: float = 0.0
+    num_neighbors: float = 1.0
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a potential gives for a batch.
+
+    Attributes:
+        energy: Energy of each structure [eV], (n_graphs,) float64.
+        site_energies: Energy of each atom [eV], (n_nodes,) float64; they sum to ``energy``.
+        forces: F = -dE/dr [eV/Å], (n_nodes, 3) float64, or None.
+        stress: dE/dε / V [eV/Å³], positive in tension, (n_graphs, 3, 3) float64, or None.
+    """
+
+    energy: Tensor
+    site_energies: Tensor
+    forces: Tensor | None = None
+    stress: Tensor | None = None
+
+
+class Potential(nn.Module):
+    r"""Total energy from the network's site energies.
+
+    .. math:: E = \sum_i \Bigl( E^0_{z_i} + \text{shift} + \text{scale} \sum_t \mathcal R_t(h_i^t) \Bigr) + E_{ZBL}
+
+    Energies, E0 and edge vectors are float64; only the network runs in ``config.dtype``.
+
+    Args:
+        config: The model; its ``elements`` must be set.
+        statistics: E0, scale, shift and mean number of neighbours.
+        metadata: Provenance and metrics, kept in the file.
+
+    Raises:
+        InputError: If ``config.elements`` is empty, or E0 is not given for each of them.
+    """
+
+    isolated_energies: Tensor
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, config: ModelConfig, statistics: Statistics, metadata: dict[str, Any] | None = None):
+        super().__init__()
+        if not config.elements:
+            raise InputError("a potential needs model.elements, such as [H, C, O].")
+        E0 = torch.as_tensor(np.asarray(statistics.isolated_energies, dtype=np.float64))
+        if E0.shape != (len(config.elements),):
+            raise InputError(
+                f"{E0.numel()} isolated-atom energies were given for {len(config.elements)} elements "
+                f"({', '.join(config.elements)}); one for each is needed."
+            )
+        self.config = config
+        self.metadata = dict(metadata or {})
+        self.network = MultiACE(config, statistics.num_neighbors)
+        self.zbl = ZBL(config.elements, config.cutoff) if config.zbl else None
+        self.register_buffer("isolated_energies", E0.clone())
+        self.register_buffer("scale", torch.tensor(float(statistics.scale), dtype=torch.float64))
+        self.register_buffer("shift", torch.tensor(float(statistics.shift), dtype=torch.float64))
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """Chemical symbols in the order of the species index."""
+        return self.config.elements
+
+    @property
+    def cutoff(self) -> float:
+        """Cutoff radius r_c [Å]."""
+        return self.config.cutoff
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.isolated_energies.device
+
+    def forward(
+        self, graph: Graph, forces: bool = True, stress: bool = False, create_graph: bool = False
+    ) -> Prediction:
+        r"""Predict a batch.
+
+        One gradient with respect to the edge vectors gives both forces and stress:
+        :math:`g_{ij} = dE/d\mathbf r_{ij}`, :math:`F_k = \sum_{ij} g_{ij} (\delta_{jk} - \delta_{ik})`,
+        :math:`\sigma = \frac{1}{V} \sum_{ij} \mathbf r_{ij} \otimes g_{ij}`.
+
+        Args:
+            graph: The batch, on the potential's device.
+            forces: Whether forces are wanted.
+            stress: Whether stress is wanted; NaN for structures without a cell.
+            create_graph: Keep the result differentiable, to train on forces or for Hessians.
+        """
+        vectors, _ = graph.edge_vectors()
+        gradient_wanted = forces or stress
+        if gradient_wanted and not vectors.requires_grad:
+            vectors = vectors.detach().requires_grad_()
+        with torch.set_grad_enabled(gradient_wanted or torch.is_grad_enabled()):
+            site_energies = self._terms(graph.with_vectors(vectors)).sum(dim=1)
+            energy = _sum_by(site_energies, graph.node_graph, graph.n_graphs)
+        if not gradient_wanted:
+            return Prediction(energy, site_energies)
+        (g,) = torch.autograd.grad(
+            [site_energies.sum()], [vectors], create_graph=create_graph, materialize_grads=True
+        )
+        if not create_graph:
+            energy, site_energies, vectors = energy.detach(), site_energies.detach(), vectors.detach()
+        return Prediction(
+            energy,
+            site_energies,
+            _sum_by(g, graph.senders, graph.n_nodes) - _sum_by(g, graph.receivers, graph.n_nodes)
+            if forces
+            else None,
+            self._stress(g, vectors, graph) if stress else None,
+        )
+
+    def _terms(self, graph: Graph) -> Tensor:
+        """Site energies by term [eV]: E0 + shift + ZBL, then one column per readout; float64."""
+        reference = self.isolated_energies[graph.species] + self.shift
+        if self.zbl is not None:
+            reference = reference + self.zbl(graph)
+        return torch.cat([reference[:, None], self.scale * self.network(graph).double()], dim=1)
+
+    def _stress(self, g: Tensor, vectors: Tensor, graph: Graph) -> Tensor:
+        virial = _sum_by(vectors[:, :, None] * g[:, None, :], graph.edge_graph, graph.n_graphs)
+        volume = torch.linalg.det(graph.cells).abs()
+        volume = torch.where(volume > 0, volume, torch.nan)
+        return 0.5 * (virial + virial.transpose(1, 2)) / volume[:, None, None]
+
+    def contributions(self, atoms: Atoms) -> np.ndarray:
+        """Split the energy of a structure by layer.
+
+        Returns:
+            (1 + n_readouts,) [eV]: Σ (E0 + shift) with ZBL, then each readout; they sum to the energy.
+        """
+        graph = build_graph(atoms, self.elements, self.cutoff).to(self.device)
+        with torch.no_grad():
+            return self._terms(graph).sum(dim=0).cpu().numpy()
+
+    def save(self, path: str | os.PathLike, **metadata: Any) -> None:
+        """Write weights and header (config, units, provenance, ``metadata``) as one safetensors file.
+
+        The file appears whole or not at all.
+        """
+        self.metadata.update(metadata)
+        header = {
+            "schema_version": SCHEMA_VERSION,
+            "multiace": version("multiace"),
+            "config": self.config.model_dump(),
+            "units": UNITS,
+            "metadata": self.metadata,
+        }
+        tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
+        data = save(tensors, metadata={"multiace": json.dumps(header)})
+        path = Path(path)
+        temporary = path.with_name(path.name + ".part")
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError as error:
+            raise InputError(f"cannot write the model to {path}: {error.strerror}.") from None
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike, device: torch.device | str | None = None, dtype: str | None = None
+    ) -> Self:
+        """Read a model file; nothing in it is executed.
+
+        Args:
+            path: A file written by :meth:`save`.
+            device: Where to put it; by default the CPU.
+            dtype: ``float32`` or ``float64``, if other than in the file.
+
+        Raises:
+            InputError: If the file is missing, damaged, not a multiace model, or newer than this version.
+        """
+        header, tensors = _read(Path(path))
+        config = ModelConfig(**header["config"])
+        if dtype is not None:
+            config = config.replace(dtype=dtype)
+        potential = cls(config, Statistics(np.zeros(len(config.elements))), header.get("metadata"))
+        try:
+            potential.load_state_dict(tensors)
+        except RuntimeError as error:
+            raise InputError(f"{path}: the weights do not fit the config in the file ({error}).") from None
+        return potential.to(device or "cpu")
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Header and tensors of a model file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get("multiace", "null"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, json.JSONDecodeError) as error:
+        raise InputError(f"cannot read a model from {path}: {error}.") from None
+    if not isinstance(header, dict) or "config" not in header:
+        raise InputError(f"{path} is a safetensors file, but not a multiace model.")
+    if header.get("schema_version", 0) > SCHEMA_VERSION:
+        raise InputError(
+            f"{path} was written by multiace {header.get('multiace')} (schema {header['schema_version']}); "
+            f"this version reads up to schema {SCHEMA_VERSION}. Install a newer multiace."
+        )
+    return header, tensors
+
+
+def _sum_by(values: Tensor, index: Tensor, size: int) -> Tensor:
+    """Sum rows that share an index, (n, ...) -> (size, ...)."""
+    return values.new_zeros(size, *values.shape[1:]).index_add(0, index, values)

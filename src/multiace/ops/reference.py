@@ -1,0 +1,131 @@
+r"""The expensive operations in plain PyTorch: this file is their definition.
+
+Every operation is differentiable to any order, works in float32 and float64, on any device, and on empty
+inputs. Faster twins have the same signatures and are tested against these.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from multiace.basis.coupling import SymmetricCoupling, clebsch_gordan
+from multiace.basis.irreps import Irrep
+from multiace.ops.paths import ConvolutionPaths
+
+__all__ = ["convolution", "element_linear", "symmetric_product"]
+
+
+def convolution(
+    h: Tensor, Y: Tensor, R: Tensor, senders: Tensor, receivers: Tensor, paths: ConvolutionPaths
+) -> Tensor:
+    r"""Sum the one-particle basis over neighbours.
+
+    .. math:: A_{i,k\eta,LM} = \sum_{j} R_{k\eta}(r_{ij}) \sum_{m_1 m_2}
+              C^{LM}_{l_1 m_1, l_2 m_2}\, h_{j,k,l_1 m_1} Y_{l_2 m_2}(\hat r_{ij})
+
+    C is contracted with Y first, since that part is shared by all channels.
+
+    ==================  ========================  ==============================
+    symbol              code                      shape
+    ==================  ========================  ==============================
+    h_j                 ``h[senders]``            (n_edges, irreps_in.dim)
+    Y                   ``Y``                     (n_edges, (l_max + 1)²)
+    Σ_m2 C Y            ``coupled``               (n_edges, (2L + 1) paths, 2l1 + 1)
+    R                   ``R``                     (n_edges, n_weights)
+    A                   return value              (n_nodes, irreps_out.dim)
+    ==================  ========================  ==============================
+
+    Args:
+        h: Features of the nodes, (n_nodes, irreps_in.dim), channel last in each block.
+        Y: Spherical harmonics of the edges, (n_edges, (l_max + 1)²).
+        R: Radial weights, (n_edges, n_weights) in the order of ``paths``.
+        senders: j, (n_edges,).
+        receivers: i, (n_edges,), ascending.
+        paths: The paths and the layout.
+
+    Returns:
+        A, (n_nodes, paths.irreps_out.dim).
+    """
+    n_nodes, n_edges = h.shape[0], senders.shape[0]
+    pooled: dict[Irrep, list[Tensor]] = {irrep: [] for irrep in paths.irreps_out.irreps}
+    slices = paths.irreps_in.slices()
+    h_senders = h.index_select(0, senders)
+    for irrep_in, C in _coupling_with_Y(paths, h.dtype, h.device).items():
+        groups = [g for g in paths.groups if g.irrep_in == irrep_in]
+        h_in = h_senders[:, slices[irrep_in]].view(n_edges, irrep_in.dim, groups[0].mul)
+        coupled = (Y @ C).view(n_edges, -1, irrep_in.dim)
+        product = torch.bmm(coupled, h_in)  # [n_edges, (L, M, path), channel]
+        widths = [g.irrep_out.dim * len(g.l2s) for g in groups]
+        for group, part in zip(groups, product.split(widths, dim=1), strict=True):
+            weights = R[:, group.weights].unsqueeze(1)  # [n_edges, 1, (path, channel)]
+            one_particle = part.reshape(n_edges, group.irrep_out.dim, -1) * weights
+            A = h.new_zeros(n_nodes, *one_particle.shape[1:]).index_add(0, receivers, one_particle)
+            pooled[group.irrep_out].append(A)
+    blocks = [torch.cat(parts, dim=-1).flatten(1) for parts in pooled.values()]
+    return torch.cat(blocks, dim=-1)
+
+
+@lru_cache(maxsize=256)
+def _coupling_with_Y(
+    paths: ConvolutionPaths, dtype: torch.dtype, device: torch.device
+) -> dict[Irrep, Tensor]:
+    """Matrices (n_Y, Σ (L, M, path, m1)) for each irrep of h, so that Σ_m2 C Y is ``Y @ matrix``."""
+    n_Y = (paths.l_max + 1) ** 2
+    columns: dict[Irrep, list[np.ndarray]] = {}
+    for group in paths.groups:
+        l1, L = group.irrep_in.l, group.irrep_out.l
+        block = np.zeros((n_Y, 2 * L + 1, len(group.l2s), 2 * l1 + 1))
+        for path, l2 in enumerate(group.l2s):
+            C = clebsch_gordan(l1, l2, L)  # [m1, m2, M]
+            block[l2**2 : (l2 + 1) ** 2, :, path, :] = C.transpose(1, 2, 0)
+        columns.setdefault(group.irrep_in, []).append(block.reshape(n_Y, -1))
+    return {
+        irrep: torch.from_numpy(np.concatenate(blocks, axis=1)).to(device=device, dtype=dtype)
+        for irrep, blocks in columns.items()
+    }
+
+
+def symmetric_product(A: Tensor, coupling: SymmetricCoupling) -> Tensor:
+    r"""Symmetrised products of ν factors of the same channel.
+
+    .. math:: B_{i,k\eta,LM} = \sum_{v} C^{LM}_{\eta v} \prod_{\xi=1}^{\nu} A_{i,k,v_\xi}
+
+    Args:
+        A: (n_nodes, components, channels), the components of all irreps of A one after another.
+        coupling: Monomials v and generalised Clebsch-Gordan coefficients C.
+
+    Returns:
+        B, (n_nodes, paths, 2L + 1, channels).
+    """
+    factors, C = _coefficients(coupling, A.dtype, A.device)
+    monomials = A.index_select(1, factors[0])
+    for factor in factors[1:]:
+        monomials = monomials * A.index_select(1, factor)
+    return (C.flatten(0, 1) @ monomials).unflatten(1, C.shape[:2])
+
+
+@lru_cache(maxsize=256)
+def _coefficients(
+    coupling: SymmetricCoupling, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Indices (ν, n_monomials) and coefficients (n_paths, 2L + 1, n_monomials) as tensors."""
+    factors = torch.tensor(coupling.factors.T, device=device)
+    return factors, torch.tensor(coupling.coefficients, dtype=dtype, device=device)
+
+
+def element_linear(x: Tensor, W: Tensor, species: Tensor) -> Tensor:
+    r"""Multiply each node by the matrix of its element, y_i = x_i W(z_i).
+
+    Args:
+        x: (n_nodes, components, channels in).
+        W: (n_species, channels in, channels out).
+        species: z, (n_nodes,).
+
+    Returns:
+        y, (n_nodes, components, channels out).
+    """
+    return torch.bmm(x, W.index_select(0, species))
