@@ -234,7 +234,7 @@ def read_stress(atoms: ase.Atoms, keys: LabelKeys, source: str) -> np.ndarray | 
         if getattr(keys, f"{label}_key") is None:
             return None
         raise InputError(
-            f"{source} has a {label} label, but it is not periodic and has no {label}. "
+            f"{source} has a {label} label, but it has no periodic cell to refer it to. "
             f"Set pbc in the file, or remove the label, or leave data.{label}_key out."
         )
     array = to_floats(value, f"{source}: {label}")
