@@ -1,0 +1,1 @@
+"""Fitting: config, loss, schedule, loop, checkpoints, metrics."""

@@ -1,0 +1,145 @@
+"""Checkpoints: everything that an exact resume needs, in one safetensors file with a JSON header.
+
+Raw weights, moving average and the optimiser's moments are vectors of the parameters' size (four of them
+with Adam and a moving average; AMSGrad adds one). The exponents of floating-point numbers hardly vary, so
+the byte that holds them is compressed, losslessly: a checkpoint is then about 3.5 times the parameters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+__all__ = ["Checkpoint", "DamagedCheckpointError", "atomic", "newest", "prune"]
+
+SCHEMA = 1
+
+
+class DamagedCheckpointError(Exception):
+    """The file is not a whole checkpoint of this program."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of a run.
+
+    Attributes:
+        vectors: Float vectors by name.
+        state: Plain JSON values.
+    """
+
+    vectors: dict[str, Tensor]
+    state: dict[str, Any]
+
+    def save(self, path: Path) -> None:
+        """Write to ``path``, which afterwards holds either the whole checkpoint or what it held before."""
+        arrays: dict[str, np.ndarray] = {}
+        for name, vector in self.vectors.items():
+            arrays |= pack(name, vector.detach().cpu().numpy())
+        dtypes = {name: str(vector.dtype).removeprefix("torch.") for name, vector in self.vectors.items()}
+        header = json.dumps({"schema": SCHEMA, "dtypes": dtypes, "state": self.state})
+        content = safetensors.numpy.save(arrays, {"multiace": header, "sha256": digest(arrays, header)})
+        with atomic(path) as temporary:
+            temporary.write_bytes(content)
+
+    @classmethod
+    def load(cls, path: Path) -> Checkpoint:
+        """Read a checkpoint.
+
+        Raises:
+            DamagedCheckpointError: If the file is cut, altered, or another program's.
+        """
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata = file.metadata() or {}
+                arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            header = metadata["multiace"]
+            if metadata["sha256"] != digest(arrays, header):
+                raise DamagedCheckpointError(f"{path}: the checksum does not fit the content")
+        except (OSError, SafetensorError, KeyError) as error:
+            raise DamagedCheckpointError(f"{path}: {error}") from None
+        content = json.loads(header)
+        dtypes = content["dtypes"].items()
+        vectors = {name: torch.from_numpy(unpack(name, arrays, np.dtype(dtype))) for name, dtype in dtypes}
+        return cls(vectors, content["state"])
+
+
+def pack(name: str, vector: np.ndarray) -> dict[str, np.ndarray]:
+    """Split floats (n,) into their top bytes (sign and exponent), compressed, and the others (n, rest)."""
+    little = vector.astype(vector.dtype.newbyteorder("<"), copy=False)
+    planes = np.ascontiguousarray(little).view(np.uint8).reshape(len(vector), vector.itemsize)
+    top = zlib.compress(planes[:, -1].tobytes(), level=6)
+    return {
+        f"{name}.exponents": np.frombuffer(top, np.uint8),
+        f"{name}.mantissas": np.ascontiguousarray(planes[:, :-1]),
+    }
+
+
+def unpack(name: str, arrays: dict[str, np.ndarray], dtype: np.dtype) -> np.ndarray:
+    """Undo :func:`pack`."""
+    mantissas = arrays[f"{name}.mantissas"]
+    exponents = np.frombuffer(zlib.decompress(arrays[f"{name}.exponents"].tobytes()), np.uint8)
+    planes = np.concatenate([mantissas, exponents[:, None]], axis=1)
+    return planes.view(dtype.newbyteorder("<")).reshape(-1).astype(dtype)
+
+
+def digest(arrays: dict[str, np.ndarray], header: str) -> str:
+    """SHA-256 of the header and of all arrays in the order of their names."""
+    sha = hashlib.sha256(header.encode())
+    for name in sorted(arrays):
+        sha.update(arrays[name].tobytes())
+    return sha.hexdigest()
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Give a temporary file beside ``path`` to write, then put it in the place of ``path`` in one step.
+
+    Whenever the process or the machine stops, ``path`` is the old file or the new one.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        yield temporary
+        synchronise(temporary)
+        temporary.replace(path)
+        synchronise(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def synchronise(path: Path) -> None:
+    """Wait until a file's content (or a folder's list of names) is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def newest(folder: Path) -> tuple[Path, Checkpoint] | None:
+    """Return the newest checkpoint that is whole, or None."""
+    for path in sorted(folder.glob("step-*.safetensors"), reverse=True):
+        try:
+            return path, Checkpoint.load(path)
+        except DamagedCheckpointError:
+            continue
+    return None
+
+
+def prune(folder: Path, keep: int = 2) -> None:
+    """Delete all but the newest checkpoints."""
+    for path in sorted(folder.glob("step-*.safetensors"))[:-keep]:
+        path.unlink()

@@ -1,0 +1,235 @@
+"""The design space of a fit, ``TrainConfig``, and the whole run file, ``RunConfig``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import Field, field_validator, model_validator
+
+from multiace.config import Config, choose, parse_overrides, read_yaml
+from multiace.data.config import DataConfig
+from multiace.errors import InputError, did_you_mean
+from multiace.model.config import ModelConfig
+from multiace.train.log import LOGGERS
+from multiace.train.loss import LOSSES
+from multiace.train.optimizer import OPTIMIZERS
+from multiace.train.schedule import SCHEDULES
+
+__all__ = ["RunConfig", "TrainConfig"]
+
+DEFAULT_BATCH_SIZE = 5
+
+
+class TrainConfig(Config):
+    r"""How the parameters are fitted.
+
+    The loss of a step sums over the targets T that have labels,
+
+    .. math:: L = \sum_T w_T \, \frac{1}{n_T} \sum_{i=1}^{n_T} g_i \, \ell(\Delta_i),
+
+    with the weight g of the frame and the error Δ in the target's unit: energy [eV/atom], forces [eV/Å, each
+    component], stress [eV/Å³, each component]; w_T is therefore in the inverse unit squared (or the inverse
+    unit, for the MAE).
+
+    *Progress* runs from 0 to 1: the larger of epoch / max_epochs and minutes / max_minutes.
+    """
+
+    max_epochs: int = Field(500, ge=1, description="passes over the training set")
+    max_minutes: float | None = Field(
+        None,
+        gt=0,
+        description="wall-clock budget [min]; schedules and stages then follow whichever of epochs and time "
+        "is further on, so the run is no longer reproducible bit for bit",
+    )
+    batch_size: int | None = Field(
+        None, ge=1, description="frames per step, all processes together; 5 unless max_edges is given"
+    )
+    max_edges: int | None = Field(
+        None, ge=1, description="edges per step, all processes together, instead of batch_size"
+    )
+
+    optimizer: str = Field("adam", description=f"one of {', '.join(OPTIMIZERS)}")
+    learning_rate: float = Field(0.01, gt=0, description="peak learning rate")
+    weight_decay: float = Field(0.0, ge=0, description="decay of matrices, not of biases")
+    schedule: str = Field("cosine", description=f"learning rate against progress: {', '.join(SCHEDULES)}")
+    warmup_epochs: float = Field(0.0, ge=0, description="epochs over which the rate first grows from zero")
+    plateau_patience: int = Field(50, ge=1, description="plateau: epochs without a better validation loss")
+    plateau_factor: float = Field(0.8, gt=0, lt=1, description="plateau: the rate is then multiplied by this")
+    min_learning_rate: float = Field(1e-6, ge=0, description="no schedule goes below this rate")
+    ema_decay: float = Field(0.99, ge=0, lt=1, description="moving average of the weights per step; 0 = none")
+    clip_norm: float | None = Field(10.0, gt=0, description="largest norm of the gradient; null = any")
+
+    energy_weight: float = Field(1.0, ge=0, description="w of the energy per atom [1/(eV/atom)²]")
+    forces_weight: float = Field(1.0, ge=0, description="w of the force components [1/(eV/Å)²]")
+    stress_weight: float = Field(0.0, ge=0, description="w of the stress components [1/(eV/Å³)²]")
+    energy_loss: str = Field("mse", description=f"ℓ of the energy: {', '.join(LOSSES)}")
+    forces_loss: str = Field("mse", description=f"ℓ of the forces: {', '.join(LOSSES)}")
+    stress_loss: str = Field("mse", description=f"ℓ of the stress: {', '.join(LOSSES)}")
+    huber_delta: float = Field(
+        0.01, gt=0, description="huber: error above which ℓ is linear [eV/atom, eV/Å, eV/Å³]"
+    )
+
+    second_stage_start: float | None = Field(
+        None, gt=0, lt=1, description="progress at which the second stage starts; null = one stage"
+    )
+    second_stage_energy_weight: float | None = Field(
+        None, ge=0, description="energy_weight of the second stage; null = unchanged"
+    )
+    second_stage_forces_weight: float | None = Field(
+        None, ge=0, description="forces_weight of the second stage; null = unchanged"
+    )
+    second_stage_stress_weight: float | None = Field(
+        None, ge=0, description="stress_weight of the second stage; null = unchanged"
+    )
+    second_stage_learning_rate: float | None = Field(
+        None, gt=0, description="learning_rate of the second stage; null = unchanged"
+    )
+    early_stopping: int | None = Field(
+        None, ge=1, description="stop after this many epochs without a better validation loss; null = never"
+    )
+
+    seed: int = Field(0, ge=0, lt=2**31, description="fixes initial weights and the order of frames")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where to train")
+    devices: int = Field(1, ge=1, description="processes per node, each with a device of its own")
+    num_nodes: int = Field(1, ge=1, description="nodes of a multi-node launch (torchrun)")
+    strategy: Literal["auto", "ddp"] = Field("auto", description="ddp for several processes")
+    threads: int | None = Field(None, ge=1, description="CPU threads of each process; null = torch's choice")
+    loggers: tuple[str, ...] = Field(
+        ("csv", "tensorboard"), description=f"where the learning curves go: {', '.join(LOGGERS)}"
+    )
+    checkpoint_every: int = Field(1, ge=1, description="epochs between checkpoints")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_bound(cls, values: dict[str, Any]) -> dict[str, Any]:
+        if values.get("batch_size") is not None and values.get("max_edges") is not None:
+            raise InputError("train has both batch_size and max_edges; give one of them.")
+        if values.get("batch_size") is None and values.get("max_edges") is None:
+            values = {**values, "batch_size": DEFAULT_BATCH_SIZE}
+        return values
+
+    @field_validator("optimizer")
+    @classmethod
+    def _known_optimizer(cls, name: str) -> str:
+        choose(OPTIMIZERS, name, "train.optimizer")
+        return name
+
+    @field_validator("schedule")
+    @classmethod
+    def _known_schedule(cls, name: str) -> str:
+        choose(SCHEDULES, name, "train.schedule")
+        return name
+
+    @field_validator("energy_loss", "forces_loss", "stress_loss")
+    @classmethod
+    def _known_loss(cls, name: str) -> str:
+        choose(LOSSES, name, "train loss")
+        return name
+
+    @field_validator("loggers")
+    @classmethod
+    def _known_loggers(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            choose(LOGGERS, name, "train.loggers")
+        return names
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.energy_weight == self.forces_weight == self.stress_weight == 0:
+            raise InputError(
+                "train: energy_weight, forces_weight and stress_weight are all 0; nothing would be learned."
+            )
+        if self.second_stage_start is None:
+            for name in type(self).model_fields:
+                if name.startswith("second_stage_") and getattr(self, name) is not None:
+                    raise InputError(f"train.{name} is given without train.second_stage_start.")
+        if self.devices * self.num_nodes > 1 and self.strategy == "auto":
+            raise InputError("train.devices or train.num_nodes is above 1; set train.strategy = ddp as well.")
+        if self.min_learning_rate > self.learning_rate:
+            raise InputError(
+                f"train.min_learning_rate = {self.min_learning_rate} is above train.learning_rate = "
+                f"{self.learning_rate}; lower it."
+            )
+        return self
+
+    def stage(self, number: int) -> TrainConfig:
+        """Return the config with the weights and rate of stage 0 or 1 in their plain fields."""
+        if number == 0:
+            return self
+        given = {name: getattr(self, f"second_stage_{name}") for name in STAGED}
+        return self.model_copy(update={name: value for name, value in given.items() if value is not None})
+
+
+FILES = ("train", "valid", "test")
+STAGED = ("energy_weight", "forces_weight", "stress_weight", "learning_rate")
+
+
+class RunConfig(Config):
+    """A run file: what to build, from which data, and how to fit it."""
+
+    model: ModelConfig = Field(default=ModelConfig(), description="the design space of the model")
+    data: DataConfig = Field(description="files, keys, units")
+    train: TrainConfig = Field(default=TrainConfig(), description="how to fit")
+
+    @classmethod
+    def from_dict(cls, sections: dict[str, Any]) -> RunConfig:
+        """Build from plain values; a ``preset`` in the model section is expanded.
+
+        Raises:
+            InputError: If a section or a field is unknown, missing or impossible.
+        """
+        for name in sections:
+            if name not in cls.model_fields:
+                raise InputError(f"a run file has no section {name!r}.{did_you_mean(name, cls.model_fields)}")
+        values = {name: {} if section is None else section for name, section in sections.items()}
+        for name, section in values.items():
+            if not isinstance(section, dict):
+                raise InputError(f"section {name!r} must hold fields, found {section!r}.")
+        if "data" not in values:
+            raise InputError("the run file has no section 'data'; add data: {train: FILE, valid: FILE}.")
+        return cls(
+            model=ModelConfig.from_dict(values.get("model", {})),
+            data=DataConfig(**values["data"]),
+            train=TrainConfig(**values.get("train", {})),
+        )
+
+    @classmethod
+    def read(cls, path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+        """Read a run file and apply ``section.field=value`` overrides.
+
+        Paths in the file are relative to the file's folder, paths in overrides to the working directory.
+
+        Raises:
+            InputError: If the file cannot be read or a field is unknown or impossible.
+        """
+        sections = read_yaml(path)
+        if isinstance(sections.get("data"), dict):
+            sections["data"] = absolute_paths(sections["data"], Path(path).parent)
+        for section, fields in parse_overrides(overrides).items():
+            if section == "data":
+                fields = absolute_paths(fields, Path())
+            sections[section] = {**(sections.get(section) or {}), **fields}
+        return cls.from_dict(sections)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return every field as plain JSON values."""
+        return self.model_dump(mode="json")
+
+    def to_yaml(self) -> str:
+        """Return the resolved run file: every field with its value."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+
+
+def absolute_paths(data: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Make the file names in a plain data section absolute, taking them relative to ``folder``."""
+
+    def absolute(value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return [absolute(item) for item in value]
+        return os.path.abspath(folder / value) if isinstance(value, str) else value
+
+    return {key: absolute(value) if key in FILES else value for key, value in data.items()}

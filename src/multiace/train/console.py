@@ -1,0 +1,98 @@
+"""What a person sees of a run: the report before it, one line an epoch, progress with the time left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console as Terminal
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from multiace.train.metrics import UNITS
+
+__all__ = ["Console"]
+
+COLUMNS = {
+    "epoch": "epoch",
+    "train_loss": "train loss",
+    "valid_loss": "valid loss",
+    "valid_energy_per_atom_mae": "E MAE",
+    "valid_energy_per_atom_rmse": "E RMSE",
+    "valid_forces_mae": "F MAE",
+    "valid_forces_rmse": "F RMSE",
+    "valid_stress_rmse": "σ RMSE",
+    "learning_rate": "rate",
+    "seconds": "seconds",
+}
+
+
+class Console:
+    """Terminal and ``train.log``; silent where ``path`` is None (all processes but the first).
+
+    Args:
+        path: The log file, appended to.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.terminal = Terminal(quiet=path is None)
+        self.path = path
+        self.columns: list[str] = []
+
+    def print(self, content: Any) -> None:
+        """Show text or a table, and write it to the log."""
+        self.terminal.print(content, markup=False, highlight=False, soft_wrap=isinstance(content, str))
+        if self.path is not None:
+            with self.path.open("a", encoding="utf-8") as file:
+                Terminal(file=file, width=140).print(content, markup=False, highlight=False)
+
+    def table(self, title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+        """Show a small table."""
+        table = Table(*columns, title=title, title_justify="left")
+        for row in rows:
+            table.add_row(*row)
+        self.print(table)
+
+    def epoch(self, row: Mapping[str, float]) -> None:
+        """Show one line of the learning curve; errors in meV/atom, meV/Å and meV/Å³."""
+        if not self.columns:
+            self.columns = [name for name in COLUMNS if name in row]
+            self.print(" ".join(f"{COLUMNS[name]:>10}" for name in self.columns))
+        self.print(" ".join(f"{row[name]:>10.4g}" for name in self.columns))
+
+    def errors(self, results: Mapping[str, Mapping[str, Any]]) -> None:
+        """Show the errors of the final model on several sets."""
+        rows = []
+        for name, result in results.items():
+            for quantity, unit in UNITS.items():
+                if quantity in result:
+                    figures = result[quantity]
+                    errors = (f"{figures['mae']:.3g}", f"{figures['rmse']:.3g}")
+                    rows.append(
+                        (Path(name).name, quantity.replace("_", " "), *errors, unit, str(figures["count"]))
+                    )
+        self.table("errors of the final model", ("set", "quantity", "MAE", "RMSE", "unit", "labels"), rows)
+
+    @contextmanager
+    def progress(self, description: str) -> Iterator[Any]:
+        """Give a function that takes progress (0 to 1) and moves a bar with the time left."""
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self.terminal, transient=True) as progress:
+            task = progress.add_task(description, total=1.0)
+            yield lambda fraction: progress.update(task, completed=fraction)

@@ -1,0 +1,401 @@
+"""The training loop: read it from :func:`fit` down."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from multiace.config import choose
+from multiace.data.dataset import Dataset
+from multiace.errors import InputError
+from multiace.model.potential import Potential
+from multiace.train.checkpoint import Checkpoint, atomic, newest, prune
+from multiace.train.config import RunConfig, TrainConfig
+from multiace.train.console import Console
+from multiace.train.ema import MovingAverage
+from multiace.train.folder import RunFolder
+from multiace.train.log import LOGGERS
+from multiace.train.loss import Loss
+from multiace.train.metrics import Metrics
+from multiace.train.optimizer import OPTIMIZERS, FlatParameters
+from multiace.train.prepare import prepare, report
+from multiace.train.schedule import SCHEDULES, learning_rate
+
+__all__ = ["fit", "validate"]
+
+STEPS_BETWEEN_CHECKS = 50
+
+
+def fit(run: RunConfig | str | Path, folder: str | Path | None = None) -> Potential:
+    """Train a potential, or continue the run that lies in the folder.
+
+    Several processes (``train.strategy = ddp``) share each batch: gradients and validation sums are added
+    over processes, so that their number changes results by rounding only.
+
+    Args:
+        run: The run, or its YAML file.
+        folder: The run folder, see :class:`RunFolder`; by default ``runs/NAME`` for ``NAME.yaml``.
+
+    Returns:
+        The best potential by validation loss, with averaged weights; also in ``folder/model.safetensors``.
+
+    Raises:
+        InputError: If the config or the data cannot be used, if the folder holds a different run, or if the
+            loss becomes NaN.
+    """
+    if not isinstance(run, RunConfig):
+        folder = folder or Path("runs") / Path(run).stem
+        run = RunConfig.read(run)
+    fabric = launch(run.train)
+    with RunFolder(folder or "runs/multiace", fabric.is_global_zero) as place, cpu_threads(run.train.threads):
+        place.claim(run)
+        console = Console(place.log if place.main else None)
+        if place.finished:
+            console.print(f"the run in {place.path} is complete: {place.model}")
+            return Potential.load(place.model, device=fabric.device)
+        return Training(fabric, run, place, console).fit()
+
+
+def launch(config: TrainConfig) -> Fabric:
+    """Start the processes and choose their devices.
+
+    Raises:
+        InputError: If torchrun started another number of processes than the config says.
+    """
+    expected = config.devices * config.num_nodes
+    by_torchrun = torch.distributed.is_torchelastic_launched()
+    started = int(os.environ["WORLD_SIZE"]) if by_torchrun else expected
+    if started != expected:
+        raise InputError(
+            f"torchrun started {started} processes, but train.devices x train.num_nodes = {expected}; "
+            "make them equal."
+        )
+    fabric = Fabric(
+        accelerator=config.device,
+        strategy=config.strategy,
+        devices=config.devices,
+        num_nodes=config.num_nodes,
+    )
+    fabric.launch()
+    return fabric
+
+
+@contextmanager
+def cpu_threads(number: int | None) -> Iterator[None]:
+    """Use this number of CPU threads inside the ``with`` block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@dataclass
+class State:
+    """Where a run is, between two epochs; with the weights' vectors, all that a resume needs.
+
+    The order of frames follows from seed and epoch, and nothing else is random after the start.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    stage: int = 0
+    seconds: float = 0.0
+    epoch_seconds: float = 0.0
+    best_loss: float = math.inf
+    best_epoch: int = 0
+    stale_epochs: int = 0
+    schedule: dict[str, Any] = field(default_factory=dict)
+    checksums: dict[str, str] = field(default_factory=dict)
+
+
+class Training:
+    """One run: model, optimiser, data and state.
+
+    Args:
+        fabric: Devices and processes, launched.
+        run: What to do.
+        place: Where to write.
+        console: What to show.
+    """
+
+    def __init__(self, fabric: Fabric, run: RunConfig, place: RunFolder, console: Console) -> None:
+        self.fabric, self.run, self.config, self.place, self.console = fabric, run, run.train, place, console
+        self.data = prepare(run)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.seed)
+            self.potential = Potential(self.data.model, self.data.statistics).to(fabric.device)
+        self.flat = FlatParameters(self.potential)
+        build = choose(OPTIMIZERS, self.config.optimizer, "train.optimizer")
+        self.optimizer: torch.optim.Optimizer = build(self.flat.groups(self.config.weight_decay))
+        self.schedule = choose(SCHEDULES, self.config.schedule, "train.schedule")(self.config)
+        decay = self.config.ema_decay
+        self.average = MovingAverage(self.flat.vector, decay) if decay else None
+        self.state = State(checksums=self.data.checksums)
+        report(console, self.data, self.potential)
+        if place.main and self.data.split is not None:
+            with atomic(place.split) as temporary:
+                self.data.split.save(temporary)
+        self.resume()
+        names = self.config.loggers if place.main else ()
+        self.loggers = [LOGGERS[name](place.path, self.state.epoch + 1) for name in names]
+
+    def fit(self) -> Potential:
+        """Train to the end and return the best potential."""
+        state, config = self.state, self.config
+        with self.console.progress("training") as show:
+            while not self.done():
+                started = time.perf_counter()
+                self.enter_stage()
+                train_loss = self.epoch(show)
+                with self.averaged():
+                    valid_loss, errors = validate(
+                        self.potential, self.data.valid, self.loss, config, self.fabric
+                    )
+                    self.judge(train_loss, valid_loss)
+                state.epoch += 1
+                state.epoch_seconds = self.fabric.broadcast(time.perf_counter() - started)
+                state.seconds += state.epoch_seconds
+                self.log(train_loss, valid_loss, errors)
+                if state.epoch % config.checkpoint_every == 0 or self.done():
+                    self.checkpoint()
+        return self.finish()
+
+    # ------------------------------------------------------------------ where the run is
+
+    def progress(self) -> tuple[float, float]:
+        """Return progress (0 to 1) at the start of the epoch, and how far the epoch goes."""
+        state, config = self.state, self.config
+        done, span = state.epoch / config.max_epochs, 1 / config.max_epochs
+        if config.max_minutes is not None:
+            budget = 60 * config.max_minutes
+            done, span = max(done, state.seconds / budget), max(span, state.epoch_seconds / budget)
+        return min(done, 1.0), span
+
+    def done(self) -> bool:
+        """Whether epochs, time (another epoch would not fit) or patience are over."""
+        state, config = self.state, self.config
+        limit = math.inf if config.max_minutes is None else 60 * config.max_minutes
+        impatient = config.early_stopping is not None and state.stale_epochs >= config.early_stopping
+        return state.epoch >= config.max_epochs or state.seconds + state.epoch_seconds > limit or impatient
+
+    def enter_stage(self) -> None:
+        """Take the weights and the rate of the stage; a new stage judges validation losses afresh."""
+        state, start = self.state, self.config.second_stage_start
+        stage = int(start is not None and self.progress()[0] >= start)
+        if stage > state.stage:
+            state.stage, state.best_loss, state.stale_epochs = stage, math.inf, 0
+            self.schedule.restart()
+            self.console.print(f"second stage from epoch {state.epoch + 1}")
+        self.stage = self.config.stage(state.stage)
+        self.loss = Loss(self.stage)
+
+    def judge(self, train_loss: float, valid_loss: float) -> None:
+        """Keep the model if it is the best so far; stop if the loss is not a number."""
+        state = self.state
+        if not (math.isfinite(train_loss) and math.isfinite(valid_loss)):
+            self.diverged()
+        self.schedule.observe(valid_loss)
+        state.stale_epochs += 1
+        if valid_loss < state.best_loss:
+            state.best_loss, state.best_epoch, state.stale_epochs = valid_loss, state.epoch + 1, 0
+            if self.place.main:
+                self.potential.save(self.place.best, epoch=state.best_epoch, valid_loss=valid_loss)
+
+    def diverged(self) -> None:
+        """Stop with what to do."""
+        raise InputError(
+            f"the loss is not a number in epoch {self.state.epoch + 1}, at learning rate "
+            f"{self.stage.learning_rate:g}; lower train.learning_rate or train.clip_norm, in a new folder. "
+            f"{self.place.checkpoints} holds the state before."
+        )
+
+    # ------------------------------------------------------------------ one epoch, one step
+
+    def epoch(self, show: Any) -> float:
+        """Pass once over the training set; return the mean training loss."""
+        state, config, data = self.state, self.config, self.data.train
+        generator = torch.Generator().manual_seed(seed_of_epoch(config.seed, state.epoch))
+        plan = data.plan(config.batch_size, config.max_edges, generator)
+        progress, span = self.progress()
+        totals = torch.zeros(2, 3, dtype=torch.float64, device=self.fabric.device)
+        for number, indices in enumerate(plan):
+            done = (number + 1) / len(plan)
+            rate = learning_rate(
+                self.stage, self.schedule, min(progress + span * done, 1.0), state.epoch + done
+            )
+            totals += self.step(indices, rate)
+            show(progress + span * done)
+            if number % STEPS_BETWEEN_CHECKS == 0 and not totals.isfinite().all():
+                self.diverged()
+        sums, counts = add_over_processes(self.fabric, totals)
+        return float(self.loss.combine(sums, counts))
+
+    def step(self, indices: list[int], rate: float) -> Tensor:
+        """Fit one batch, of which each process takes a share; return sums and counts of its loss (2, 3)."""
+        fabric, flat, loss = self.fabric, self.flat, self.loss
+        share = indices[fabric.global_rank :: fabric.world_size]
+        batch = self.data.train.collate(share).to(fabric.device)
+        prediction = self.potential(
+            batch.graph, forces=loss.needs("forces"), stress=loss.needs("stress"), create_graph=True
+        )
+        sums, counts = loss.sums(prediction, batch)
+        flat.differentiate(loss.combine(sums, add_over_processes(fabric, counts)))
+        flat.gradient.copy_(add_over_processes(fabric, flat.gradient))
+        if self.config.clip_norm is not None:
+            flat.clip(self.config.clip_norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update(self.state.step)
+        self.state.step += 1
+        return torch.stack([sums.detach(), counts])
+
+    def averaged(self) -> Any:
+        """Return a context in which the model has its averaged weights."""
+        return nullcontext() if self.average is None else self.average.applied()
+
+    # ------------------------------------------------------------------ what is written
+
+    def log(self, train_loss: float, valid_loss: float, errors: dict[str, Any]) -> None:
+        """Write one row of the learning curve."""
+        state = self.state
+        row = {
+            "epoch": state.epoch,
+            "seconds": state.seconds,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "train_loss": train_loss,
+            "valid_loss": valid_loss,
+        }
+        for quantity, figures in errors.items():
+            if "mae" in figures:
+                row |= {f"valid_{quantity}_{name}": figures[name] for name in ("mae", "rmse")}
+        for logger in self.loggers:
+            logger.log_metrics(row, state.epoch)
+        self.console.epoch(row)
+
+    def checkpoint(self) -> None:
+        """Write the state, keep the newest two."""
+        if not self.place.main:
+            return
+        self.state.schedule = self.schedule.state()
+        vectors = {"weights": self.flat.vector}
+        if self.average is not None:
+            vectors["average"] = self.average.average
+        for index, state in self.optimizer.state_dict()["state"].items():
+            vectors |= {f"optimizer.{index}.{name}": value.reshape(-1) for name, value in state.items()}
+        path = self.place.checkpoints / f"step-{self.state.step:09d}.safetensors"
+        Checkpoint(vectors, asdict(self.state)).save(path)
+        prune(self.place.checkpoints)
+
+    def resume(self) -> None:
+        """Continue from the newest whole checkpoint, if there is one.
+
+        Raises:
+            InputError: If a data file is not what it was.
+        """
+        found = newest(self.place.checkpoints)
+        if found is None:
+            return
+        path, checkpoint = found
+        state = State(**checkpoint.state)
+        for name, checksum in state.checksums.items():
+            if checksum != self.data.checksums[name]:
+                raise InputError(
+                    f"{name} has changed since {path} was written; restore it, or choose another folder."
+                )
+        self.state = state
+        self.schedule.restore(state.schedule)
+        self.flat.vector.copy_(checkpoint.vectors["weights"])
+        if self.average is not None:
+            self.average.average.copy_(checkpoint.vectors["average"])
+        moments = self.optimizer.state_dict()
+        for key, vector in checkpoint.vectors.items():
+            if key.startswith("optimizer."):
+                _, index, name = key.split(".")
+                value = vector.reshape(()) if name == "step" else vector
+                moments["state"].setdefault(int(index), {})[name] = value
+        self.optimizer.load_state_dict(moments)
+        self.console.print(f"continuing after epoch {state.epoch} from {path}")
+
+    def finish(self) -> Potential:
+        """Test the best model on every set, and write it with its errors and its provenance."""
+        place, sets = self.place, {"train": self.data.train, "valid": self.data.valid, **self.data.test}
+        self.fabric.barrier()
+        best = Potential.load(place.best, device=self.fabric.device)
+        loss = Loss(self.config.stage(self.state.stage))
+        errors = {
+            name: validate(best, dataset, loss, self.config, self.fabric)[1] for name, dataset in sets.items()
+        }
+        if place.main:
+            best.save(place.model, metrics=errors, provenance=self.provenance())
+            self.console.errors(errors)
+            summary = {**asdict(self.state), "parameters": len(self.flat.vector), "errors": errors}
+            del summary["schedule"]
+            place.write_json(place.summary, summary)
+            for logger in self.loggers:
+                logger.finalize("success")
+            self.console.print(f"best epoch {self.state.best_epoch}; model: {place.model}")
+        self.fabric.barrier()
+        return Potential.load(place.model, device=self.fabric.device)
+
+    def provenance(self) -> dict[str, Any]:
+        """Return what made this model: versions, data, config; files by name, without their folders."""
+        packages = ("multiace", "torch", "numpy", "ase", "vesin")
+        run = self.run.to_dict()
+        for key in ("train", "valid", "test"):
+            if isinstance(run["data"][key], list):
+                run["data"][key] = [Path(name).name for name in run["data"][key]]
+        return {
+            "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+            "data_sha256": {Path(name).name: checksum for name, checksum in self.data.checksums.items()},
+            "run": run,
+            "epoch": self.state.best_epoch,
+            "seconds": self.state.seconds,
+        }
+
+
+def validate(
+    potential: Potential, dataset: Dataset, loss: Loss, config: TrainConfig, fabric: Fabric
+) -> tuple[float, dict[str, Any]]:
+    """Return the loss and the errors (:meth:`Metrics.result`) on a data set; processes share the batches."""
+    metrics = Metrics(dataset, fabric.device)
+    totals = torch.zeros(2, 3, dtype=torch.float64, device=fabric.device)
+    forces, stress = (bool(labels.isfinite().any()) for labels in (dataset.all.forces, dataset.all.stress))
+    for indices in dataset.plan(config.batch_size, config.max_edges)[fabric.global_rank :: fabric.world_size]:
+        batch = dataset.collate(indices).to(fabric.device)
+        prediction = potential(batch.graph, forces=forces, stress=stress)
+        metrics.add(prediction, batch)
+        totals += torch.stack(loss.sums(prediction, batch)).detach()
+    for sums in (metrics.sums, metrics.element_sums, totals):
+        sums.copy_(add_over_processes(fabric, sums))
+    return float(loss.combine(*totals)), metrics.result()
+
+
+def add_over_processes(fabric: Fabric, tensor: Tensor) -> Tensor:
+    """Return the sum of a tensor over all processes."""
+    if fabric.world_size == 1:
+        return tensor
+    total = fabric.all_reduce(tensor, reduce_op="sum")
+    assert isinstance(total, Tensor)
+    return total
+
+
+def seed_of_epoch(seed: int, epoch: int) -> int:
+    """Return a seed (32 bits) for the order of frames in an epoch."""
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
