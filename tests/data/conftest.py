@@ -1,0 +1,13 @@
+"""Where the reference data sets are; tests that ask for them skip without them."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def reference_data():
+    folder = Path(__file__).parents[2] / "../shared/data"
+    if not folder.exists():
+        pytest.skip("the reference data sets are not here")
+    return folder

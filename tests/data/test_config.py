@@ -1,0 +1,64 @@
+"""The data section of a run file."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from multiace.data.config import DataConfig, LabelKeys
+from multiace.errors import InputError
+
+
+def test_one_file_and_a_fraction_are_enough():
+    config = DataConfig(train="a.xyz", valid=0.1)
+    assert (config.train, config.valid, config.test, config.seed) == (("a.xyz",), 0.1, (), 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("b.xyz", ("b.xyz",)), (["b.xyz", Path("c.xyz")], ("b.xyz", "c.xyz")), (50, 50), (0.25, 0.25)],
+)
+def test_validation_set_is_files_or_a_part(given, kept):
+    valid = DataConfig(train="a.xyz", valid=given).valid
+    assert valid == kept
+    assert type(valid) is type(kept)
+
+
+def test_config_survives_a_yaml_file():
+    config = DataConfig(
+        train=["a.xyz", "b.db"], valid=20, stress_unit="GPa", config_type_weights={"bulk": 2.0}
+    )
+    assert DataConfig(**yaml.safe_load(yaml.safe_dump(config.model_dump()))) == config
+
+
+@pytest.mark.parametrize("field", list(DataConfig.model_fields))
+def test_every_field_has_a_help_line(field):
+    assert DataConfig.model_fields[field].description
+    assert f"data.{field}" in DataConfig.help()
+
+
+def test_label_keys_have_defaults():
+    assert LabelKeys().energy_key is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "data.train"),
+        ({"train": []}, "data.train is an empty list"),
+        ({"train": 3}, "data.train"),
+        ({"train": "a", "valid": 1.5}, "data.valid = 1.5 is not allowed"),
+        ({"train": "a", "valid": 0}, "data.valid = 0 is not allowed"),
+        ({"train": "a", "valid": True}, "True is not a file"),
+        ({"train": "a", "valid": []}, "data.valid"),
+        ({"train": "a", "energy_unit": "kcal", "forces_unit": "eV/A"}, "Did you mean 'kcal/mol'"),
+        ({"train": "a", "energy_unit": "kcal/mol"}, "say in which unit the forces are"),
+        ({"train": "a", "stress_sign": "positive"}, "'tension' or 'compression'"),
+        ({"train": "a", "config_type_weights": {"bulk": -1.0}}, "bulk = -1.0"),
+        ({"train": "a", "trian": "b"}, "Did you mean 'train'"),
+        ({"train": "a", "seed": -1}, "data.seed"),
+    ],
+)
+def test_values_without_sense_are_refused(fields, message):
+    with pytest.raises(InputError, match=message):
+        DataConfig(**fields)
