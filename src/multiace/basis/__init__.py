@@ -1,1 +1,1 @@
-"""Fixed mathematics: irreps, coupling coefficients, spherical harmonics, radial functions. No learning here."""
+"""Fixed mathematics: irreps, coupling, spherical harmonics, radial functions. No learning here."""

@@ -137,6 +137,7 @@ def symmetric_coupling(irreps: tuple[Irrep, ...], out: Irrep, correlation: int) 
         if prod(irreps[i].p for i in multiset) == out.p:
             powers = tuple((irreps[i].l, power) for i, power in sorted(Counter(multiset).items()))
             monomials, coefficients = _polynomials(powers, out.l)
+            coefficients = np.where(np.abs(coefficients) < 1e-12, 0.0, coefficients)
             used = np.any(coefficients != 0, axis=(0, 1))
             blocks.append((monomials[used] + starts[list(multiset)], coefficients[:, :, used]))
     n_paths, n_monomials = (sum(block[1].shape[axis] for block in blocks) for axis in (0, 2))
@@ -239,9 +240,7 @@ def _orthonormalise(paths: np.ndarray, moments: np.ndarray) -> np.ndarray:
         rest = _norm(path[middle], moments)
         if rest**2 > 1e-10:
             kept.append(path / rest)
-    result = np.array(kept).reshape(len(kept), *paths.shape[1:])
-    result[np.abs(result) < 1e-12] = 0.0
-    return result
+    return np.array(kept).reshape(len(kept), *paths.shape[1:])
 
 
 def _norm(vector: np.ndarray, metric: np.ndarray) -> float:

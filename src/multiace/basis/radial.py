@@ -123,7 +123,7 @@ class ChebyshevBasis(nn.Module):
 class LegendreBasis(nn.Module):
     r"""Legendre polynomials, the constant included; orthogonal on [0, r_c] with unit weight.
 
-    .. math:: e_n(r) = \sqrt{2n - 1}\, P_{n-1}(x), \qquad x = 1 - 2 r / r_c, \quad n = 1 .. N
+    .. math:: e_n(r) = P_{n-1}(x), \qquad x = 1 - 2 r / r_c, \quad n = 1 .. N
 
     Args:
         num_radial: Number of functions N.
@@ -145,7 +145,7 @@ class LegendreBasis(nn.Module):
         P = [torch.ones_like(x), x]
         for n in range(2, self.num_radial):
             P.append(((2 * n - 1) / n) * x * P[-1] - ((n - 1) / n) * P[-2])
-        return torch.stack([sqrt(2 * n + 1) * P[n] for n in range(self.num_radial)], dim=-1)
+        return torch.stack(P[: self.num_radial], dim=-1)
 
 
 def _register(module: nn.Module, name: str, values: Tensor, trainable: bool) -> None:

@@ -1,0 +1,270 @@
+"""Radial bases, envelopes and distance transforms: closed forms, smoothness, limits, and all combinations."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import special
+from torch import nn
+
+from multiace.basis.radial import (
+    DISTANCE_TRANSFORMS,
+    ENVELOPES,
+    RADIAL_BASES,
+    AgnesiTransform,
+    RadialEmbedding,
+    cosine_envelope,
+    polynomial_envelope,
+)
+from multiace.errors import InputError
+
+CUTOFF = 5.1
+RADII = torch.tensor([0.31, 0.76, 0.66], dtype=torch.float64)  # H, C, O
+ALL = list(itertools.product(RADIAL_BASES, ENVELOPES, DISTANCE_TRANSFORMS))
+SPECIES = torch.tensor([0, 1, 2, 0]), torch.tensor([1, 1, 0, 0])
+
+
+def embedding(basis="bessel", envelope="polynomial", transform="none", num_radial=6, **options):
+    return RadialEmbedding(
+        basis,
+        num_radial,
+        CUTOFF,
+        envelope=envelope,
+        distance_transform=transform,
+        covalent_radii=RADII,
+        **options,
+    )
+
+
+def distances(n=50):
+    return torch.linspace(0.05, CUTOFF, n, dtype=torch.float64)
+
+
+def test_bessel_basis_is_the_published_formula():
+    r, n = distances()[:, None], torch.arange(1, 7).double()
+    expected = math.sqrt(2 / CUTOFF) * torch.sin(n * math.pi * r / CUTOFF) / r
+    torch.testing.assert_close(
+        RADIAL_BASES["bessel"](6, CUTOFF, False)(distances()), expected, rtol=0, atol=1e-14
+    )
+
+
+def test_bessel_basis_is_the_spherical_bessel_function_of_order_zero():
+    n, r = np.arange(1, 7), distances().numpy()[:, None]
+    expected = math.sqrt(2 / CUTOFF) * n * np.pi / CUTOFF * special.spherical_jn(0, n * np.pi * r / CUTOFF)
+    ours = RADIAL_BASES["bessel"](6, CUTOFF, False)(distances()).numpy()
+    np.testing.assert_allclose(ours, expected, atol=1e-13)
+
+
+def test_bessel_basis_is_orthonormal_with_weight_r_squared():
+    nodes, weights = np.polynomial.legendre.leggauss(60)
+    r = torch.from_numpy((nodes + 1) * CUTOFF / 2)
+    e = RADIAL_BASES["bessel"](6, CUTOFF, False)(r).numpy()
+    gram = (e * (weights * CUTOFF / 2 * r.numpy() ** 2)[:, None]).T @ e
+    np.testing.assert_allclose(gram, np.eye(6), atol=1e-12)
+
+
+def test_bessel_basis_has_its_limit_at_zero():
+    limit = math.sqrt(2 / CUTOFF) * torch.arange(1, 7, dtype=torch.float64) * math.pi / CUTOFF
+    basis = RADIAL_BASES["bessel"](6, CUTOFF, False)
+    for r in (0.0, 1e-7, 1e-6, 1e-5):
+        torch.testing.assert_close(basis(torch.tensor([r]).double())[0], limit, rtol=1e-8, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "reference"), [("chebyshev", special.eval_chebyt), ("legendre", special.eval_legendre)]
+)
+@pytest.mark.parametrize("num_radial", [1, 2, 9])
+def test_polynomial_bases_start_at_the_constant(name, reference, num_radial):
+    x = 1 - 2 * distances().numpy() / CUTOFF
+    expected = np.stack([reference(n, x) for n in range(num_radial)], axis=1)
+    ours = RADIAL_BASES[name](num_radial, CUTOFF, False)(distances())
+    np.testing.assert_allclose(ours.numpy(), expected, atol=1e-13)
+
+
+def test_gaussians_sit_on_equal_spacings_from_zero_to_the_cutoff():
+    values = RADIAL_BASES["gaussian"](6, CUTOFF, False)(torch.linspace(0, CUTOFF, 6, dtype=torch.float64))
+    steps = torch.arange(6)[:, None] - torch.arange(6)
+    torch.testing.assert_close(values, torch.exp(-0.5 * steps.double() ** 2))
+
+
+@pytest.mark.parametrize("power", [1, 2, 3, 5, 6, 12])
+def test_polynomial_envelope_is_the_published_formula(power):
+    x, p = distances() / CUTOFF, power
+    expected = 1 - (p + 1) * (p + 2) / 2 * x**p + p * (p + 2) * x ** (p + 1) - p * (p + 1) / 2 * x ** (p + 2)
+    torch.testing.assert_close(polynomial_envelope(distances(), CUTOFF, power), expected, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("power", [2, 5, 6])
+def test_polynomial_envelope_has_two_vanishing_derivatives_at_the_cutoff(power):
+    r = torch.tensor([CUTOFF], dtype=torch.float64, requires_grad=True)
+    first = torch.autograd.grad(polynomial_envelope(r, CUTOFF, power).sum(), r, create_graph=True)[0]
+    second = torch.autograd.grad(first.sum(), r)[0]
+    assert abs(first.item()) < 1e-12
+    assert abs(second.item()) < 1e-11
+    # From inside, f falls with the third power of the distance to the cutoff.
+    near = polynomial_envelope(CUTOFF * (1 - torch.tensor([2e-3, 1e-3], dtype=torch.float64)), CUTOFF, power)
+    assert near[0] / near[1] == pytest.approx(8, rel=0.03)
+
+
+def test_cosine_envelope_has_one_vanishing_derivative_at_the_cutoff():
+    near = cosine_envelope(CUTOFF * (1 - torch.tensor([2e-3, 1e-3], dtype=torch.float64)), CUTOFF)
+    assert near[0] / near[1] == pytest.approx(4, rel=0.01)
+    r = distances()
+    torch.testing.assert_close(cosine_envelope(r, CUTOFF), 0.5 * (1 + torch.cos(math.pi * r / CUTOFF)))
+
+
+@pytest.mark.parametrize("name", ENVELOPES)
+def test_envelopes_fall_from_one_to_zero(name):
+    values = ENVELOPES[name](torch.linspace(0, 1.2 * CUTOFF, 400, dtype=torch.float64), CUTOFF, 6)
+    assert values[0] == 1
+    assert torch.all(values.diff() <= 1e-14)
+    assert values[-1] == 0
+
+
+@pytest.mark.parametrize("cutoff", [1.0, 3.3, 4.7, 5.0, 5.1, 6.123456789, 10.0])
+@pytest.mark.parametrize("name", ENVELOPES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_envelopes_are_exactly_zero_at_and_beyond_any_cutoff(name, cutoff, dtype):
+    r = torch.tensor([cutoff, cutoff + 1e-6, 1.5 * cutoff, 1e6], dtype=dtype)
+    assert torch.all(ENVELOPES[name](r, cutoff, 6) == 0)
+
+
+@pytest.mark.parametrize("pair", list(itertools.product(range(3), repeat=2)))
+def test_agnesi_transform_is_the_published_formula_mapped_onto_the_cutoff_interval(pair):
+    z = (torch.full((50,), pair[0]), torch.full((50,), pair[1]))
+    r0 = 0.5 * (RADII[pair[0]] + RADII[pair[1]]).item()
+    a, p, q = 1.0805, 4.5791, 0.9183
+
+    def y(r):
+        x = r / r0
+        return 1 / (1 + a * x**q / (1 + x ** (q - p)))
+
+    expected = CUTOFF * (1 - y(distances())) / (1 - y(CUTOFF))
+    ours = AgnesiTransform(CUTOFF, RADII)(distances(), *z)
+    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-12)
+    assert torch.all(ours.diff() > 0)
+    assert ours[-1].item() == pytest.approx(CUTOFF, abs=1e-12)
+
+
+def test_agnesi_transform_is_smooth_at_zero():
+    r = torch.zeros(4, dtype=torch.float64, requires_grad=True)
+    derivative = AgnesiTransform(CUTOFF, RADII)(r, *SPECIES)
+    for _ in range(4):
+        assert torch.all(derivative == 0)
+        (derivative,) = torch.autograd.grad(derivative.sum(), r, create_graph=True)
+
+
+def test_agnesi_transform_needs_radii_and_species():
+    for radii in (None, torch.tensor([0.3, 0.0])):
+        with pytest.raises(InputError, match="positive covalent radius"):
+            RadialEmbedding("bessel", 4, CUTOFF, distance_transform="agnesi", covalent_radii=radii)
+    with pytest.raises(ValueError, match="needs the species"):
+        embedding(transform="agnesi")(distances())
+
+
+@pytest.mark.parametrize("transform", DISTANCE_TRANSFORMS)
+def test_transforms_keep_zero_and_the_cutoff(transform):
+    module = DISTANCE_TRANSFORMS[transform](CUTOFF, RADII)
+    ends = torch.tensor([0.0, CUTOFF, 0.0, CUTOFF], dtype=torch.float64)
+    torch.testing.assert_close(module(ends, *SPECIES), ends, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize(("basis", "envelope", "transform"), ALL)
+def test_embedding_is_basis_of_transformed_distance_times_envelope_of_distance(basis, envelope, transform):
+    r = torch.tensor([0.8, 1.4, 3.0, 4.9], dtype=torch.float64)
+    rho = DISTANCE_TRANSFORMS[transform](CUTOFF, RADII)(r, *SPECIES)
+    expected = RADIAL_BASES[basis](6, CUTOFF, False)(rho) * ENVELOPES[envelope](r, CUTOFF, 6)[:, None]
+    torch.testing.assert_close(embedding(basis, envelope, transform)(r, *SPECIES), expected)
+
+
+@pytest.mark.parametrize(("basis", "envelope", "transform"), ALL)
+def test_embedding_has_right_first_and_second_derivatives(basis, envelope, transform):
+    r = torch.tensor([0.8, 1.4, 3.0, 4.9], dtype=torch.float64, requires_grad=True)
+    module = embedding(basis, envelope, transform, num_radial=3)
+    assert torch.autograd.gradcheck(lambda x: module(x, *SPECIES), r)
+    assert torch.autograd.gradgradcheck(lambda x: module(x, *SPECIES), r)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("basis", "envelope", "transform"), ALL)
+def test_embedding_and_derivatives_are_finite_at_zero_and_exactly_zero_beyond(
+    basis, envelope, transform, dtype
+):
+    module = embedding(basis, envelope, transform).to(dtype)
+    r = torch.tensor([0.0, CUTOFF, CUTOFF + 0.1, 100.0], dtype=torch.float64, requires_grad=True)
+    values = module(r, *SPECIES)
+    assert torch.all(values[1:] == 0)
+    (first,) = torch.autograd.grad(values.sum(), r, create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), r)
+    assert all(x.isfinite().all() for x in (values, first, second))
+    assert torch.all(first[2:] == 0)
+    assert abs(first[1]) < 1e-5
+
+
+@pytest.mark.parametrize(("basis", "envelope", "transform"), ALL)
+def test_float32_agrees_with_float64(basis, envelope, transform):
+    r = torch.linspace(0.3, CUTOFF, 4 * 25, dtype=torch.float64)
+    species = tuple(z.repeat(25) for z in SPECIES)
+    exact = embedding(basis, envelope, transform)(r, *species)
+    for lengths in (r, r.float()):
+        single = embedding(basis, envelope, transform).to(torch.float32)(lengths, *species)
+        assert single.dtype == torch.float32
+        assert (single - exact).abs().max() < 3e-6 * exact.abs().max()
+    assert embedding(basis, envelope, transform)(r.float(), *species).dtype == torch.float64
+
+
+@pytest.mark.parametrize(("basis", "envelope", "transform"), ALL)
+def test_no_edges(basis, envelope, transform):
+    none = torch.zeros(0, dtype=torch.int64)
+    assert embedding(basis, envelope, transform)(torch.zeros(0).double(), none, none).shape == (0, 6)
+
+
+@pytest.mark.parametrize(("basis", "names"), [("bessel", ["roots"]), ("gaussian", ["centres", "widths"])])
+def test_trainable_bases_receive_gradients_and_fixed_ones_are_not_saved(basis, names):
+    module = embedding(basis, trainable=True)
+    module(distances()).square().sum().backward()
+    assert sorted(module.state_dict()) == [f"basis.{name}" for name in names]
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in module.parameters())
+    fixed = embedding(basis)
+    assert list(fixed.parameters()) == []
+    assert fixed.state_dict() == {}
+    torch.testing.assert_close(fixed(distances()), module(distances()).detach())
+
+
+@pytest.mark.parametrize("basis", ["chebyshev", "legendre"])
+def test_polynomial_bases_refuse_training(basis):
+    with pytest.raises(InputError, match=f"{basis} radial basis has nothing to train"):
+        embedding(basis, trainable=True)
+
+
+@pytest.mark.parametrize("option", [{"basis": "besel"}, {"envelope": "polynomal"}, {"transform": "agnes"}])
+def test_unknown_choice_names_the_nearest(option):
+    with pytest.raises(InputError, match="Did you mean"):
+        embedding(**option)
+
+
+@pytest.mark.parametrize(
+    ("num_radial", "cutoff", "power"), [(0, 5.0, 6), (8, 0.0, 6), (8, 5.0, 0), (8, math.nan, 6)]
+)
+def test_numbers_out_of_range_are_refused(num_radial, cutoff, power):
+    with pytest.raises(InputError, match="must be positive"):
+        RadialEmbedding("bessel", num_radial, cutoff, envelope_power=power)
+
+
+class PowersBasis(nn.Module):
+    """A basis that lives outside the package."""
+
+    def __init__(self, num_radial, cutoff, trainable):
+        super().__init__()
+        self.num_radial = num_radial
+
+    def forward(self, r):
+        return r[:, None] ** torch.arange(self.num_radial)
+
+
+def test_a_basis_from_outside_is_named_by_module_and_class():
+    module = embedding(f"{__name__}:PowersBasis")
+    r = distances()
+    torch.testing.assert_close(module(r)[:, 2], r**2 * polynomial_envelope(r, CUTOFF, 6))
