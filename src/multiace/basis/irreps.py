@@ -46,7 +46,8 @@ class Irrep(NamedTuple):
     def __str__(self) -> str:
         return f"{self.l}{'e' if self.p == 1 else 'o'}"
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        return str(self)
 
 
 class MulIrrep(NamedTuple):
@@ -63,7 +64,8 @@ class MulIrrep(NamedTuple):
     def __str__(self) -> str:
         return f"{self.mul}x{self.irrep}"
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        return str(self)
 
 
 class Irreps(tuple[MulIrrep, ...]):
@@ -150,4 +152,5 @@ class Irreps(tuple[MulIrrep, ...]):
     def __str__(self) -> str:
         return " + ".join(map(str, self))
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        return str(self)

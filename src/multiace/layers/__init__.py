@@ -1,0 +1,1 @@
+"""One file per symbol of the equation: embedding, density, product, update, readout."""

@@ -152,7 +152,8 @@ class FullProduct(nn.Module):
         factors = [
             A[:, part].unflatten(1, (irrep.dim, -1)) for irrep, part in self.irreps_in.slices().items()
         ]
-        irreps, products = [], []
+        irreps: list[Irrep] = []
+        products: list[Tensor] = []
         collected: dict[Irrep, list[Tensor]] = {irrep: [] for irrep in self.irreps_out.irreps}
         for order, left, right, irrep in self._couplings():
             if order == 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -82,7 +83,7 @@ class RadialNetwork(nn.Module):
         n_attributes = embedding_dim**power
         sizes = [num_radial * n_attributes, *widths, n_weights]
         self.fan_in = [num_radial, *widths]
-        self.weights = nn.ParameterList(torch.randn(n, m) for n, m in zip(sizes[:-1], sizes[1:], strict=True))
+        self.weights = nn.ParameterList(torch.randn(n, m) for n, m in pairwise(sizes))
         bias_sizes = [(n_attributes, sizes[1]), *((m,) for m in sizes[2:])] if bias else []
         self.biases = nn.ParameterList(torch.zeros(size) for size in bias_sizes)
         self.activation = Activation(activation)

@@ -104,7 +104,7 @@ class NoNonlinearity(nn.Module):
 SELF_CONNECTIONS = ("none", "selector", "residual")
 """Choices of ``ModelConfig.self_connection`` and ``first_self_connection``."""
 
-NONLINEARITIES: dict[str, Callable[[Irreps, str, str], nn.Module]] = {
+NONLINEARITIES: dict[str, Callable[[Irreps, str, str], NoNonlinearity | Gate | NormActivation]] = {
     "none": NoNonlinearity,
     "gate": Gate,
     "norm": lambda irreps, activation, odd_activation: NormActivation(irreps, activation),

@@ -51,6 +51,19 @@ TABLES: dict[str, Any] = {
 OPEN_TABLES = ("radial_basis", "envelope", "distance_transform", "radial_activation", "activation")
 """Fields that also take ``package.module:Name``."""
 
+FIRST_LAYER_FIELDS = (
+    "radial_network",
+    "radial_widths",
+    "radial_activation",
+    "radial_species",
+    "radial_bias",
+    "neighbor_norm",
+    "nonlinearity",
+    "activation",
+    "odd_activation",
+)
+"""Fields that ``first_layer`` may set."""
+
 
 class ModelConfig(Config):
     """A point of the design space. Equations: docs, "Design space"; published points: ``PRESETS``."""
@@ -120,6 +133,11 @@ class ModelConfig(Config):
         description="first layer: none; selector W_z A; or residual, W_z h added to the message",
     )
     self_connection: str = Field("residual", description="the same for all later layers")
+    first_layer: dict[str, Any] = Field(
+        {},
+        description="other fields that differ in the first layer, such as {radial_species: sender}: "
+        "radial network, neighbour norm and nonlinearity",
+    )
     nonlinearity: str = Field(
         "none", description="nonlinearity of the update: none, gate, or norm (activation of norms)"
     )
@@ -183,6 +201,19 @@ class ModelConfig(Config):
             raise InputError(f"model.radial_widths = {list(widths)}: every width must be at least 1.")
         return widths
 
+    @field_validator("first_layer")
+    @classmethod
+    def _of_a_layer(cls, changes: dict[str, Any]) -> dict[str, Any]:
+        for field in changes:
+            if field == "self_connection":
+                raise InputError("model.first_layer: set first_self_connection instead of self_connection.")
+            if field not in FIRST_LAYER_FIELDS:
+                raise InputError(
+                    f"model.first_layer: {field!r} cannot differ between layers."
+                    + did_you_mean(field, FIRST_LAYER_FIELDS)
+                )
+        return changes
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         irreps = self.irreps
@@ -214,7 +245,16 @@ class ModelConfig(Config):
         missing = sorted(set(self.elements) - set(self.isolated_energies))
         if self.energy_reference == "given" and missing:
             raise InputError(f"model.isolated_energies lacks {', '.join(missing)}.")
+        if self.first_layer:
+            self.of_layer(0)
         return self
+
+    def of_layer(self, t: int) -> Self:
+        """The config of layer t: the first one has its own self-connection and other fields."""
+        if t > 0:
+            return self
+        changes = {"self_connection": self.first_self_connection, "first_layer": {}, **self.first_layer}
+        return self.replace(**changes)
 
     @property
     def irreps(self) -> Irreps:

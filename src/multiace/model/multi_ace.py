@@ -58,10 +58,10 @@ class MultiACE(nn.Module):
         self.readouts = nn.ModuleList()
         h = config.irreps.keep([Irrep(0, 1)])
         for t in range(config.num_layers):
-            layer = build_layer(config, h, t, self.elements.dim, num_neighbors)
+            last = t == config.num_layers - 1
+            layer: Layer = build_layer(config.of_layer(t), h, last, elements.dim, num_neighbors)
             self.layers.append(layer)
             h = layer.irreps.h_out
-            last = t == config.num_layers - 1
             if last or config.readout == "every":
                 self.readouts.append(
                     Readout(h, config.readout_width if last else 0, config.readout_activation)
@@ -76,7 +76,7 @@ class MultiACE(nn.Module):
         radial = self.radial_basis(lengths, z[graph.senders], z[graph.receivers])  # e_n(r) x envelope
         attributes = self.elements()  # a(z)
         h = self.embedding(z, attributes)  # h⁰
-        energies = []
+        energies: list[Tensor] = []
         for t, layer in enumerate(self.layers):
             h = layer(h, Y, radial, attributes, graph)
             if t >= len(self.layers) - len(self.readouts):
@@ -85,9 +85,11 @@ class MultiACE(nn.Module):
         return torch.cat(energies, dim=1)
 
 
-def build_layer(config: ModelConfig, h_in: Irreps, t: int, embedding_dim: int, num_neighbors: float) -> Layer:
-    """Build layer t, which reads features of irreps ``h_in``; the last one gives invariants only."""
-    hidden = config.irreps if t < config.num_layers - 1 else config.irreps.keep([Irrep(0, 1)])
+def build_layer(
+    config: ModelConfig, h_in: Irreps, last: bool, embedding_dim: int, num_neighbors: float
+) -> Layer:
+    """Build a layer that reads features of irreps ``h_in``; the last one gives invariants only."""
+    hidden = config.irreps.keep([Irrep(0, 1)]) if last else config.irreps
     products = config.correlation > 1 or config.product_elements
 
     A_irreps = density_irreps(h_in, config.irreps, config.l_max, config.correlation)
@@ -117,7 +119,7 @@ def build_layer(config: ModelConfig, h_in: Irreps, t: int, embedding_dim: int, n
     )
     return Layer(
         density=density,
-        self_connection=config.first_self_connection if t == 0 else config.self_connection,
+        self_connection=config.self_connection,
         product=product,
         nonlinearity=nonlinearity,
         irreps=LayerIrreps(h_in, A, m, h_out),

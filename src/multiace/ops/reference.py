@@ -70,6 +70,7 @@ def convolution(
 
 
 @lru_cache(maxsize=256)
+@torch.inference_mode(False)  # what is kept must serve training too
 def _coupling_with_Y(
     paths: ConvolutionPaths, dtype: torch.dtype, device: torch.device
 ) -> dict[Irrep, Tensor]:
@@ -109,6 +110,7 @@ def symmetric_product(A: Tensor, coupling: SymmetricCoupling) -> Tensor:
 
 
 @lru_cache(maxsize=256)
+@torch.inference_mode(False)
 def _coefficients(
     coupling: SymmetricCoupling, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor]:
