@@ -138,7 +138,16 @@ def test_number_of_paths_is_the_multiplicity_from_characters(case):
     assert coupling.coefficients.shape[0] == multiplicity(irreps, out, correlation)
 
 
-@pytest.mark.parametrize("correlation", [1, 2, 3])
+@pytest.mark.parametrize("degree", range(7))
+def test_number_of_paths_is_right_for_every_power_of_one_irrep(degree):
+    irrep = Irrep(degree, 1)
+    for correlation, J in itertools.product((2, 3, 4), range(8)):
+        coupling = symmetric_coupling((irrep,), Irrep(J, 1), correlation)
+        expected = multiplicity((irrep,), Irrep(J, 1), correlation)
+        assert len(coupling.coefficients) == expected, (correlation, J)
+
+
+@pytest.mark.parametrize("correlation", [1, 2, 3, 4])
 def test_number_of_paths_is_right_for_every_output_of_mixed_parity(correlation):
     irreps = tuple(Irreps.parse("0o + 1o + 1e + 2e").irreps)
     for degree, parity in itertools.product(range(5), (1, -1)):

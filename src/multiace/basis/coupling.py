@@ -111,7 +111,8 @@ def symmetric_coupling(irreps: tuple[Irrep, ...], out: Irrep, correlation: int) 
 
     Every path η belongs to one multiset of irreps, such as (0e, 1o, 1o). Powers of one irrep are
     symmetrised and made independent by :func:`_symmetric_power`; different irreps are then coupled with
-    Clebsch-Gordan coefficients, which keeps independence and norm:
+    Clebsch-Gordan coefficients, which keeps independence and norm. Paths are ordered by multiset, then by
+    intermediate degrees, and this order is part of the format of saved models:
 
     .. math:: \mathrm{Sym}^\nu(\oplus_i V_i)
               = \oplus_{k_1 + k_2 + \dots = \nu} \otimes_i \mathrm{Sym}^{k_i}(V_i)
@@ -212,7 +213,10 @@ def _couple(left: Powers, right: tuple[int, int], J: int) -> _Polynomials:
 
 def _second_moments(monomials: np.ndarray, degree: int) -> np.ndarray:
     """E[monomial x monomial'] for independent unit normals: Π (s - 1)!!, or 0 if an exponent s is odd."""
-    double_factorial = np.array([1.0, 0.0, 1.0, 0.0, 3.0, 0.0, 15.0, 0.0, 105.0])
+    largest = 2 * monomials.shape[1]
+    double_factorial = np.array(
+        [prod(range(1, s, 2)) * (s % 2 == 0) for s in range(largest + 1)], dtype=float
+    )
     moments = np.ones((len(monomials), len(monomials)))
     for component in range(2 * degree + 1):
         exponent = np.sum(monomials == component, axis=1)
@@ -229,22 +233,14 @@ def _orthonormalise(paths: np.ndarray, moments: np.ndarray) -> np.ndarray:
     """
     middle = paths.shape[1] // 2
     kept: list[np.ndarray] = []
-    for path in paths:
-        size = _norm(path[middle], moments)
-        if size == 0.0:
-            continue
-        path = path / size
+    for path in paths:  # of norm about 1, or 0 where the coupling is antisymmetric
         for _ in range(2):  # the second pass removes the rounding errors of the first
             for other in kept:
                 path = path - (other[middle] @ moments @ path[middle]) * other
-        rest = _norm(path[middle], moments)
-        if rest**2 > 1e-10:
-            kept.append(path / rest)
+        square = path[middle] @ moments @ path[middle]
+        if square > 1e-10:
+            kept.append(path / sqrt(square))
     return np.array(kept).reshape(len(kept), *paths.shape[1:])
-
-
-def _norm(vector: np.ndarray, metric: np.ndarray) -> float:
-    return sqrt(max(vector @ metric @ vector, 0.0))
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:
