@@ -50,10 +50,9 @@ class MultiACE(nn.Module):
             distance_transform=config.distance_transform,
             covalent_radii=radii,
         )
-        self.elements = ELEMENT_EMBEDDINGS[config.element_embedding](
-            len(config.elements), config.embedding_dim
-        )
-        self.embedding = InitialFeatures(self.elements.dim, config.channels)
+        elements = ELEMENT_EMBEDDINGS[config.element_embedding](len(config.elements), config.embedding_dim)
+        self.elements = elements
+        self.embedding = InitialFeatures(elements.dim, config.channels)
         self.layers = nn.ModuleList()
         self.readouts = nn.ModuleList()
         h = config.irreps.keep([Irrep(0, 1)])
