@@ -41,7 +41,7 @@ def test_edges_are_those_of_ase(cell, pbc):
     assert len(edges[0]) == len(as_set(edges)) > 0
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     number=st.integers(1, 6),
