@@ -15,7 +15,6 @@ class OneHotEmbedding(nn.Module):
 
     def __init__(self, n_species: int, dim: int):
         super().__init__()
-        self.dim = n_species
         self.register_buffer("table", torch.eye(n_species), persistent=False)
 
     def forward(self) -> Tensor:
@@ -32,7 +31,6 @@ class ContinuousEmbedding(nn.Module):
 
     def __init__(self, n_species: int, dim: int):
         super().__init__()
-        self.dim = dim
         self.table = nn.Parameter(torch.randn(n_species, dim) * dim**-0.5)
 
     def forward(self) -> Tensor:

@@ -50,15 +50,17 @@ class MultiACE(nn.Module):
             distance_transform=config.distance_transform,
             covalent_radii=radii,
         )
-        elements = ELEMENT_EMBEDDINGS[config.element_embedding](len(config.elements), config.embedding_dim)
-        self.elements = elements
-        self.embedding = InitialFeatures(elements.dim, config.channels)
+        self.elements = ELEMENT_EMBEDDINGS[config.element_embedding](
+            len(config.elements), config.embedding_dim
+        )
+        embedding_dim = self.elements().shape[1]
+        self.embedding = InitialFeatures(embedding_dim, config.channels)
         self.layers = nn.ModuleList()
         self.readouts = nn.ModuleList()
         h = config.irreps.keep([Irrep(0, 1)])
         for t in range(config.num_layers):
             last = t == config.num_layers - 1
-            layer: Layer = build_layer(config.of_layer(t), h, last, elements.dim, num_neighbors)
+            layer: Layer = build_layer(config.of_layer(t), h, last, embedding_dim, num_neighbors)
             self.layers.append(layer)
             h = layer.irreps.h_out
             if last or config.readout == "every":
