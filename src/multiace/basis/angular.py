@@ -29,10 +29,13 @@ class SphericalHarmonics(nn.Module):
         l_max: Largest degree.
     """
 
+    matrix: Tensor
+
     def __init__(self, l_max: int) -> None:
         super().__init__()
         self.l_max = l_max
-        monomials, Y = [(0, 0, 0)], torch.ones(1, 1, dtype=torch.float64)
+        monomials: list[tuple[int, ...]] = [(0, 0, 0)]
+        Y = torch.ones(1, 1, dtype=torch.float64)
         blocks = [Y]
         for degree in range(l_max):
             step, previous, Y_previous = _raising(degree), monomials, Y
@@ -67,7 +70,7 @@ class SphericalHarmonics(nn.Module):
         for degree in range(self.l_max):
             parent, axis = self.get_buffer(f"origins_{degree}")
             monomials.append(monomials[-1].index_select(0, parent) * direction.index_select(0, axis))
-        return torch.cat(monomials).T @ self.get_buffer("matrix").to(vectors.dtype)
+        return torch.cat(monomials).T @ self.matrix.to(vectors.dtype)
 
 
 def _raising(degree: int) -> Tensor:

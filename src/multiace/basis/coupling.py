@@ -135,7 +135,8 @@ def symmetric_coupling(irreps: tuple[Irrep, ...], out: Irrep, correlation: int) 
     starts = np.cumsum([0, *(irrep.dim for irrep in irreps)])
     blocks = []
     for multiset in combinations_with_replacement(range(len(irreps)), correlation):
-        if prod(irreps[i].p for i in multiset) == out.p:
+        degrees = [irreps[i].l for i in multiset]
+        if prod(irreps[i].p for i in multiset) == out.p and out.l <= sum(degrees):
             powers = tuple((irreps[i].l, power) for i, power in sorted(Counter(multiset).items()))
             monomials, coefficients = _polynomials(powers, out.l)
             coefficients = np.where(np.abs(coefficients) < 1e-12, 0.0, coefficients)
@@ -166,7 +167,6 @@ class _Polynomials(NamedTuple):
     coefficients: np.ndarray  # float64 (n_paths, 2J + 1, n_monomials)
 
 
-@cache
 def _polynomials(powers: Powers, J: int) -> _Polynomials:
     """Copies of J in the product of Sym^k_i(l_i) over different irreps, ``powers`` = ((l_1, k_1), ...)."""
     return _couple(powers[:-1], powers[-1], J) if len(powers) > 1 else _symmetric_power(*powers[0], J)
@@ -194,20 +194,17 @@ def _symmetric_power(degree: int, power: int, J: int) -> _Polynomials:
 
 def _couple(left: Powers, right: tuple[int, int], J: int) -> _Polynomials:
     """Products of polynomials of ``left`` and of ``right``, coupled to J in every way."""
-    n_left, n_right = len(_polynomials(left, 0).monomials), len(_symmetric_power(*right, 0).monomials)
-    paths = [np.zeros((0, 2 * J + 1, n_left * n_right))]
-    for J1 in range(sum(degree * power for degree, power in left) + 1):
-        for J2 in range(abs(J - J1), min(J + J1, right[0] * right[1]) + 1):
-            first, second = _polynomials(left, J1).coefficients, _symmetric_power(*right, J2).coefficients
-            C = clebsch_gordan(J1, J2, J)
-            products = np.einsum("pam,qbn,abc->pqcmn", first, second, C, optimize=True)
-            paths.append(products.reshape(len(first) * len(second), 2 * J + 1, n_left * n_right))
-    monomials = np.hstack(
-        [
-            np.repeat(_polynomials(left, 0).monomials, n_right, axis=0),
-            np.tile(_symmetric_power(*right, 0).monomials, (n_left, 1)),
-        ]
-    )
+    furthest, reach = sum(degree * power for degree, power in left), right[0] * right[1]
+    firsts = {J1: _polynomials(left, J1) for J1 in range(max(0, J - reach), min(furthest, J + reach) + 1)}
+    seconds = [_symmetric_power(*right, J2) for J2 in range(reach + 1)]
+    rows, columns = next(iter(firsts.values())).monomials, seconds[0].monomials
+    paths = []
+    for J1, first in firsts.items():
+        for J2 in range(abs(J - J1), min(J + J1, reach) + 1):
+            C, a, b = clebsch_gordan(J1, J2, J), first.coefficients, seconds[J2].coefficients
+            products = np.einsum("pam,qbn,abc->pqcmn", a, b, C, optimize=True)
+            paths.append(products.reshape(len(a) * len(b), 2 * J + 1, len(rows) * len(columns)))
+    monomials = np.hstack([np.repeat(rows, len(columns), axis=0), np.tile(columns, (len(rows), 1))])
     return _Polynomials(monomials, np.concatenate(paths))
 
 

@@ -46,6 +46,8 @@ class BesselBasis(nn.Module):
     sqrt(2 / r_c).
     """
 
+    roots: Tensor
+
     def __init__(self, num_radial: int, cutoff: float, trainable: bool = False) -> None:
         super().__init__()
         self.prefactor = sqrt(2.0 / cutoff)
@@ -74,6 +76,9 @@ class GaussianBasis(nn.Module):
 
     Source: SchNet (arXiv:1706.08566), with the widths of schnetpack.
     """
+
+    centres: Tensor
+    widths: Tensor
 
     def __init__(self, num_radial: int, cutoff: float, trainable: bool = False) -> None:
         super().__init__()
@@ -254,6 +259,8 @@ class AgnesiTransform(nn.Module):
     """
 
     a, p, q = 1.0805, 4.5791, 0.9183
+    r0: Tensor
+    scale: Tensor
 
     def __init__(self, cutoff: float, covalent_radii: Tensor | None = None) -> None:
         super().__init__()
@@ -271,8 +278,8 @@ class AgnesiTransform(nn.Module):
         """Map lengths r [Å] to ρ [Å], both (n_edges,), given the species of both ends."""
         if senders is None or receivers is None:
             raise ValueError("the agnesi distance transform needs the species of senders and receivers")
-        r0, scale = self.get_buffer("r0"), self.get_buffer("scale")
-        return scale[senders, receivers] * self._one_minus_y(lengths / r0[senders, receivers])
+        x = lengths / self.r0[senders, receivers]
+        return self.scale[senders, receivers] * self._one_minus_y(x)
 
     def _one_minus_y(self, x: Tensor) -> Tensor:
         # x^q / (1 + x^(q-p)), written as x^p / (x^(p-q) + 1): only positive powers, finite at x = 0.
@@ -307,6 +314,8 @@ class RadialEmbedding(nn.Module):
     Raises:
         InputError: If a name is unknown, a number is out of range, or the basis has nothing to train.
     """
+
+    like: Tensor
 
     def __init__(
         self,
@@ -348,7 +357,7 @@ class RadialEmbedding(nn.Module):
         Returns:
             e_n, shape (n_edges, num_radial), in the dtype of the module.
         """
-        dtype = self.get_buffer("like").dtype
+        dtype = self.like.dtype
         rho = self.transform(lengths.clamp(max=self.cutoff), sender_species, receiver_species)
         envelope = self.envelope(lengths, self.cutoff, self.envelope_power)
         return self.basis(rho.to(dtype)) * envelope.to(dtype)[:, None]
