@@ -57,12 +57,12 @@ def convolution(
     for irrep_in, C in _coupling_with_Y(paths, h.dtype, h.device).items():
         groups = [g for g in paths.groups if g.irrep_in == irrep_in]
         h_in = h_senders[:, slices[irrep_in]].view(n_edges, irrep_in.dim, groups[0].mul)
-        coupled = (Y @ C).view(n_edges, -1, irrep_in.dim)
+        coupled = (Y @ C).unflatten(1, (-1, irrep_in.dim))
         product = torch.bmm(coupled, h_in)  # [n_edges, (L, M, path), channel]
         widths = [g.irrep_out.dim * len(g.l2s) for g in groups]
         for group, part in zip(groups, product.split(widths, dim=1), strict=True):
             weights = R[:, group.weights].unsqueeze(1)  # [n_edges, 1, (path, channel)]
-            one_particle = part.reshape(n_edges, group.irrep_out.dim, -1) * weights
+            one_particle = part.unflatten(1, (group.irrep_out.dim, -1)).flatten(2) * weights
             A = h.new_zeros(n_nodes, *one_particle.shape[1:]).index_add(0, receivers, one_particle)
             pooled[group.irrep_out].append(A)
     blocks = [torch.cat(parts, dim=-1).flatten(1) for parts in pooled.values()]
