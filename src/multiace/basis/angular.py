@@ -64,7 +64,7 @@ class SphericalHarmonics(nn.Module):
             Y, shape (n_edges, (l_max + 1)²), in the dtype of ``vectors``.
         """
         direction = vectors / lengths.where(lengths > 0, 1.0)[:, None]
-        # Edges along the rows' memory: selecting monomials then copies whole rows, twice as fast.
+        # Edges along the rows' memory: selecting monomials then copies whole rows, which is faster.
         direction = direction.T.contiguous()  # [3, n_edges]
         monomials = [torch.ones_like(direction[:1])]
         for degree in range(self.l_max):
