@@ -23,7 +23,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-__all__ = ["Checkpoint", "DamagedCheckpointError", "atomic", "newest", "prune"]
+__all__ = ["Checkpoint", "DamagedCheckpointError", "atomic", "checkpoint_path", "newest_first"]
 
 SCHEMA = 1
 
@@ -129,17 +129,11 @@ def synchronise(path: Path) -> None:
         os.close(descriptor)
 
 
-def newest(folder: Path) -> tuple[Path, Checkpoint] | None:
-    """Return the newest checkpoint that is whole, or None."""
-    for path in sorted(folder.glob("step-*.safetensors"), reverse=True):
-        try:
-            return path, Checkpoint.load(path)
-        except DamagedCheckpointError:
-            continue
-    return None
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Return the file of the checkpoint after this optimiser step."""
+    return folder / f"step-{step:09d}.safetensors"
 
 
-def prune(folder: Path, keep: int = 2) -> None:
-    """Delete all but the newest checkpoints."""
-    for path in sorted(folder.glob("step-*.safetensors"))[:-keep]:
-        path.unlink()
+def newest_first(folder: Path) -> list[Path]:
+    """Return the checkpoints of a folder."""
+    return sorted(folder.glob("step-*.safetensors"), reverse=True)

@@ -22,7 +22,13 @@ from multiace.config import choose
 from multiace.data.dataset import Dataset
 from multiace.errors import InputError
 from multiace.model.potential import Potential
-from multiace.train.checkpoint import Checkpoint, atomic, newest, prune
+from multiace.train.checkpoint import (
+    Checkpoint,
+    DamagedCheckpointError,
+    atomic,
+    checkpoint_path,
+    newest_first,
+)
 from multiace.train.config import RunConfig, TrainConfig
 from multiace.train.console import Console
 from multiace.train.ema import MovingAverage
@@ -37,6 +43,7 @@ from multiace.train.schedule import SCHEDULES, learning_rate
 __all__ = ["fit", "validate"]
 
 STEPS_BETWEEN_CHECKS = 50
+CHECKPOINTS_KEPT = 2
 
 
 def fit(run: RunConfig | str | Path, folder: str | Path | None = None) -> Potential:
@@ -60,7 +67,12 @@ def fit(run: RunConfig | str | Path, folder: str | Path | None = None) -> Potent
         folder = folder or Path("runs") / Path(run).stem
         run = RunConfig.read(run)
     fabric = launch(run.train)
-    with RunFolder(folder or "runs/multiace", fabric.is_global_zero) as place, cpu_threads(run.train.threads):
+    with (
+        RunFolder(folder or "runs/multiace", fabric.is_global_zero) as place,
+        cpu_threads(run.train.threads),
+        torch.random.fork_rng(devices=[]),
+    ):
+        torch.manual_seed(run.train.seed)
         place.claim(run)
         console = Console(place.log if place.main else None)
         if place.finished:
@@ -136,9 +148,7 @@ class Training:
     def __init__(self, fabric: Fabric, run: RunConfig, place: RunFolder, console: Console) -> None:
         self.fabric, self.run, self.config, self.place, self.console = fabric, run, run.train, place, console
         self.data = prepare(run)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.config.seed)
-            self.potential = Potential(self.data.model, self.data.statistics).to(fabric.device)
+        self.potential = Potential(self.data.model, self.data.statistics).to(fabric.device)
         self.flat = FlatParameters(self.potential)
         build = choose(OPTIMIZERS, self.config.optimizer, "train.optimizer")
         self.optimizer: torch.optim.Optimizer = build(self.flat.groups(self.config.weight_decay))
@@ -299,20 +309,30 @@ class Training:
             vectors["average"] = self.average.average
         for index, state in self.optimizer.state_dict()["state"].items():
             vectors |= {f"optimizer.{index}.{name}": value.reshape(-1) for name, value in state.items()}
-        path = self.place.checkpoints / f"step-{self.state.step:09d}.safetensors"
-        Checkpoint(vectors, asdict(self.state)).save(path)
-        prune(self.place.checkpoints)
+        folder = self.place.checkpoints
+        Checkpoint(vectors, asdict(self.state)).save(checkpoint_path(folder, self.state.step))
+        for path in newest_first(folder)[CHECKPOINTS_KEPT:]:
+            path.unlink()
 
     def resume(self) -> None:
-        """Continue from the newest whole checkpoint, if there is one.
+        """Continue from the newest whole checkpoint, if there is any.
 
         Raises:
-            InputError: If a data file is not what it was.
+            InputError: If all checkpoints are damaged, or a data file is not what it was.
         """
-        found = newest(self.place.checkpoints)
-        if found is None:
+        paths = newest_first(self.place.checkpoints)
+        for path in paths:
+            try:
+                checkpoint = Checkpoint.load(path)
+                break
+            except DamagedCheckpointError as error:
+                self.console.print(f"checkpoint {error}; taking the one before")
+        else:
+            if paths:
+                raise InputError(
+                    f"all checkpoints in {self.place.checkpoints} are damaged; choose another folder."
+                )
             return
-        path, checkpoint = found
         state = State(**checkpoint.state)
         for name, checksum in state.checksums.items():
             if checksum != self.data.checksums[name]:

@@ -1,0 +1,77 @@
+import pytest
+import yaml
+
+from multiace.errors import InputError
+from multiace.train.config import RunConfig, TrainConfig
+
+
+def test_run_file_with_three_short_sections_is_enough(tmp_path):
+    (tmp_path / "run.yaml").write_text(
+        "model: {preset: botnet-small}\ndata: {train: a.xyz, valid: b.xyz}\ntrain:\n"
+    )
+    run = RunConfig.read(tmp_path / "run.yaml", ["train.max_epochs=7", "model.cutoff=4.5"])
+    assert run.train.max_epochs == 7
+    assert run.model.cutoff == 4.5
+    assert run.model.num_layers == 3  # of the preset
+    assert run.train.batch_size == 5
+
+
+def test_paths_in_file_are_relative_to_it_and_paths_in_overrides_to_the_working_directory(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "deep").mkdir()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "deep" / "run.yaml").write_text(
+        "data: {train: [a.xyz, ../b.xyz@:5], valid: 0.2, test: t.xyz}"
+    )
+    run = RunConfig.read("deep/run.yaml", ["data.test=[t.xyz]"])
+    assert run.data.train == (f"{tmp_path}/deep/a.xyz", f"{tmp_path}/b.xyz@:5")
+    assert run.data.valid == 0.2
+    assert run.data.test == (f"{tmp_path}/t.xyz",)
+
+
+def test_resolved_yaml_reads_back_the_same(run):
+    config = run(max_edges=100, batch_size=None, second_stage_start=0.5, second_stage_energy_weight=10.0)
+    assert RunConfig.from_dict(yaml.safe_load(config.to_yaml())) == config
+
+
+@pytest.mark.parametrize(
+    ("sections", "says"),
+    [
+        ({"data": {"train": "a"}, "trian": {}}, "Did you mean 'train'"),
+        ({"train": {}}, "no section 'data'"),
+        ({"data": {"train": "a"}, "train": 3}, "must hold fields"),
+        ({"data": {"train": "a"}, "train": {"max_epoch": 3}}, "Did you mean 'max_epochs'"),
+        ({"data": {"train": "a"}, "model": {"preset": "botnet-smal"}}, "Did you mean 'botnet-small'"),
+    ],
+)
+def test_mistyped_run_file_is_refused(sections, says):
+    with pytest.raises(InputError, match=says):
+        RunConfig.from_dict(sections)
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"batch_size": 5, "max_edges": 100}, "give one of them"),
+        ({"energy_weight": 0, "forces_weight": 0}, "nothing would be learned"),
+        ({"second_stage_learning_rate": 1e-3}, "without train.second_stage_start"),
+        ({"optimizer": "amsgrid"}, "Did you mean 'amsgrad'"),
+        ({"schedule": "cosin"}, "Did you mean 'cosine'"),
+        ({"forces_loss": "l3"}, "is not a choice"),
+        ({"loggers": ["tensorbord"]}, "Did you mean 'tensorboard'"),
+        ({"devices": 2}, "strategy = ddp"),
+        ({"learning_rate": 1e-8}, "min_learning_rate"),
+        ({"ema_decay": 1.0}, "ema_decay"),
+    ],
+)
+def test_impossible_training_is_refused(fields, says):
+    with pytest.raises(InputError, match=says):
+        TrainConfig(**fields)
+
+
+def test_second_stage_replaces_only_what_it_names():
+    config = TrainConfig(second_stage_start=0.8, second_stage_energy_weight=100.0)
+    assert config.stage(0) == config
+    assert config.stage(1).energy_weight == 100.0
+    assert config.stage(1).forces_weight == config.forces_weight
