@@ -22,7 +22,9 @@ class Config(BaseModel):
     description is the command line's help and the documentation.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False, protected_namespaces=()
+    )
 
     def __init__(self, **values: Any) -> None:
         unknown = [key for key in values if key not in type(self).model_fields]
@@ -70,16 +72,19 @@ def choose(table: Mapping[str, Any], name: str, field: str) -> Any:
         field: The config field, for the message.
 
     Raises:
-        InputError: If the name is neither in the table nor importable.
+        InputError: If the name is neither in the table nor that of an importable class or function.
     """
     if name in table:
         return table[name]
     if ":" in name:
         module, _, attribute = name.partition(":")
         try:
-            return getattr(import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
+            found = getattr(import_module(module), attribute)
+        except (ImportError, AttributeError, TypeError, ValueError) as error:
             raise InputError(f"{field} = {name!r} cannot be imported: {error}.") from None
+        if not callable(found):
+            raise InputError(f"{field} = {name!r} is not a class or function, but a {type(found).__name__}.")
+        return found
     raise InputError(f"{field} = {name!r} is not a choice.{did_you_mean(name, table)}")
 
 

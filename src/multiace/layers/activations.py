@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from multiace.config import choose
+from multiace.errors import InputError
 
 __all__ = ["ACTIVATIONS", "ODD_ACTIVATIONS", "Activation"]
 
@@ -26,6 +27,10 @@ class Activation(nn.Module):
     Args:
         name: A key of ``ACTIVATIONS``, or ``package.module:function``.
 
+    Raises:
+        InputError: If f(0) is not 0: radial weights would not end at the cutoff, and an atom without
+            neighbours would have an energy.
+
     The scale is a buffer, so that a model carried over from another code keeps that code's constant
     (e3nn estimates c from 10⁶ random numbers; here it is integrated exactly).
     """
@@ -36,6 +41,9 @@ class Activation(nn.Module):
         super().__init__()
         self.name = name
         self.function: Callable[[Tensor], Tensor] = choose(ACTIVATIONS, name, "activation")
+        at_zero = float(self.function(torch.zeros(())))
+        if abs(at_zero) > 1e-6:
+            raise InputError(f"activation {name!r} is {at_zero:.3g} at zero; it must vanish there.")
         self.register_buffer("scale", torch.tensor(_unit_second_moment(self.function), dtype=torch.float64))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -56,10 +64,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "shifted_softplus": shifted_softplus,
     "gelu": functional.gelu,
     "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
     "relu": torch.relu,
 }
-"""Activations of invariants (0e): gates, radial network, readout."""
+"""Activations of invariants (0e): gates, radial network, readout; f(0) = 0."""
 
 ODD_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "softsign": functional.softsign}
 """Activations of pseudoscalars (0o); they must be odd, f(-x) = -f(x)."""

@@ -123,7 +123,7 @@ class LearnedNorm(nn.Module):
 
     def __init__(self, value: float):
         super().__init__()
-        self.log_value = nn.Parameter(torch.tensor(value).log())
+        self.log_value = nn.Parameter(torch.tensor(value, dtype=torch.float64).log())
 
     def forward(self, A: Tensor) -> Tensor:
         """Return A / λ."""

@@ -65,6 +65,12 @@ FIRST_LAYER_FIELDS = (
 """Fields that ``first_layer`` may set."""
 
 
+def outside_choices(values: Mapping[str, Any]) -> list[str]:
+    """Choices among these fields that name code from outside multiace, ``field = package.module:Name``."""
+    values = {**values, **dict(values.get("first_layer") or {})}
+    return [f"{field} = {values[field]}" for field in OPEN_TABLES if ":" in str(values.get(field, ""))]
+
+
 class ModelConfig(Config):
     """A point of the design space. Equations: docs, "Design space"; published points: ``PRESETS``."""
 
@@ -184,14 +190,20 @@ class ModelConfig(Config):
             )
         return name
 
-    @field_validator("elements")
+    @field_validator("hidden_irreps")
     @classmethod
-    def _chemical(cls, elements: tuple[str, ...]) -> tuple[str, ...]:
+    def _readable(cls, irreps: str) -> str:
+        Irreps.parse(irreps)
+        return irreps
+
+    @field_validator("elements", "isolated_energies")
+    @classmethod
+    def _chemical(cls, elements: Any, info: Any) -> Any:
         for symbol in elements:
             if symbol not in atomic_numbers or symbol == "X":
-                raise InputError(f"model.elements: {symbol!r} is not a chemical symbol.")
+                raise InputError(f"model.{info.field_name}: {symbol!r} is not a chemical symbol.")
         if len(set(elements)) != len(elements):
-            raise InputError(f"model.elements names an element twice: {', '.join(elements)}.")
+            raise InputError(f"model.{info.field_name} names an element twice: {', '.join(elements)}.")
         return elements
 
     @field_validator("radial_widths")
@@ -233,6 +245,8 @@ class ModelConfig(Config):
             raise InputError(
                 "model.radial_network = mlp needs radial_widths; for none use radial_network = linear."
             )
+        # Refuses what the basis cannot do, such as training polynomials.
+        choose(RADIAL_BASES, self.radial_basis, "")(self.num_radial, self.cutoff, self.trainable_radial)
         if self.energy_reference == "given" and not self.isolated_energies:
             raise InputError(
                 "model.energy_reference = given needs isolated_energies, such as {H: -13.57, C: -1026.85}."
@@ -275,10 +289,10 @@ class ModelConfig(Config):
         """
         from multiace.model.presets import PRESETS
 
-        values = dict(values)
+        values = {str(key): value for key, value in values.items()}
         name = values.pop("preset", None)
         if name is None:
             return cls(**values)
-        if name not in PRESETS:
+        if not isinstance(name, str) or name not in PRESETS:
             raise InputError(f"model.preset = {name!r} is not a preset.{did_you_mean(name, PRESETS)}")
         return cls(**{**PRESETS[name].model_dump(), **values})

@@ -71,9 +71,9 @@ class MultiACE(nn.Module):
 
     def forward(self, graph: Graph) -> Tensor:
         """Return the energy of each atom from each readout, (n_nodes, n_readouts); the sum is E_i."""
-        vectors, lengths = (x.to(self.embedding.weight.dtype) for x in graph.edge_vectors())
-        z = graph.species
-        Y = self.angular(vectors, lengths)  # Y_lm(r̂)
+        vectors, lengths = graph.edge_vectors()
+        z, dtype = graph.species, self.embedding.weight.dtype
+        Y = self.angular(vectors.to(dtype), lengths.to(dtype))  # Y_lm(r̂)
         radial = self.radial_basis(lengths, z[graph.senders], z[graph.receivers])  # e_n(r) x envelope
         attributes = self.elements()  # a(z)
         h = self.embedding(z, attributes)  # h⁰

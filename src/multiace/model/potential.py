@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from multiace.errors import InputError
 from multiace.graph import Graph
 from multiace.graph.neighbors import build_graph
-from multiace.model.config import ModelConfig
+from multiace.model.config import ModelConfig, outside_choices
 from multiace.model.multi_ace import MultiACE
 from multiace.model.zbl import ZBL
 
@@ -209,7 +209,11 @@ class Potential(nn.Module):
 
     @classmethod
     def load(
-        cls, path: str | os.PathLike, device: torch.device | str | None = None, dtype: str | None = None
+        cls,
+        path: str | os.PathLike,
+        device: torch.device | str | None = None,
+        dtype: str | None = None,
+        outside_code: bool = False,
     ) -> Self:
         """Read a model file; nothing in it is executed.
 
@@ -217,33 +221,47 @@ class Potential(nn.Module):
             path: A file written by :meth:`save`.
             device: Where to put it; by default the CPU.
             dtype: ``float32`` or ``float64``, if other than in the file.
+            outside_code: Import the choices ``package.module:Name`` of the model's config, which run code
+                that the file names.
 
         Raises:
-            InputError: If the file is missing, damaged, not a multiace model, or newer than this version.
+            InputError: If the file is missing, damaged, not a multiace model, newer than this version, or
+                asks for code from outside.
         """
         header, tensors = _read(Path(path))
-        config = ModelConfig(**header["config"])
-        if dtype is not None:
-            config = config.replace(dtype=dtype)
-        potential = cls(config, Statistics(np.zeros(len(config.elements))), header.get("metadata"))
-        try:
-            potential.load_state_dict(tensors)
-        except RuntimeError as error:
-            raise InputError(f"{path}: the weights do not fit the config in the file ({error}).") from None
+        outside = outside_choices(header["config"])
+        if outside and not outside_code:
+            raise InputError(
+                f"{path} asks for code from outside multiace ({', '.join(outside)}), which is not run. If you "
+                "trust it, load the model in Python with outside_code=True."
+            )
+        with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and replaced
+            try:
+                config = ModelConfig(**header["config"]).replace(**({"dtype": dtype} if dtype else {}))
+                potential = cls(config, Statistics(np.zeros(len(config.elements))), header["metadata"])
+                potential.load_state_dict(tensors)
+            except InputError as error:
+                raise InputError(f"{path}: {error}") from None
+            except RuntimeError as error:
+                first = str(error).splitlines()[1].strip()
+                raise InputError(f"{path}: the weights do not fit the config in the file: {first}") from None
         return potential.to(device or "cpu")
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Header and tensors of a model file."""
+    if not path.is_file():
+        raise InputError(f"cannot read a model from {path}: there is no such file.")
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get("multiace", "null"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, json.JSONDecodeError) as error:
         raise InputError(f"cannot read a model from {path}: {error}.") from None
-    if not isinstance(header, dict) or "config" not in header:
+    types = {"schema_version": int, "config": dict, "metadata": dict}
+    if not isinstance(header, dict) or not all(isinstance(header.get(key), types[key]) for key in types):
         raise InputError(f"{path} is a safetensors file, but not a multiace model.")
-    if header.get("schema_version", 0) > SCHEMA_VERSION:
+    if header["schema_version"] > SCHEMA_VERSION:
         raise InputError(
             f"{path} was written by multiace {header.get('multiace')} (schema {header['schema_version']}); "
             f"this version reads up to schema {SCHEMA_VERSION}. Install a newer multiace."
