@@ -61,8 +61,8 @@ def test_training_lowers_the_errors_and_fills_the_run_folder(run, tmp_path):
     assert len(newest_first(folder / "checkpoints")) == 2
     assert same(potential, Potential.load(folder / "model.safetensors"))
     summary = json.loads((folder / "summary.json").read_text())
-    test = next(name for name in summary["errors"] if name.endswith("test.xyz"))
-    assert summary["errors"][test]["forces"]["count"] > 0
+    assert set(summary["errors"]) == {"train", "valid", "test.xyz"}
+    assert summary["errors"]["test.xyz"]["forces"]["count"] > 0
     provenance = potential.metadata["provenance"]
     assert len(provenance["data_sha256"]["clusters.xyz"]) == 64
     assert provenance["run"]["train"]["seed"] == 0
@@ -137,6 +137,14 @@ def test_changed_config_is_refused_and_named(run, tmp_path):
         fit(run(max_epochs=1, learning_rate=0.02), tmp_path)
 
 
+def test_config_may_change_until_the_first_checkpoint(run, tmp_path, monkeypatch):
+    stop_in_epoch(monkeypatch, 0)
+    with pytest.raises(KeyboardInterrupt):
+        fit(run(max_epochs=1), tmp_path)
+    fit(run(max_epochs=1, learning_rate=0.02), tmp_path)
+    assert "learning_rate: 0.02" in (tmp_path / "config.yaml").read_text()
+
+
 def test_changed_data_file_is_refused_on_resume(run, data, tmp_path, monkeypatch):
     copy = data / "copy.xyz"
     copy.write_bytes((data / "clusters.xyz").read_bytes())
@@ -175,7 +183,8 @@ def test_weighted_target_without_labels_is_refused(run, tmp_path):
     with pytest.raises(
         InputError, match=r"none of the 12 training frames has a stress label .*data\.stress_key"
     ):
-        fit(run(stress_weight=1.0), tmp_path)
+        fit(run(stress_weight=1.0), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_stress_is_learned_on_crystals_mixed_with_molecules(run, tmp_path):

@@ -46,8 +46,6 @@ def test_two_processes_learn_what_one_learns(run, tmp_path):
 def test_number_of_processes_must_be_the_configured_one(run, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.distributed, "is_torchelastic_launched", lambda: True)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(
-        InputError, match="torchrun started 2 processes, but train.devices x train.num_nodes = 1"
-    ):
+    with pytest.raises(InputError, match=r"torchrun started 2 .* train\.num_nodes = 1"):
         fit(run(), tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from multiace.config import read_yaml
+from multiace.data.split import Split
 from multiace.errors import InputError
-from multiace.train.checkpoint import atomic
+from multiace.train.checkpoint import atomic, newest_first
 from multiace.train.config import RunConfig
 
 __all__ = ["RunFolder"]
@@ -72,16 +73,13 @@ class RunFolder:
         """Whether the run came to its end."""
         return self.summary.exists() and self.model.exists()
 
-    def claim(self, run: RunConfig) -> None:
-        """Write the resolved config, or check that it is the one of the run that lies here.
+    def check(self, run: RunConfig) -> None:
+        """Check that the run that lies here, if it has come to a checkpoint, is the same one.
 
         Raises:
             InputError: If it is not; names the first difference.
         """
-        if not self.config.exists():
-            if self.main:
-                with atomic(self.config) as temporary:
-                    temporary.write_text(run.to_yaml(), encoding="utf-8")
+        if not self.config.exists() or not (newest_first(self.checkpoints) or self.finished):
             return
         there, here = read_yaml(self.config), run.to_dict()
         for section, fields in here.items():
@@ -92,6 +90,14 @@ class RunFolder:
                         f"{self.path} holds a run with {section}.{name} = {before!r}, now it is {value!r}; "
                         "set it back to resume, or choose another folder."
                     )
+
+    def describe(self, run: RunConfig, split: Split | None) -> None:
+        """Write the resolved config and the split."""
+        with atomic(self.config) as temporary:
+            temporary.write_text(run.to_yaml(), encoding="utf-8")
+        if split is not None:
+            with atomic(self.split) as temporary:
+                split.save(temporary)
 
     def write_json(self, path: Path, content: Any) -> None:
         """Write plain values, atomically."""

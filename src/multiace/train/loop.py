@@ -25,7 +25,6 @@ from multiace.model.potential import Potential
 from multiace.train.checkpoint import (
     Checkpoint,
     DamagedCheckpointError,
-    atomic,
     checkpoint_path,
     newest_first,
 )
@@ -37,7 +36,7 @@ from multiace.train.log import LOGGERS
 from multiace.train.loss import Loss
 from multiace.train.metrics import Metrics
 from multiace.train.optimizer import OPTIMIZERS, FlatParameters
-from multiace.train.prepare import prepare, report
+from multiace.train.prepare import Prepared, prepare, report
 from multiace.train.schedule import SCHEDULES, learning_rate
 
 __all__ = ["fit", "validate"]
@@ -67,18 +66,16 @@ def fit(run: RunConfig | str | Path, folder: str | Path | None = None) -> Potent
         folder = folder or Path("runs") / Path(run).stem
         run = RunConfig.read(run)
     fabric = launch(run.train)
-    with (
-        RunFolder(folder or "runs/multiace", fabric.is_global_zero) as place,
-        cpu_threads(run.train.threads),
-        torch.random.fork_rng(devices=[]),
-    ):
+    place = RunFolder(folder or "runs/multiace", main=fabric.is_global_zero)
+    place.check(run)
+    with cpu_threads(run.train.threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.train.seed)
-        place.claim(run)
-        console = Console(place.log if place.main else None)
         if place.finished:
-            console.print(f"the run in {place.path} is complete: {place.model}")
+            Console(place.log if place.main else None).print(f"this run is complete: {place.model}")
             return Potential.load(place.model, device=fabric.device)
-        return Training(fabric, run, place, console).fit()
+        data = prepare(run)
+        with place:
+            return Training(fabric, run, data, place).fit()
 
 
 def launch(config: TrainConfig) -> Fabric:
@@ -141,13 +138,13 @@ class Training:
     Args:
         fabric: Devices and processes, launched.
         run: What to do.
-        place: Where to write.
-        console: What to show.
+        data: From :func:`prepare`.
+        place: Where to write; locked.
     """
 
-    def __init__(self, fabric: Fabric, run: RunConfig, place: RunFolder, console: Console) -> None:
-        self.fabric, self.run, self.config, self.place, self.console = fabric, run, run.train, place, console
-        self.data = prepare(run)
+    def __init__(self, fabric: Fabric, run: RunConfig, data: Prepared, place: RunFolder) -> None:
+        self.fabric, self.run, self.config, self.data, self.place = fabric, run, run.train, data, place
+        self.console = Console(place.log if place.main else None)
         self.potential = Potential(self.data.model, self.data.statistics).to(fabric.device)
         self.flat = FlatParameters(self.potential)
         build = choose(OPTIMIZERS, self.config.optimizer, "train.optimizer")
@@ -156,10 +153,9 @@ class Training:
         decay = self.config.ema_decay
         self.average = MovingAverage(self.flat.vector, decay) if decay else None
         self.state = State(checksums=self.data.checksums)
-        report(console, self.data, self.potential)
-        if place.main and self.data.split is not None:
-            with atomic(place.split) as temporary:
-                self.data.split.save(temporary)
+        report(self.console, data, self.potential)
+        if place.main:
+            place.describe(run, data.split)
         self.resume()
         names = self.config.loggers if place.main else ()
         self.loggers = [LOGGERS[name](place.path, self.state.epoch + 1) for name in names]

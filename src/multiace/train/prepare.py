@@ -22,7 +22,10 @@ __all__ = ["Prepared", "prepare", "report"]
 
 @dataclass(frozen=True)
 class Prepared:
-    """The data of a run; neighbour lists are built."""
+    """The data of a run; neighbour lists are built.
+
+    Test sets are named after their files (with folders where files of the same name are several).
+    """
 
     model: ModelConfig
     train: Dataset
@@ -45,7 +48,12 @@ def prepare(run: RunConfig) -> Prepared:
     model = run.model.replace(elements=elements)
     train = Dataset(data.train, elements, model.cutoff)
     valid = Dataset(data.valid, elements, model.cutoff)
-    test = {name: Dataset(frames, elements, model.cutoff) for name, frames in data.test.items()}
+    short = [Path(name).name for name in data.test]
+    names = short if len(set(short)) == len(short) else list(data.test)
+    test = {
+        name: Dataset(frames, elements, model.cutoff)
+        for name, frames in zip(names, data.test.values(), strict=True)
+    }
     statistics = measure(model, train, data.isolated)
     valid_files = run.data.valid if isinstance(run.data.valid, tuple) else ()
     files = [*run.data.train, *valid_files, *run.data.test]
@@ -78,8 +86,7 @@ def checksum(name: str) -> str:
 
 def report(console: Console, prepared: Prepared, potential: Potential) -> None:
     """Show what will be learned from what."""
-    sets = {"train": prepared.train, "valid": prepared.valid}
-    sets |= {Path(name).name: dataset for name, dataset in prepared.test.items()}
+    sets = {"train": prepared.train, "valid": prepared.valid, **prepared.test}
     rows = []
     for name, dataset in sets.items():
         counts = count_labels(dataset.frames)
