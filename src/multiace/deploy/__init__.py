@@ -1,0 +1,1 @@
+"""Using a potential: ASE calculator, molecular dynamics, relaxation."""

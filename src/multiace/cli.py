@@ -1,0 +1,382 @@
+"""The command line: every command reads its files, calls the library once, and prints what came out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from rich.console import Console
+from rich.progress import Progress
+
+from multiace.config import Config
+from multiace.data.config import DataConfig, LabelKeys
+from multiace.deploy.md import MDConfig, energy_drift, simulate
+from multiace.deploy.relax import RelaxConfig, relax
+from multiace.errors import InputError
+from multiace.progress import progress_bar
+from multiace.tables import config_table, error_table, facts_table, fields_help, find_fields, presets_table
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from multiace.model.potential import Potential
+
+__all__ = ["main"]
+
+MODEL_HELP = "model file (.safetensors) or run folder"
+STRUCTURE_HELP = "structure file, any format of ASE; name.xyz@3 takes one structure of several"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; return the exit status: 0 done, 1 not converged, 2 user error, 130 interrupted."""
+    with warnings.catch_warnings():
+        warnings.showwarning = show_warning
+        try:
+            arguments = build_parser().parse_args(argv)
+            return arguments.command(arguments) or 0
+        except InputError as error:
+            return complain(str(error))
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            return complain(f"{where}{error.strerror or error}.")
+        except KeyboardInterrupt:
+            print("multiace: interrupted.", file=sys.stderr)
+            return 130
+
+
+def complain(sentence: str) -> int:
+    """Print one sentence on stderr and return the exit status of a user error."""
+    print(f"multiace: {sentence}", file=sys.stderr)
+    return 2
+
+
+def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Print a warning as one line, without the source code that Python shows."""
+    print(f"multiace: warning: {message}", file=sys.stderr)
+
+
+# --- commands -------------------------------------------------------------------------------------------
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Fit a model as a run file says."""
+    from multiace.train.config import RunConfig
+    from multiace.train.loop import fit
+
+    run = RunConfig.read(arguments.run, arguments.overrides)
+    fit(run, arguments.folder or Path("runs") / Path(arguments.run).stem)
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    """Print the errors on labelled structures; write predictions and metrics."""
+    from multiace.evaluation import evaluate as evaluate_file
+    from multiace.evaluation import write_metrics, write_predictions
+
+    potential = load(arguments)
+    given = any(getattr(arguments, name) is not None for name in LabelKeys.model_fields)
+    keys = read_fields(arguments, LabelKeys) if given else None
+    names = [Path(file).stem for file in arguments.files]
+    evaluations = []
+    with progress_bar(console()) as bar:
+        for name, file in zip(names, arguments.files, strict=True):
+            evaluations.append(
+                evaluate_file(
+                    potential,
+                    file,
+                    name=name if names.count(name) == 1 else file,
+                    keys=keys,
+                    max_edges=arguments.max_edges,
+                    advance=advance(bar, name),
+                )
+            )
+    console().print(error_table({evaluation.name: evaluation.metrics for evaluation in evaluations}))
+    if arguments.out:
+        write_predictions(evaluations, arguments.out)
+        print(f"predictions: {arguments.out}")
+    if arguments.json:
+        write_metrics(evaluations, arguments.json)
+        print(f"metrics: {arguments.json}")
+
+
+def md(arguments: argparse.Namespace) -> None:
+    """Run molecular dynamics, and measure the energy drift where the energy should be constant."""
+    config = read_fields(arguments, MDConfig)
+    atoms = structure_with_calculator(arguments)
+    log = arguments.log or Path(arguments.trajectory).with_suffix(".csv")
+    total = config.n_equilibration + config.n_steps
+    samples = []
+    with progress_bar(console()) as bar:
+        task = bar.add_task(config.ensemble.upper(), total=total, state="")
+        for sample in simulate(atoms, config, arguments.trajectory, log):
+            state = f"{sample.time:.3f} ps  {sample.temperature:5.0f} K  E {sample.total:.4f} eV"
+            bar.update(task, completed=sample.step + config.n_equilibration, state=state)
+            if sample.step >= 0:
+                samples.append(sample)
+        seconds = bar.tasks[task].elapsed or 0.0
+    mean = sum(sample.temperature for sample in samples) / len(samples)
+    print(
+        f"{total} steps of {config.timestep} fs in {seconds:.1f} s "
+        f"({1000 * seconds / max(total, 1):.2f} ms/step)"
+    )
+    print(f"mean temperature: {mean:.1f} K")
+    if config.ensemble == "nve" and len(samples) > 2:
+        print(f"energy drift: {energy_drift(samples)}")
+    print(f"trajectory: {arguments.trajectory}\nlog: {log}")
+
+
+def relax_structure(arguments: argparse.Namespace) -> int:
+    """Relax a structure and write it."""
+    import ase.io
+
+    config = read_fields(arguments, RelaxConfig)
+    atoms = structure_with_calculator(arguments)
+    with progress_bar(console()) as bar:
+        task = bar.add_task(config.optimizer.upper(), total=config.max_steps, state="")
+        for state in relax(atoms, config):
+            bar.update(
+                task, completed=state.step, state=f"E {state.energy:.6f} eV  fmax {state.fmax:.4f} eV/Å"
+            )
+        bar.update(task, total=state.step)
+    ase.io.write(arguments.out, atoms)
+    outcome = "converged" if state.converged else "not converged (raise --max-steps, or try --optimizer fire)"
+    print(f"{outcome} after {state.step} steps: E = {state.energy:.6f} eV, fmax = {state.fmax:.5f} eV/Å")
+    print(f"structure: {arguments.out}")
+    return 0 if state.converged else 1
+
+
+def presets(arguments: argparse.Namespace) -> None:
+    """Print the presets side by side."""
+    from multiace.model.presets import PRESETS
+
+    small = {name: config for name, config in PRESETS.items() if name.endswith("-small") == arguments.small}
+    out = console()
+    out.print(presets_table(small, out.width))
+
+
+def explain(arguments: argparse.Namespace) -> None:
+    """Print what config fields mean."""
+    from multiace.model.config import ModelConfig
+    from multiace.train.config import TrainConfig
+
+    configs: list[type[Config]] = [ModelConfig, DataConfig, TrainConfig, MDConfig, RelaxConfig]
+    sections = {config.section(): config for config in configs}
+    console().print(fields_help(sections, find_fields(sections, arguments.field)))
+
+
+def info(arguments: argparse.Namespace) -> None:
+    """Print what a model file holds."""
+    potential = load(arguments)
+    out = console()
+    out.print(facts_table(potential))
+    if "metrics" in potential.metadata:
+        out.print(error_table(potential.metadata["metrics"]))
+    out.print(config_table(potential.config))
+
+
+def import_model(arguments: argparse.Namespace) -> None:
+    """Carry the parameters of another code over into a model file."""
+    from multiace.model.import_botnet import import_botnet
+
+    import_botnet(arguments.json, arguments.npz).save(arguments.out)
+    print(f"model: {arguments.out}")
+
+
+def data_get(arguments: argparse.Namespace) -> None:
+    """Download a public data set."""
+    from multiace.data.download import download
+
+    for path in download(arguments.name, arguments.folder):
+        print(path)
+
+
+def report(arguments: argparse.Namespace) -> None:
+    """Write the HTML report of a run."""
+    from multiace.report.build import write_report
+
+    path = write_report(
+        arguments.folder,
+        tests=arguments.test,
+        scan=arguments.scan,
+        coordinate=arguments.coordinate,
+        dynamics=arguments.md,
+        path=arguments.out,
+    )
+    print(f"report: {path}")
+
+
+# --- what several commands need -------------------------------------------------------------------------
+
+
+def advance(bar: Progress, description: str) -> Callable[[int, int], None]:
+    """Add a task to the bar; return the function that says how many of how many are done."""
+    task = bar.add_task(description, total=None, state="")
+    return lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def console() -> Console:
+    """Return the console that tables and bars go to."""
+    return Console(highlight=False)
+
+
+def load(arguments: argparse.Namespace) -> Potential:
+    """Load the model of the command line."""
+    from multiace.model.potential import Potential
+
+    path = Path(arguments.model)
+    path = path / "model.safetensors" if path.is_dir() else path
+    return Potential.load(path, device=arguments.device, dtype=arguments.dtype)
+
+
+def structure_with_calculator(arguments: argparse.Namespace) -> Atoms:
+    """Read the one structure of the command line and attach the model to it.
+
+    Raises:
+        InputError: If the file holds several structures and none was chosen.
+    """
+    from multiace.data.read import read_structures
+    from multiace.deploy.ase import Calculator
+
+    structures = read_structures(arguments.structure)
+    if len(structures) > 1:
+        raise InputError(
+            f"{arguments.structure} holds {len(structures)} structures; choose one, such as "
+            f"{arguments.structure}@0 for the first or {arguments.structure}@-1 for the last."
+        )
+    atoms = structures[0]
+    calculator = Calculator(load(arguments), skin=arguments.skin)
+    atoms.calc = calculator
+    atoms.get_potential_energy()
+    potential = calculator.potential
+    print(
+        f"{atoms.get_chemical_formula()}: {len(atoms)} atoms; {potential.config.dtype} on {potential.device}"
+    )
+    if potential.zbl is None:
+        print(
+            "note: without model.zbl nothing keeps atoms apart at distances the training data does not have"
+        )
+    return atoms
+
+
+def add_fields(parser: argparse.ArgumentParser, config: type[Config]) -> None:
+    """Give the parser one option per field of a config, with the field's own help."""
+    group = parser.add_argument_group(f"{config.section()} options")
+    for name, field in config.model_fields.items():
+        default = "" if field.default is None else f" (default: {field.default})"
+        text = f"{field.description}{default}".replace("%", "%%")
+        option = f"--{name.replace('_', '-')}"
+        if field.annotation is bool:
+            group.add_argument(option, dest=name, action="store_true", default=None, help=text)
+        else:
+            group.add_argument(option, dest=name, metavar=name.split("_")[-1].upper(), help=text)
+
+
+def read_fields(arguments: argparse.Namespace, config: type[Any]) -> Any:
+    """Build the config from the options that were given."""
+    given = {name: getattr(arguments, name) for name in config.model_fields}
+    return config(**{name: value for name, value in given.items() if value is not None})
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with one sentence for an error, and no abbreviated options."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with status 2 after one sentence."""
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help.\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = Parser(
+        prog="multiace", description="Machine-learning interatomic potentials as one design space."
+    )
+    parser.add_argument("--version", action="version", version=f"multiace {version('multiace')}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
+
+    def add(name: str, function: Any, text: str, parent: Any = commands) -> argparse.ArgumentParser:
+        sub = parent.add_parser(name, help=text, description=text)
+        sub.set_defaults(command=function)
+        return sub
+
+    sub = add("train", train, "fit a model as a run file says")
+    sub.add_argument("run", help="run file (YAML) with sections model, data, train")
+    sub.add_argument("overrides", nargs="*", metavar="section.field=value", help="changes to the run file")
+    sub.add_argument("--folder", help="run folder (default: runs/NAME of the run file); a run there goes on")
+
+    sub = add("evaluate", evaluate, "errors of a model on labelled structures")
+    add_model(sub)
+    sub.add_argument("files", nargs="+", metavar="FILE", help="labelled structures, any format of ASE")
+    sub.add_argument("--out", help="write reference and predicted values here (extended XYZ)")
+    sub.add_argument("--json", help="write the errors here")
+    sub.add_argument("--max-edges", type=int, default=50_000, help="edges predicted at once (default: 50000)")
+    add_fields(sub, LabelKeys)
+
+    sub = add("md", md, "molecular dynamics")
+    add_model(sub)
+    add_structure(sub)
+    sub.add_argument("--trajectory", default="md.xyz", help="frames: extended XYZ or .traj (default: md.xyz)")
+    sub.add_argument("--log", help="energies and temperature (CSV; default: the trajectory's name, .csv)")
+    add_fields(sub, MDConfig)
+
+    sub = add("relax", relax_structure, "relax a structure, optionally with its cell")
+    add_model(sub)
+    add_structure(sub)
+    sub.add_argument("--out", default="relaxed.xyz", help="relaxed structure (default: relaxed.xyz)")
+    add_fields(sub, RelaxConfig)
+
+    sub = add("report", report, "one HTML file about a run: errors, parity, curves, scan, dynamics")
+    sub.add_argument("folder", help="run folder")
+    sub.add_argument("--test", nargs="+", metavar="FILE", help="test sets (default: data.test of the run)")
+    sub.add_argument("--scan", help="labelled structures along a path")
+    sub.add_argument("--coordinate", default="reaction_coordinate", help="info key of the path coordinate")
+    sub.add_argument("--md", help="log of multiace md at constant energy (CSV)")
+    sub.add_argument("--out", help="report file (default: report.html in the run folder)")
+
+    sub = add("presets", presets, "all presets side by side")
+    sub.add_argument("--small", action="store_true", help="the small sizes")
+
+    sub = add("explain", explain, "what config fields mean")
+    sub.add_argument("field", nargs="?", help="a section, a field, or section.field (default: everything)")
+
+    sub = add("info", info, "what a model file holds")
+    add_model(sub)
+
+    importers = commands.add_parser(
+        "import", help="carry over the parameters of another code"
+    ).add_subparsers(metavar="CODE", required=True, parser_class=Parser)
+    sub = add("botnet", import_model, "parameters of the original BOTNet and NequIP code", importers)
+    sub.add_argument("json", help="NAME.json: config, irreps and tables")
+    sub.add_argument("npz", help="NAME.npz: parameters")
+    sub.add_argument("-o", "--out", required=True, help="model file to write")
+
+    data = commands.add_parser("data", help="public data sets").add_subparsers(
+        metavar="ACTION", required=True, parser_class=Parser
+    )
+    sub = add("get", data_get, "download a data set", data)
+    sub.add_argument("name", help="acac, ethanol, 3bpa or rmd17")
+    sub.add_argument("--folder", help="where to put it (default: $MULTIACE_DATA or ./data)")
+    return parser
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add the model and how it is run."""
+    parser.add_argument("model", help=MODEL_HELP)
+    parser.add_argument("--device", help="cpu, cuda, ... (default: cpu)")
+    parser.add_argument(
+        "--dtype", choices=("float32", "float64"), help="convert the network (default: as trained)"
+    )
+
+
+def add_structure(parser: argparse.ArgumentParser) -> None:
+    """Add the structure and the neighbour list's skin."""
+    parser.add_argument("structure", help=STRUCTURE_HELP)
+    parser.add_argument(
+        "--skin", type=float, default=0.5, help="skin of the neighbour list [Å] (default: 0.5)"
+    )

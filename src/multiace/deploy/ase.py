@@ -1,0 +1,160 @@
+"""ASE calculator: energy, site energies, forces, stress; the neighbour list is reused while it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator as AseCalculator
+from ase.calculators.calculator import PropertyNotImplementedError, all_changes
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from multiace.errors import InputError
+from multiace.graph.graph import Graph
+from multiace.graph.neighbors import build_graph
+from multiace.model.potential import Potential, Statistics
+
+__all__ = ["Calculator", "VerletList"]
+
+
+class VerletList:
+    """Graphs of a moving structure from a neighbour list that is searched only now and then.
+
+    The search goes to cutoff + skin. Until an atom has moved further than skin / 2 no pair can have come
+    closer than the cutoff unseen, so that list still holds every edge; the ones beyond the cutoff are
+    left out of the graph, which therefore has the edges of a fresh search.
+
+    Args:
+        elements: Chemical symbols in species order.
+        cutoff: Cutoff radius r_c [Å].
+        skin: Extra search radius [Å]; 0 searches anew at every call.
+    """
+
+    def __init__(self, elements: Sequence[str], cutoff: float, skin: float) -> None:
+        self.elements = elements
+        self.cutoff = cutoff
+        self.skin = skin
+        self.searches = 0
+        self._atoms: Atoms | None = None
+        self._graph: Graph | None = None
+
+    def graph(self, atoms: Atoms) -> Graph:
+        """Return the graph of the structure as it is now."""
+        if self._graph is None or not self._still_valid(atoms):
+            self._graph = build_graph(atoms, self.elements, self.cutoff + self.skin)
+            self._atoms = atoms.copy()
+            self.searches += 1
+        graph = replace(self._graph, positions=torch.as_tensor(atoms.positions, dtype=torch.float64).clone())
+        return _edges_within(graph, self.cutoff) if self.skin > 0 else graph
+
+    def _still_valid(self, atoms: Atoms) -> bool:
+        listed = self._atoms
+        if (
+            listed is None
+            or len(listed) != len(atoms)
+            or not np.array_equal(listed.numbers, atoms.numbers)
+            or not np.array_equal(listed.pbc, atoms.pbc)
+            or not np.array_equal(listed.cell.array, atoms.cell.array)
+        ):
+            return False
+        moved = np.linalg.norm(atoms.positions - listed.positions, axis=1).max(initial=0.0)
+        return bool(moved <= self.skin / 2) and (self.skin > 0 or moved == 0.0)
+
+
+def _edges_within(graph: Graph, cutoff: float) -> Graph:
+    _, lengths = graph.edge_vectors()
+    near = lengths < cutoff
+    return replace(
+        graph, senders=graph.senders[near], receivers=graph.receivers[near], shifts=graph.shifts[near]
+    )
+
+
+class Calculator(AseCalculator):
+    """A potential as an ASE calculator.
+
+    =================  ============================================================  ==========
+    property           meaning                                                       unit
+    =================  ============================================================  ==========
+    ``energy``         E, also as ``free_energy``                                    eV
+    ``energies``       site energies E_i with their E0; they sum to the energy       eV
+    ``forces``         -dE/dr_i                                                      eV/Å
+    ``stress``         (1/V) dE/dstrain, Voigt (xx, yy, zz, yz, xz, xy), positive
+                       in tension; for structures periodic in all three directions   eV/Å³
+    =================  ============================================================  ==========
+
+    Args:
+        potential: A model file or a Potential (used as it is; a copy is made if device or dtype differ).
+        device: Such as ``"cpu"`` or ``"cuda"``; None keeps the potential's.
+        dtype: ``"float32"`` or ``"float64"`` to convert the network to; None keeps the potential's.
+        skin: Extra radius of the neighbour list [Å]: it is searched again only when an atom has moved
+            further than half of this. The results do not depend on it.
+
+    Raises:
+        InputError: If the file cannot be read, the skin is negative, or a structure holds an element
+            that the potential does not know.
+    """
+
+    implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
+
+    def __init__(
+        self,
+        potential: str | Path | Potential,
+        device: str | None = None,
+        dtype: str | None = None,
+        skin: float = 0.5,
+    ) -> None:
+        super().__init__()
+        if not skin >= 0:
+            raise InputError(f"the skin of the neighbour list is {skin} Å; it must be zero or larger.")
+        if not isinstance(potential, Potential):
+            potential = Potential.load(potential, device, dtype)
+        elif device is not None or dtype is not None:
+            potential = converted(potential, device, dtype)
+        self.potential = potential.eval()
+        self.neighbors = VerletList(potential.elements, potential.cutoff, skin)
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """Compute every property of the structure at once; called by ASE."""
+        super().calculate(atoms, properties, system_changes)
+        structure = self.atoms
+        if structure is None:
+            raise InputError("the calculator has no structure; call it through atoms.get_potential_energy().")
+        periodic = bool(structure.pbc.all())
+        if "stress" in properties and not periodic:
+            raise PropertyNotImplementedError(
+                f"stress needs a structure periodic in all three directions, got pbc = {structure.pbc}."
+            )
+        graph = self.neighbors.graph(structure).to(self.potential.device)
+        prediction = self.potential(graph, forces=True, stress=periodic)
+        energy = float(prediction.energy)
+        results: dict[str, Any] = {
+            "energy": energy,
+            "free_energy": energy,
+            "energies": _numpy(prediction.site_energies),
+            "forces": _numpy(prediction.forces),
+        }
+        if periodic:
+            results["stress"] = full_3x3_to_voigt_6_stress(_numpy(prediction.stress)[0])
+        self.results = results
+
+
+def converted(potential: Potential, device: str | None, dtype: str | None) -> Potential:
+    """Return a copy of the potential on another device or in another precision."""
+    config = potential.config if dtype is None else potential.config.replace(dtype=dtype)
+    copy = Potential(config, Statistics(np.zeros(len(config.elements))), potential.metadata)
+    copy.load_state_dict(potential.state_dict())
+    return copy.to(device or potential.device)
+
+
+def _numpy(tensor: Any) -> np.ndarray:
+    return tensor.detach().to("cpu", torch.float64).numpy()

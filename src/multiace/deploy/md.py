@@ -1,0 +1,282 @@
+"""Molecular dynamics: constant energy (velocity Verlet) or constant temperature (Langevin, BAOAB)."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Literal, Self
+
+import ase.io
+import numpy as np
+from ase import Atoms, units
+from ase.io.trajectory import Trajectory
+from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
+from pydantic import Field, model_validator
+
+from multiace.config import Config
+from multiace.errors import InputError
+
+__all__ = ["Drift", "MDConfig", "Sample", "degrees_of_freedom", "energy_drift", "read_log", "simulate"]
+
+
+class MDConfig(Config):
+    """How a trajectory is run."""
+
+    ensemble: Literal["nve", "langevin"] = Field(
+        "nve", description="nve: constant energy, velocity Verlet; langevin: constant temperature, BAOAB"
+    )
+    temperature: float = Field(
+        300.0, ge=0, description="of the velocities drawn and of the Langevin bath [K]"
+    )
+    timestep: float = Field(0.5, gt=0, description="time step [fs]")
+    time: float = Field(1.0, ge=0, description="length of the trajectory [ps]")
+    steps: int | None = Field(None, ge=0, description="length in steps instead of in ps")
+    friction: float = Field(0.01, gt=0, description="Langevin friction [1/fs]")
+    equilibration: float = Field(0.0, ge=0, description="Langevin dynamics before the trajectory begins [ps]")
+    velocities: Literal["draw", "keep"] = Field(
+        "draw", description="draw: Maxwell-Boltzmann at the temperature; keep: those in the structure file"
+    )
+    seed: int = Field(0, ge=0, description="seed of velocities and Langevin noise")
+    log_interval: int = Field(10, ge=1, description="steps between lines of the log")
+    frame_interval: int = Field(20, ge=1, description="steps between frames of the trajectory")
+    max_temperature: float = Field(10_000.0, gt=0, description="stop: the trajectory has exploded [K]")
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if self.steps is not None and "time" in self.model_fields_set:
+            raise InputError(f"md.time = {self.time} and md.steps = {self.steps}: give one of them.")
+        return self
+
+    @property
+    def n_steps(self) -> int:
+        """Steps of the trajectory proper."""
+        return round(1000 * self.time / self.timestep) if self.steps is None else self.steps
+
+    @property
+    def n_equilibration(self) -> int:
+        """Langevin steps before it."""
+        return round(1000 * self.equilibration / self.timestep)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One moment of a trajectory; also a line of the log. Time [ps], energies [eV], temperature [K]."""
+
+    step: int
+    num_atoms: int
+    time: float
+    potential: float
+    kinetic: float
+    total: float
+    temperature: float
+
+
+@dataclass(frozen=True)
+class Drift:
+    r"""Drift of the total energy [meV/atom/ps], which exact dynamics at constant energy would keep.
+
+    .. math:: \text{slope} = \frac{1}{N}\frac{\sum_k (t_k - \bar t)(H_k - \bar H)}{\sum_k (t_k - \bar t)^2},
+              \quad \text{end\_to\_end} = \frac{H(t_n) - H(t_0)}{N\,(t_n - t_0)}
+
+    The slope averages over the oscillation of a symplectic integrator, which the end-to-end value
+    includes; ``fluctuation`` is the standard deviation of H / N about the line [meV/atom].
+    """
+
+    slope: float
+    end_to_end: float
+    fluctuation: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.slope:+.4f} meV/atom/ps (least-squares slope), {self.end_to_end:+.4f} meV/atom/ps "
+            f"(end to end), fluctuation {self.fluctuation:.4f} meV/atom"
+        )
+
+
+def energy_drift(samples: Sequence[Sample]) -> Drift:
+    """Measure the drift over samples of a trajectory at constant energy.
+
+    Raises:
+        InputError: If there are fewer than three samples.
+    """
+    if len(samples) < 3:
+        raise InputError(f"an energy drift needs at least 3 samples of the trajectory, got {len(samples)}.")
+    t = np.array([sample.time for sample in samples])
+    H = 1000 * np.array([sample.total / sample.num_atoms for sample in samples])
+    slope, intercept = np.polyfit(t - t[0], H - H[0], 1)
+    rest = H - H[0] - intercept - slope * (t - t[0])
+    return Drift(float(slope), float((H[-1] - H[0]) / (t[-1] - t[0])), float(rest.std()))
+
+
+def degrees_of_freedom(atoms: Atoms, ensemble: str) -> int:
+    """Count 3N less what is constrained and, at constant energy, less the resting centre of mass."""
+    free = int(atoms.get_number_of_degrees_of_freedom())
+    return free - 3 if ensemble == "nve" and free > 3 and not atoms.constraints else free
+
+
+def simulate(
+    atoms: Atoms,
+    config: MDConfig,
+    trajectory: str | Path | None = None,
+    log: str | Path | None = None,
+) -> Iterator[Sample]:
+    """Run dynamics on ``atoms`` (which carry a calculator) in place, yielding every ``log_interval`` steps.
+
+    Equilibration steps count from -n to -1 and are neither written nor part of the drift. Frames
+    (with momenta, energy and forces) are on disk as soon as they are made.
+
+    Args:
+        atoms: The structure; moved in place.
+        config: Ensemble, temperature, time step, length.
+        trajectory: File for the frames: ``.traj`` (ASE) or extended XYZ.
+        log: CSV file for the samples.
+
+    Raises:
+        InputError: If forces stop being finite, or if the structure is hotter than ``max_temperature``;
+            what was written so far stays.
+    """
+    rng = np.random.default_rng(config.seed)
+    prepare_velocities(atoms, config, rng)
+    add_frame, add_sample = _frame_writer(trajectory), _log_writer(log)
+    bath = config.temperature, config.friction
+    for step in range(-config.n_equilibration, config.n_steps + 1):
+        if step == 0 and config.n_equilibration and config.ensemble == "nve":
+            Stationary(atoms, preserve_temperature=False)
+        ensemble = config.ensemble if step >= 0 else "langevin"
+        sample = _sample(atoms, step, config.timestep, ensemble)
+        try:
+            _check(sample, atoms, config)
+        except InputError:
+            add_frame(atoms)
+            raise
+        last = step == config.n_steps
+        if step >= 0 and (step % config.frame_interval == 0 or last):
+            add_frame(atoms)
+        if step % config.log_interval == 0 or last:
+            if step >= 0:
+                add_sample(sample)
+            yield sample
+        if not last:
+            temperature, friction = bath if ensemble == "langevin" else (0.0, 0.0)
+            integrate(atoms, config.timestep, temperature, friction, rng)
+
+
+def integrate(
+    atoms: Atoms, timestep: float, temperature: float, friction: float, rng: np.random.Generator
+) -> None:
+    r"""Advance positions and momenta by one BAOAB step; without friction this is velocity Verlet.
+
+    .. math::
+        B&: p \mathrel{+}= \tfrac{\Delta t}{2} F, \qquad A: r \mathrel{+}= \tfrac{\Delta t}{2} p / m, \\
+        O&: p \leftarrow c\,p + \sqrt{(1 - c^2)\, m k_B T}\; \xi, \quad c = e^{-\gamma \Delta t}
+
+    Args:
+        atoms: Moved in place; its constraints (fixed atoms or coordinates) are respected.
+        timestep: Δt [fs].
+        temperature: T of the bath [K].
+        friction: γ [1/fs].
+        rng: Source of the normal numbers ξ.
+
+    Source: Leimkuhler and Matthews, Appl. Math. Res. Express 2013, 34 (2013).
+    """
+    half = 0.5 * timestep * units.fs
+    m = atoms.get_masses()[:, None]
+    atoms.set_momenta(atoms.get_momenta() + half * atoms.get_forces())  # B
+    atoms.set_positions(atoms.positions + half * atoms.get_momenta() / m)  # A
+    if friction > 0:
+        c = math.exp(-friction * timestep)
+        noise = np.sqrt((1 - c**2) * m * units.kB * temperature) * rng.standard_normal((len(atoms), 3))
+        atoms.set_momenta(c * atoms.get_momenta() + noise)  # O
+    atoms.set_positions(atoms.positions + half * atoms.get_momenta() / m)  # A
+    atoms.set_momenta(atoms.get_momenta() + half * atoms.get_forces())  # B
+
+
+def prepare_velocities(atoms: Atoms, config: MDConfig, rng: np.random.Generator) -> None:
+    """Draw momenta with exactly the temperature asked for and the centre of mass at rest, or keep the file's.
+
+    Raises:
+        InputError: If velocities are to be kept and the structure has none.
+    """
+    if config.velocities == "keep":
+        if not atoms.has("momenta"):
+            raise InputError("md.velocities = keep, but the structure has no momenta; use draw.")
+        return
+    MaxwellBoltzmannDistribution(atoms, temperature_K=config.temperature, rng=rng)
+    if len(atoms) > 1 and not atoms.constraints:
+        Stationary(atoms, preserve_temperature=False)
+    now = _temperature(atoms, "nve")
+    if now > 0:
+        atoms.set_momenta(atoms.get_momenta() * math.sqrt(config.temperature / now))
+
+
+def read_log(path: str | Path) -> list[Sample]:
+    """Read the samples that a trajectory logged.
+
+    Raises:
+        InputError: If the file cannot be read or is not such a log.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        return [
+            Sample(int(row["step"]), int(row["num_atoms"]), *(float(row[f.name]) for f in fields(Sample)[2:]))
+            for row in rows
+        ]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}.") from None
+    except (KeyError, ValueError, TypeError):
+        raise InputError(
+            f"{path} is not a log of multiace md: expected the columns "
+            f"{', '.join(f.name for f in fields(Sample))}."
+        ) from None
+
+
+def _temperature(atoms: Atoms, ensemble: str) -> float:
+    return 2 * atoms.get_kinetic_energy() / (units.kB * max(degrees_of_freedom(atoms, ensemble), 1))
+
+
+def _sample(atoms: Atoms, step: int, timestep: float, ensemble: str) -> Sample:
+    potential, kinetic = float(atoms.get_potential_energy()), float(atoms.get_kinetic_energy())
+    time = step * timestep / 1000
+    return Sample(
+        step, len(atoms), time, potential, kinetic, potential + kinetic, _temperature(atoms, ensemble)
+    )
+
+
+def _check(sample: Sample, atoms: Atoms, config: MDConfig) -> None:
+    finite = math.isfinite(sample.total) and bool(np.isfinite(atoms.get_forces()).all())
+    if finite and sample.temperature <= config.max_temperature:
+        return
+    cause = f"{sample.temperature:.0f} K is above md.max_temperature = {config.max_temperature:.0f} K"
+    raise InputError(
+        f"the trajectory exploded at step {sample.step} ({sample.time:.4f} ps): "
+        f"{cause if finite else 'energy or forces are not finite'}. What was written so far is kept; "
+        "use a shorter time step, or train on structures like the last frame."
+    )
+
+
+def _frame_writer(path: str | Path | None) -> Callable[[Atoms], None]:
+    if path is None:
+        return lambda atoms: None
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).unlink(missing_ok=True)
+    if Path(path).suffix == ".traj":
+        return Trajectory(str(path), "w").write
+    return lambda atoms: ase.io.write(path, atoms, format="extxyz", append=True)
+
+
+def _log_writer(path: str | Path | None) -> Callable[[Sample], None]:
+    if path is None:
+        return lambda sample: None
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerow([f.name for f in fields(Sample)])
+
+    def add(sample: Sample) -> None:
+        with open(path, "a", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerow(astuple(sample))
+
+    return add

@@ -1,0 +1,65 @@
+"""Geometry relaxation: atoms, and optionally the cell, downhill until the forces vanish."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from ase import Atoms
+from ase.filters import FrechetCellFilter
+from ase.optimize import BFGS, FIRE, LBFGS
+from pydantic import Field
+
+from multiace.config import Config
+from multiace.errors import InputError
+
+__all__ = ["OPTIMIZERS", "RelaxConfig", "RelaxStep", "relax"]
+
+OPTIMIZERS: dict[str, Any] = {"bfgs": BFGS, "fire": FIRE, "lbfgs": LBFGS}
+
+
+class RelaxConfig(Config):
+    """How a structure is relaxed."""
+
+    optimizer: Literal["bfgs", "fire", "lbfgs"] = Field(
+        "bfgs", description="bfgs, lbfgs (large structures) or fire (robust far from a minimum)"
+    )
+    fmax: float = Field(0.01, gt=0, description="converged when no atom's force is larger [eV/Å]")
+    max_steps: int = Field(500, ge=0, description="give up after this many steps")
+    cell: bool = Field(False, description="relax the cell as well (structures periodic in three directions)")
+
+
+@dataclass(frozen=True)
+class RelaxStep:
+    """State after one step: energy [eV], largest force [eV/Å] (with the cell's, if relaxed), convergence."""
+
+    step: int
+    energy: float
+    fmax: float
+    converged: bool
+
+
+def relax(atoms: Atoms, config: RelaxConfig) -> Iterator[RelaxStep]:
+    """Move ``atoms`` (which carry a calculator) downhill in place, yielding the state at every step.
+
+    Raises:
+        InputError: If the cell is to be relaxed but the structure is not periodic in three directions,
+            or if the energy or a force stops being finite.
+    """
+    if config.cell and not atoms.pbc.all():
+        raise InputError(
+            f"relax.cell = true needs a structure periodic in three directions, got pbc = {atoms.pbc}."
+        )
+    target = FrechetCellFilter(atoms) if config.cell else atoms
+    optimizer = OPTIMIZERS[config.optimizer](target, logfile=None)
+    for converged in optimizer.irun(fmax=config.fmax, steps=config.max_steps):
+        energy = float(atoms.get_potential_energy())
+        fmax = float(np.linalg.norm(target.get_forces(), axis=1).max(initial=0.0))
+        if not (np.isfinite(energy) and np.isfinite(fmax)):
+            raise InputError(
+                f"the relaxation left the region the model knows: energy {energy} eV and force {fmax} eV/Å "
+                f"at step {optimizer.nsteps}. Start closer to a minimum, or use optimizer fire."
+            )
+        yield RelaxStep(optimizer.nsteps, energy, fmax, bool(converged))

@@ -1,0 +1,156 @@
+"""Errors of a potential on labelled structures, and its predictions for them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+from ase import Atoms
+
+from multiace.data.config import LabelKeys
+from multiace.data.dataset import Dataset
+from multiace.data.read import Frame, read_frame, read_frames
+from multiace.graph.graph import Graph
+from multiace.model.potential import Potential, Prediction
+from multiace.train.metrics import UNITS, Metrics
+
+__all__ = ["Evaluation", "evaluate", "write_metrics", "write_predictions"]
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a potential predicts for a set of structures, and how far that is from their labels.
+
+    Attributes:
+        name: Of the set: the file's name without folder and ending.
+        frames: The structures with their labels.
+        energies: Predicted E [eV], shape (n_frames,).
+        forces: Predicted F [eV/Å] of each frame, shape (n_atoms, 3).
+        stresses: Predicted stress [eV/Å³] of each frame, shape (3, 3), None without a cell.
+        metrics: MAE and RMSE of each quantity, overall, per config type and per element.
+    """
+
+    name: str
+    frames: list[Frame]
+    energies: np.ndarray
+    forces: list[np.ndarray]
+    stresses: list[np.ndarray | None]
+    metrics: dict[str, Any]
+
+    def structures(self) -> Iterator[Atoms]:
+        """Yield each structure with its labels (``energy``, ``forces``, ``stress``) and ``multiace_*``."""
+        for frame, E, F, stress in zip(self.frames, self.energies, self.forces, self.stresses, strict=True):
+            atoms = Atoms(
+                numbers=frame.atoms.numbers,
+                positions=frame.atoms.positions,
+                cell=frame.atoms.cell,
+                pbc=frame.atoms.pbc,
+                info={"config_type": frame.config_type, "source": frame.source},
+            )
+            if frame.energy is not None:
+                atoms.info["energy"] = frame.energy
+            if frame.forces is not None:
+                atoms.arrays["forces"] = frame.forces
+            if frame.stress is not None:
+                atoms.info["stress"] = frame.stress
+            atoms.info["multiace_energy"] = float(E)
+            atoms.arrays["multiace_forces"] = F
+            if stress is not None:
+                atoms.info["multiace_stress"] = stress
+            yield atoms
+
+
+def evaluate(
+    potential: Potential,
+    structures: str | Path | Sequence[Frame | Atoms],
+    name: str | None = None,
+    keys: LabelKeys | None = None,
+    batch_size: int | None = None,
+    max_edges: int | None = 50_000,
+    advance: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Predict energies, forces and (where there is a cell) stresses, and measure their errors.
+
+    Args:
+        potential: The model.
+        structures: A file, frames, or ASE structures. Missing labels are left out of the errors.
+        name: Of the set; the file's name by default.
+        keys: Names and units of the labels in a file or in ASE structures; as in training by default.
+        batch_size: Most structures predicted at once.
+        max_edges: Most edges predicted at once (memory); a structure with more goes alone.
+        advance: Called with the number of structures done and in all, to show progress.
+
+    Raises:
+        InputError: If the file cannot be read or a structure has an element the model does not know.
+    """
+    frames = read_any(structures, keys or training_keys(potential))
+    dataset = Dataset(frames, potential.elements, potential.cutoff)
+    metrics = Metrics(dataset)
+    stress = any(frame.atoms.pbc.all() for frame in frames)
+    energies = np.zeros(len(frames))
+    forces: list[np.ndarray] = [np.zeros((0, 3))] * len(frames)
+    stresses: list[np.ndarray | None] = [None] * len(frames)
+    potential.eval()
+    for batch in dataset.batches(batch_size, max_edges):
+        prediction = predict(potential, batch.graph.to(potential.device), stress)
+        metrics.add(prediction, batch)
+        chosen = batch.indices.tolist()
+        energies[chosen] = prediction.energy
+        assert prediction.forces is not None
+        for k, F in zip(chosen, prediction.forces.split(batch.num_atoms.tolist()), strict=True):
+            forces[k] = F.numpy()
+        if prediction.stress is not None:
+            for k, tensor in zip(chosen, prediction.stress, strict=True):
+                stresses[k] = tensor.numpy() if frames[k].atoms.pbc.all() else None
+        if advance is not None:
+            advance(chosen[-1] + 1, len(frames))
+    if name is None:
+        name = Path(structures).stem if isinstance(structures, str | Path) else "structures"
+    return Evaluation(name, frames, energies, forces, stresses, metrics.result())
+
+
+def predict(potential: Potential, graph: Graph, stress: bool) -> Prediction:
+    """Return energy, forces and, if asked for, stress of a batch, on the CPU."""
+    prediction = potential(graph, forces=True, stress=stress)
+    forces, tensor = prediction.forces, prediction.stress
+    return Prediction(
+        prediction.energy.cpu(),
+        prediction.site_energies.cpu(),
+        None if forces is None else forces.cpu(),
+        None if tensor is None else tensor.cpu(),
+    )
+
+
+def training_keys(potential: Potential) -> LabelKeys:
+    """Return how the labels of the potential's training data were read; the defaults if it does not say."""
+    data = potential.metadata.get("provenance", {}).get("run", {}).get("data", {})
+    return LabelKeys(**{name: data[name] for name in LabelKeys.model_fields if name in data})
+
+
+def read_any(structures: str | Path | Sequence[Frame | Atoms], keys: LabelKeys) -> list[Frame]:
+    """Return frames of a file, of ASE structures, or as they are."""
+    if isinstance(structures, str | Path):
+        return read_frames(structures, keys)
+    return [
+        item if isinstance(item, Frame) else read_frame(item, keys, f"structure {number}")
+        for number, item in enumerate(structures)
+    ]
+
+
+def write_predictions(evaluations: Sequence[Evaluation], path: str | Path) -> None:
+    """Write all structures with reference and predicted values as extended XYZ."""
+    structures = [atoms for evaluation in evaluations for atoms in evaluation.structures()]
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    ase.io.write(path, structures, format="extxyz")
+
+
+def write_metrics(evaluations: Sequence[Evaluation], path: str | Path) -> None:
+    """Write the errors of each set as JSON, with their units."""
+    content = {"units": UNITS, "sets": {evaluation.name: evaluation.metrics for evaluation in evaluations}}
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,235 @@
+"""What the command line prints as tables: presets, fields, errors, model facts."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+
+from rich import box
+from rich.console import Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from multiace.config import Config
+from multiace.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    from multiace.model.potential import Potential
+
+__all__ = [
+    "config_table",
+    "error_rows",
+    "error_table",
+    "facts_table",
+    "fields_help",
+    "find_fields",
+    "model_facts",
+    "presets_table",
+]
+
+EMPHASIS, DIM = "bold cyan", "dim"
+
+
+def plain(value: Any) -> str:
+    """Write a config value as a run file would."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {plain(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(plain, value)) + "]"
+    return str(value)
+
+
+def new_table(*columns: str, title: str | None = None, right: Iterable[str] = ()) -> Table:
+    """Return an empty table in the one style of the command line; columns named in ``right`` align right."""
+    table = Table(
+        title=title,
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        title_style="bold",
+        pad_edge=False,
+        padding=(0, 1),
+    )
+    right = set(right)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return table
+
+
+def presets_table(presets: Mapping[str, Config], width: int) -> Group:
+    """Presets side by side: rows are fields, columns presets; what differs within a row stands out.
+
+    Values that are not the most common one of their row are bold; fields in which all presets agree are
+    listed below. If the columns do not fit into ``width`` characters they continue in further tables.
+    """
+    fields = list(type(next(iter(presets.values()))).model_fields)
+    rows = {
+        field: {name: plain(getattr(config, field)) for name, config in presets.items()} for field in fields
+    }
+    common = {field: Counter(row.values()).most_common(1)[0][0] for field, row in rows.items()}
+    differing = [field for field in fields if len(set(rows[field].values())) > 1]
+    first = max(map(len, fields))
+    per_table = max(1, (width - first - 2) // (COLUMN_WIDTH + 2))
+    names = list(presets)
+    tables = []
+    for start in range(0, len(names), per_table):
+        table = new_table("field")
+        table.columns[0].no_wrap = True
+        for name in names[start : start + per_table]:
+            table.add_column(name, max_width=COLUMN_WIDTH)
+        for field in differing:
+            values = [rows[field][name] for name in names[start : start + per_table]]
+            cells = [Text(value, style=EMPHASIS if value != common[field] else "") for value in values]
+            table.add_row(field, *cells)
+        tables.append(table)
+    same = [f"{field} {common[field]}" for field in fields if field not in differing]
+    return Group(*tables, Text("the same in all: " + ", ".join(same), style=DIM))
+
+
+COLUMN_WIDTH = 16  # of a preset; longer values wrap
+
+
+def find_fields(sections: Mapping[str, type[Config]], name: str | None) -> list[tuple[str, str]]:
+    """Return (section, field) of everything called ``name``: all, a section, a field, or section.field.
+
+    Raises:
+        InputError: If nothing has that name.
+    """
+    every = [(section, field) for section, config in sections.items() for field in config.model_fields]
+    if name is None:
+        return every
+    chosen = [pair for pair in every if name in (pair[0], pair[1], ".".join(pair))]
+    if not chosen:
+        known = {*sections, *(field for _, field in every), *map(".".join, every)}
+        close = did_you_mean(name, known)
+        hint = close if close.startswith(" Did") else " See multiace explain."
+        raise InputError(f"there is no section or field {name!r}.{hint}")
+    return chosen
+
+
+def fields_help(sections: Mapping[str, type[Config]], chosen: Sequence[tuple[str, str]]) -> Group:
+    """Name, default, type or choices, and below it the meaning of config fields."""
+    from multiace.model.config import TABLES
+
+    lines: list[Text | Padding] = []
+    for section, field in chosen:
+        info = sections[section].model_fields[field]
+        default = "required" if info.is_required() else plain(info.get_default(call_default_factory=True))
+        choices = TABLES.get(field) if section == "model" else None
+        kind = "one of " + ", ".join(choices) if choices else type_name(info.annotation)
+        head = Text.assemble(
+            (f"{section}.", DIM), (field, "bold"), (f" = {default}", "cyan"), (f"  ({kind})", DIM)
+        )
+        lines += [head, Padding(Text(info.description or ""), (0, 0, 0, 4))]
+    return Group(*lines)
+
+
+def type_name(annotation: Any) -> str:
+    """Write a type as a user would say it: choices by name, ``X | None`` as "X or null"."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is typing.Annotated:
+        return type_name(arguments[0])
+    if origin is Literal:
+        return ", ".join(map(plain, arguments))
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(map(type_name, arguments))
+    if origin is tuple:
+        return f"list of {type_name(arguments[0])}"
+    if origin is dict:
+        return f"{type_name(arguments[0])}: {type_name(arguments[1])}"
+    names = {float: "number", int: "integer", bool: "true or false", str: "text", type(None): "null"}
+    return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+def config_table(config: Config) -> Table:
+    """Field and value of a config; values that are not the default stand out."""
+    table = new_table(config.section(), "value", "default")
+    for field, info in type(config).model_fields.items():
+        value = plain(getattr(config, field))
+        default = "" if info.is_required() else plain(info.get_default(call_default_factory=True))
+        same = value == default
+        table.add_row(
+            Text(field, style=DIM if same else "bold"),
+            Text(value, style=DIM if same else EMPHASIS),
+            default if not same else "",
+        )
+    return table
+
+
+def error_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Errors of each set: in all, then by config type where there are several, then forces by element."""
+    from multiace.train.metrics import UNITS  # torch, which help texts do without
+
+    table = new_table(
+        "set", "of", "quantity", "MAE", "RMSE", "unit", "labels", right=("MAE", "RMSE", "labels")
+    )
+    for name, result in results.items():
+        first = name
+        for group, quantity, figures in error_rows(result, UNITS):
+            cells = (
+                f"{figures['mae']:.2f}",
+                f"{figures['rmse']:.2f}",
+                UNITS[quantity],
+                f"{figures['count']:,}",
+            )
+            table.add_row(
+                Text(first, style="bold"),
+                group,
+                quantity.replace("_", " "),
+                *cells,
+                style="" if group == "all" else DIM,
+            )
+            first = ""
+        table.add_section()
+    return table
+
+
+def error_rows(
+    result: Mapping[str, Any], quantities: Iterable[str]
+) -> list[tuple[str, str, Mapping[str, float]]]:
+    """Flatten the errors of a set into rows (group, quantity, figures)."""
+    groups = {"all": result, **result.get("config_types", {})}
+    rows = [(group, q, table[q]) for group, table in groups.items() for q in quantities if q in table]
+    return rows + [(element, "forces", figures) for element, figures in result.get("elements", {}).items()]
+
+
+def facts_table(potential: Potential) -> Table:
+    """What a model is made of, beside its config: parameters, energies, errors, provenance."""
+    table = new_table("model", "")
+    for name, value in model_facts(potential):
+        table.add_row(Text(name, style="bold"), Text(value))
+    return table
+
+
+def model_facts(potential: Potential) -> list[tuple[str, str]]:
+    """Return (name, value) lines about a model."""
+    E0 = zip(potential.elements, potential.isolated_energies.tolist(), strict=True)
+    facts = [
+        ("parameters", f"{sum(p.numel() for p in potential.parameters()):,}"),
+        ("precision", potential.config.dtype),
+        ("cutoff", f"{potential.cutoff:g} Å"),
+        ("E0", ", ".join(f"{element} {energy:.6f}" for element, energy in E0) + " eV"),
+        ("scale", f"{float(potential.scale):.6g} eV"),
+        ("shift", f"{float(potential.shift):.6g} eV/atom"),
+    ]
+    rest = flat(potential.metadata)
+    return facts + [(k.removeprefix("provenance."), v) for k, v in rest if not k.startswith(ELSEWHERE)]
+
+
+ELSEWHERE = ("metrics.", "provenance.run.")  # metadata that has a table of its own
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield nested values as (dotted name, text)."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", f"{value:.6g}" if isinstance(value, float) else plain(value)
