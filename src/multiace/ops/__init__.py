@@ -1,6 +1,40 @@
-"""The few expensive operations; each has a plain PyTorch definition in ``reference.py``."""
+"""The few expensive operations: plain PyTorch definitions in ``reference.py``, fast twins beside it.
 
+A twin has the same signature and gives the same numbers; parameters and files do not know which one runs.
+``MULTIACE_OPS=reference`` in the environment selects the definitions everywhere.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from functools import lru_cache
+
+from torch import Tensor
+
+from multiace.ops import cpu, reference
+from multiace.ops.compiler import CompilerError
 from multiace.ops.paths import ConvolutionPaths
-from multiace.ops.reference import convolution, element_linear, symmetric_product
+from multiace.ops.reference import element_linear, symmetric_product
 
 __all__ = ["ConvolutionPaths", "convolution", "element_linear", "symmetric_product"]
+
+
+def convolution(
+    h: Tensor, Y: Tensor, R: Tensor, senders: Tensor, receivers: Tensor, paths: ConvolutionPaths
+) -> Tensor:
+    """Sum the one-particle basis over neighbours; see :func:`multiace.ops.reference.convolution`."""
+    compiled = h.device.type == "cpu" and os.environ.get("MULTIACE_OPS") != "reference" and _compiles()
+    implementation = cpu.convolution if compiled else reference.convolution
+    return implementation(h, Y, R, senders, receivers, paths)
+
+
+@lru_cache(maxsize=1)
+def _compiles() -> bool:
+    """Whether this machine compiles kernels; says so once where it does not."""
+    try:
+        cpu.check_compiler()
+    except CompilerError as error:
+        warnings.warn(f"{error}; convolutions run in plain PyTorch, several times slower.", stacklevel=3)
+        return False
+    return True

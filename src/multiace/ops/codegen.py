@@ -1,0 +1,361 @@
+r"""C source of the convolution for one table of paths.
+
+The convolution is one form, linear in each of four arguments,
+
+.. math:: S(x, Y, R, g) = \sum_{e = (j \to i)} \sum_{\eta, k} \sum_{M} g_{i,\eta k M}\, R_{e,\eta k}
+          \sum_{m_1} \Bigl( \sum_{m_2} C^{LM}_{l_1 m_1, l_2 m_2} Y_{e,m_2} \Bigr) x_{j,k,m_1},
+
+and its four partial derivatives are the four kernels: ∂S/∂g is the convolution itself, the others make up its
+backward pass. Since each is linear in the remaining arguments, the derivatives of the kernels are the same
+four kernels again: nothing else is needed at any order.
+
+The bracket (called ``c`` below: ``coupled``, only its entries that can be non-zero) is built once per edge,
+for all channels. Then the loops run over nodes, groups of paths and blocks of channels, with the sums over
+edges of a node innermost, so that sums stay in registers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from multiace.basis.coupling import clebsch_gordan
+from multiace.ops.paths import ConvolutionPaths, PathGroup
+
+__all__ = ["convolution_source"]
+
+VECTOR_BYTES = 32
+"""Bytes of one vector; the compiler splits or joins them as the machine asks."""
+
+HEADER = """\
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <omp.h>
+typedef {real} real;
+{vectors}
+#define NX {n_x}
+#define NY {n_Y}
+#define NR {n_R}
+#define NG {n_g}
+#define NC {n_c}
+
+/* First edge of each node; receivers ascend. */
+static int64_t *rows(const int64_t *receivers, int64_t n_edges, int64_t n_nodes) {{
+  int64_t *row = malloc((n_nodes + 1) * sizeof *row), e = 0;
+  for (int64_t i = 0; i < n_nodes; ++i) {{
+    row[i] = e;
+    while (e < n_edges && receivers[e] == i) ++e;
+  }}
+  row[n_nodes] = e;
+  return row;
+}}
+
+static int64_t largest_degree(const int64_t *row, int64_t n_nodes) {{
+  int64_t largest = 0;
+  for (int64_t i = 0; i < n_nodes; ++i)
+    if (row[i + 1] - row[i] > largest) largest = row[i + 1] - row[i];
+  return largest;
+}}
+"""
+
+
+class _Entry(NamedTuple):
+    """One entry (M, m1) of the coupled matrix of a path that can be non-zero."""
+
+    M: int
+    m1: int
+    terms: list[tuple[int, float]]  # (component of Y, coefficient)
+    position: int  # in c
+
+
+class _Group(NamedTuple):
+    """A group of paths with all its offsets."""
+
+    paths: PathGroup
+    width: int  # channels per vector
+    x: int  # offset of the block in x
+    g: int  # offset of the first channel in g
+    stride: int  # channels of g's block: distance from M to M + 1
+    entries: list[list[_Entry]]  # of each path
+
+
+def _groups(paths: ConvolutionPaths, real_bytes: int) -> list[_Group]:
+    groups, index = [], 0
+    x_slices, g_slices = paths.irreps_in.slices(), paths.irreps_out.slices()
+    used = dict.fromkeys(paths.irreps_out.irreps, 0)
+    for group in paths.groups:
+        width = VECTOR_BYTES // real_bytes
+        while group.mul % width:
+            width //= 2
+        entries = []
+        for l2 in group.l2s:
+            C = clebsch_gordan(group.irrep_in.l, l2, group.irrep_out.l)
+            of_path = []
+            for M in range(C.shape[2]):
+                for m1 in range(C.shape[0]):
+                    terms = [(l2 * l2 + m2, float(C[m1, m2, M])) for m2 in range(C.shape[1])]
+                    terms = [(y, value) for y, value in terms if value != 0.0]
+                    if terms:
+                        of_path.append(_Entry(M, m1, terms, index))
+                        index += 1
+            entries.append(of_path)
+        groups.append(
+            _Group(
+                group,
+                width,
+                x_slices[group.irrep_in].start,
+                g_slices[group.irrep_out].start + used[group.irrep_out],
+                paths.irreps_out.mul(group.irrep_out),
+                entries,
+            )
+        )
+        used[group.irrep_out] += group.mul * len(group.l2s)
+    return groups
+
+
+def convolution_source(paths: ConvolutionPaths, real: str) -> str:
+    """Return C source with functions ``derivative_g``, ``_x``, ``_R`` and ``_Y``.
+
+    Args:
+        paths: The table.
+        real: ``float`` or ``double``.
+    """
+    groups = _groups(paths, 4 if real == "float" else 8)
+    widths = sorted({group.width for group in groups})
+    header = HEADER.format(
+        real=real,
+        vectors="\n".join(
+            f"typedef real v{w} __attribute__((vector_size({w} * sizeof(real)), aligned(sizeof(real))));"
+            if w > 1
+            else "typedef real v1;"
+            for w in widths
+        ),
+        n_x=paths.irreps_in.dim,
+        n_Y=(paths.l_max + 1) ** 2,
+        n_R=paths.n_weights,
+        n_g=paths.irreps_out.dim,
+        n_c=sum(len(path) for group in groups for path in group.entries),
+    )
+    return "\n".join(
+        [
+            header,
+            _coupled(groups),
+            _derivative_g(groups),
+            _derivative_x(groups),
+            _derivative_R(groups),
+            _derivative_Y(groups),
+        ]
+    )
+
+
+def _coupled(groups: list[_Group]) -> str:
+    """c = Σ_m2 C Y of one edge."""
+    lines = ["static inline void coupled(const real *restrict Y, real *restrict c) {"]
+    for entry in (entry for group in groups for path in group.entries for entry in path):
+        total = " + ".join(f"(real){value!r} * Y[{y}]" for y, value in entry.terms)
+        lines.append(f"  c[{entry.position}] = {total};")
+    return "\n".join([*lines, "}", ""])
+
+
+def _node_loop(name: str, arguments: str, setup: str, body: list[str], needs_coupled: bool = True) -> str:
+    """A kernel: nodes in parallel; inside, edges a..b of node i, and c of each of them."""
+    coupled = (
+        "      for (int64_t e = a; e < b; ++e) coupled(Y + e * NY, c + (e - a) * NC);\n"
+        if needs_coupled
+        else ""
+    )
+    allocate = "    real *c = malloc((degree + 1) * NC * sizeof *c);\n" if needs_coupled else ""
+    free = "    free(c);\n" if needs_coupled else ""
+    return (
+        f"void derivative_{name}({arguments},\n"
+        "    const int64_t *senders, const int64_t *receivers, int64_t n_nodes, int64_t n_edges, int threads) {\n"
+        "  int64_t *row = rows(receivers, n_edges, n_nodes), degree = largest_degree(row, n_nodes);\n"
+        "  (void)degree; (void)senders;\n"
+        f"{setup}"
+        "#pragma omp parallel num_threads(threads) if (threads > 1)\n  {\n"
+        f"{allocate}"
+        "#pragma omp for schedule(static)\n"
+        "    for (int64_t i = 0; i < n_nodes; ++i) {\n"
+        "      const int64_t a = row[i], b = row[i + 1];\n"
+        f"{coupled}" + "\n".join(body) + "\n    }\n" + free + "  }\n"
+        "  free(row);\n}\n"
+    )
+
+
+def _load(width: int, address: str) -> str:
+    return f"*(const v{width} *)({address})"
+
+
+def _store(width: int, address: str, value: str, operator: str = "=") -> str:
+    return f"*(v{width} *)({address}) {operator} {value};"
+
+
+def _zeros(width: int, names: list[str]) -> str:
+    return f"v{width} {', '.join(f'{name} = {{0}}' for name in names)};"
+
+
+def _each_path(group: _Group) -> Iterator[tuple[int, list[tuple[int, list[_Entry]]]]]:
+    """Paths of a group, each with its entries by M."""
+    for p, entries in enumerate(group.entries):
+        by_M = [(M, [entry for entry in entries if entry.M == M]) for M in range(group.paths.irrep_out.dim)]
+        yield p, by_M
+
+
+def _derivative_g(groups: list[_Group]) -> str:
+    """The convolution: g_M = Σ_e R Σ_m1 c x."""
+    body = []
+    for group in groups:
+        w, K = group.width, group.paths.mul
+        D1, D3, P = group.paths.irrep_in.dim, group.paths.irrep_out.dim, len(group.entries)
+        body.append(f"      for (int k = 0; k < {K}; k += {w}) {{")
+        body.append(f"        {_zeros(w, [f'g{p}_{M}' for p in range(P) for M in range(D3)])}")
+        body.append("        for (int64_t e = a; e < b; ++e) {")
+        body.append(
+            f"          const real *ce = c + (e - a) * NC, *xe = x + senders[e] * NX + {group.x} + k, "
+            f"*Re = R + e * NR + {group.paths.weights.start} + k;"
+        )
+        for m1 in range(D1):
+            body.append(f"          const v{w} x{m1} = {_load(w, f'xe + {m1 * K}')};")
+        for p, by_M in _each_path(group):
+            body.append(f"          const v{w} R{p} = {_load(w, f'Re + {p * K}')};")
+            for M, entries in by_M:
+                if entries:
+                    total = " + ".join(f"ce[{entry.position}] * x{entry.m1}" for entry in entries)
+                    body.append(f"          g{p}_{M} += R{p} * ({total});")
+        body.append("        }")
+        for p in range(P):
+            for M in range(D3):
+                address = f"g + i * NG + {group.g + M * group.stride + p * K} + k"
+                body.append(f"        {_store(w, address, f'g{p}_{M}')}")
+        body.append("      }")
+    return _node_loop(
+        "g",
+        "const real *restrict x, const real *restrict Y, const real *restrict R, real *restrict g",
+        "",
+        body,
+    )
+
+
+def _derivative_R(groups: list[_Group]) -> str:
+    """R = Σ_M g_M Σ_m1 c x of each edge."""
+    body = []
+    for group in groups:
+        w, K = group.width, group.paths.mul
+        body.append(f"      for (int k = 0; k < {K}; k += {w})")
+        body.append("        for (int64_t e = a; e < b; ++e) {")
+        body.append(
+            f"          const real *ce = c + (e - a) * NC, *xe = x + senders[e] * NX + {group.x} + k, "
+            f"*gi = g + i * NG + {group.g} + k;\n          real *Re = R + e * NR + {group.paths.weights.start} + k;"
+        )
+        for m1 in range(group.paths.irrep_in.dim):
+            body.append(f"          const v{w} x{m1} = {_load(w, f'xe + {m1 * K}')};")
+        for p, by_M in _each_path(group):
+            body.append(f"          v{w} R{p} = {{0}};")
+            for M, entries in by_M:
+                if entries:
+                    total = " + ".join(f"ce[{entry.position}] * x{entry.m1}" for entry in entries)
+                    loaded = _load(w, f"gi + {M * group.stride + p * K}")
+                    body.append(f"          R{p} += {loaded} * ({total});")
+            body.append(f"          {_store(w, f'Re + {p * K}', f'R{p}')}")
+        body.append("        }")
+    return _node_loop(
+        "R",
+        "const real *restrict x, const real *restrict Y, real *restrict R, const real *restrict g",
+        "",
+        body,
+    )
+
+
+def _derivative_x(groups: list[_Group]) -> str:
+    """x_m1 = Σ_M c R g_M, summed at the sender of each edge: every thread has sums of its own."""
+    body = []
+    for group in groups:
+        w, K = group.width, group.paths.mul
+        D1 = group.paths.irrep_in.dim
+        body.append(f"      for (int k = 0; k < {K}; k += {w})")
+        body.append("        for (int64_t e = a; e < b; ++e) {")
+        body.append(
+            f"          const real *ce = c + (e - a) * NC, *Re = R + e * NR + {group.paths.weights.start} + k, "
+            f"*gi = g + i * NG + {group.g} + k;\n          real *xe = mine + senders[e] * NX + {group.x} + k;"
+        )
+        body.append(f"          {_zeros(w, [f'x{m1}' for m1 in range(D1)])}")
+        for p, by_M in _each_path(group):
+            body.append(f"          const v{w} R{p} = {_load(w, f'Re + {p * K}')};")
+            for M, entries in by_M:
+                if entries:
+                    loaded = _load(w, f"gi + {M * group.stride + p * K}")
+                    body.append(f"          const v{w} u{p}_{M} = R{p} * {loaded};")
+                    body.extend(
+                        f"          x{entry.m1} += ce[{entry.position}] * u{p}_{M};" for entry in entries
+                    )
+        body.extend(f"          {_store(w, f'xe + {m1 * K}', f'x{m1}', '+=')}" for m1 in range(D1))
+        body.append("        }")
+    kernel = _node_loop(
+        "x",
+        "real *restrict x, const real *restrict Y, const real *restrict R, const real *restrict g",
+        "  const int64_t n_x = n_nodes * NX;\n"
+        "  memset(x, 0, n_x * sizeof *x);\n"
+        "  real *others = threads > 1 ? calloc((threads - 1) * n_x, sizeof *others) : NULL;\n",
+        body,
+    )
+    kernel = kernel.replace(
+        "#pragma omp for schedule(static)\n",
+        "    const int thread = omp_get_thread_num();\n"
+        "    real *mine = thread ? others + (thread - 1) * n_x : x;\n"
+        "#pragma omp for schedule(static)\n",
+        1,
+    )
+    reduction = (
+        "#pragma omp for schedule(static)\n"
+        "    for (int64_t n = 0; n < n_nodes; ++n)\n"
+        "      for (int t = 1; t < threads; ++t)\n"
+        "        for (int q = 0; q < NX; ++q) x[n * NX + q] += others[(t - 1) * n_x + n * NX + q];\n"
+    )
+    kernel = kernel.replace("    free(c);\n", reduction + "    free(c);\n", 1)
+    return kernel.replace("  free(row);\n", "  free(others);\n  free(row);\n", 1)
+
+
+def _derivative_Y(groups: list[_Group]) -> str:
+    """Y_m2 = Σ C Σ_k R g_M x_m1 of each edge: the sums over channels are kept as vectors up to the end."""
+    body = ["      for (int64_t e = a; e < b; ++e) {"]
+    n_Y = 1 + max(y for group in groups for path in group.entries for entry in path for y, _ in entry.terms)
+    body.append("        real *Ye = Y + e * NY;\n        memset(Ye, 0, NY * sizeof *Ye);")
+    for w in sorted({group.width for group in groups}):
+        body.append(f"        {{ v{w} y[{n_Y}] = {{{{0}}}};" if w > 1 else f"        {{ v1 y[{n_Y}] = {{0}};")
+        for group in (group for group in groups if group.width == w):
+            K = group.paths.mul
+            body.append(
+                f"        {{ const real *xe = x + senders[e] * NX + {group.x}, "
+                f"*Re = R + e * NR + {group.paths.weights.start}, *gi = g + i * NG + {group.g};"
+            )
+            for p, by_M in _each_path(group):
+                for M, entries in by_M:
+                    if not entries:
+                        continue
+                    body.append(f"          {{ {_zeros(w, [f'q{entry.m1}' for entry in entries])}")
+                    body.append(f"            for (int k = 0; k < {K}; k += {w}) {{")
+                    product = f"{_load(w, f'Re + {p * K} + k')} * {_load(w, f'gi + {M * group.stride + p * K} + k')}"
+                    body.append(f"              const v{w} u = {product};")
+                    body.extend(
+                        f"              q{entry.m1} += u * {_load(w, f'xe + {entry.m1 * K} + k')};"
+                        for entry in entries
+                    )
+                    body.append("            }")
+                    by_y: dict[int, list[str]] = {}
+                    for entry in entries:
+                        for y, value in entry.terms:
+                            by_y.setdefault(y, []).append(f"(real){value!r} * q{entry.m1}")
+                    body.extend(f"            y[{y}] += {' + '.join(terms)};" for y, terms in by_y.items())
+                    body.append("          }")
+            body.append("        }")
+        sum_up = " + ".join(f"y[n][{lane}]" for lane in range(w)) if w > 1 else "y[n]"
+        body.append(f"        for (int n = 0; n < {n_Y}; ++n) Ye[n] += {sum_up};\n        }}")
+    body.append("      }")
+    return _node_loop(
+        "Y",
+        "const real *restrict x, real *restrict Y, const real *restrict R, const real *restrict g",
+        "",
+        body,
+        needs_coupled=False,
+    )
