@@ -29,7 +29,7 @@ def torchrun(processes, tmp_path, config, folder):
 
 
 def test_two_processes_learn_what_one_learns(run, tmp_path):
-    options = {"max_epochs": 3, "batch_size": 5}  # 12 frames: the last batch has 2, or shares of 3 and 2
+    options = {"max_epochs": 3, "batch_size": 11}  # of 12 frames: shares of 6 and 5, then of 1 and 0
     model = {"dtype": "float64"}
     alone = fit(run(model=model, **options), tmp_path / "one")
     config = run(model=model, strategy="ddp", devices=2, **options)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -28,13 +27,17 @@ class FlatParameters:
         named.sort(key=lambda item: item[1].ndim < 2)  # stable: matrices, then biases and other vectors
         self.names = [name for name, _ in named]
         self.parameters = [parameter for _, parameter in named]
-        self.shapes = [tuple(p.shape) for p in self.parameters]
         self.vector = torch.cat([p.detach().reshape(-1) for p in self.parameters])  # [n_parameters]
         self.gradient = torch.zeros_like(self.vector)
         self.n_decayed = sum(p.numel() for p in self.parameters if p.ndim >= 2)
-        ends = accumulate(p.numel() for p in self.parameters)
-        for parameter, end in zip(self.parameters, ends, strict=True):
-            parameter.data = self.vector[end - parameter.numel() : end].view(parameter.shape)
+        for parameter, values in zip(self.parameters, self.views(self.vector), strict=True):
+            parameter.data = values
+        self.gradients = self.views(self.gradient)
+
+    def views(self, vector: Tensor) -> list[Tensor]:
+        """Return the parts of a vector (n_parameters,) in the shapes of the parameters."""
+        parts = vector.split([p.numel() for p in self.parameters])
+        return [part.view(p.shape) for part, p in zip(parts, self.parameters, strict=True)]
 
     def groups(self, weight_decay: float) -> list[dict]:
         """Return the two optimiser groups: matrices with weight decay, the rest without."""
@@ -49,7 +52,7 @@ class FlatParameters:
     def differentiate(self, loss: Tensor) -> None:
         """Set ``gradient`` to dL/dw, shape (n_parameters,); zero for parameters the loss does not reach."""
         gradients = torch.autograd.grad(loss, self.parameters, materialize_grads=True)
-        torch.cat([g.reshape(-1) for g in gradients], out=self.gradient)
+        torch._foreach_copy_(self.gradients, gradients)
 
     def clip(self, max_norm: float) -> None:
         """Scale the gradient down to ``max_norm`` if it is longer, without waiting for the device."""
