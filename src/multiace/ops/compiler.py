@@ -13,22 +13,10 @@ from pathlib import Path
 
 __all__ = ["CompilerError", "compile_c"]
 
-FLAGS = [
-    "-std=gnu11",
-    "-O3",
-    "-march=native",
-    "-shared",
-    "-fPIC",
-    "-fopenmp",
-    "-fno-math-errno",
-    "-fno-trapping-math",
-    "-fno-signed-zeros",
-    "-ffp-contract=fast",
-]
-
-
-class CompilerError(RuntimeError):
-    """There is no C compiler, it failed, or its result cannot be loaded."""
+FLAGS = (
+    *("-std=gnu11", "-O3", "-march=native", "-fPIC", "-fopenmp"),
+    *("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffp-contract=fast"),
+)
 
 
 @cache
@@ -95,9 +83,8 @@ def _build(compiler: str, source: str, library: Path) -> None:
         descriptor, partial = tempfile.mkstemp(dir=library.parent, suffix=".part")
         os.close(descriptor)
         # Object first, then link without -fopenmp: GOMP_* stay undefined and resolve to PyTorch's runtime.
-        compile_flags = [flag for flag in FLAGS if flag != "-shared"]
         commands = [
-            [compiler, *compile_flags, "-c", str(path), "-o", f"{folder}/kernel.o"],
+            [compiler, *FLAGS, "-c", str(path), "-o", f"{folder}/kernel.o"],
             [compiler, "-shared", f"{folder}/kernel.o", "-o", partial],
         ]
         for command in commands:

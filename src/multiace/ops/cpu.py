@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -61,7 +62,7 @@ def _shape(tensors: list[Tensor], senders: Tensor, paths: ConvolutionPaths, wrt:
 
 
 @cache
-def _kernel(text: str, dtype: torch.dtype, wrt: int) -> ctypes._CFuncPtr:
+def _kernel(text: str, dtype: torch.dtype, wrt: int) -> Callable[..., None]:
     library = compile_c(convolution_source(decode(text), "float" if dtype == torch.float32 else "double"))
     function = getattr(library, f"derivative_{ARGUMENTS[wrt]}")
     function.argtypes = [ctypes.c_void_p] * 6 + [ctypes.c_int64] * 2 + [ctypes.c_int]
