@@ -19,6 +19,10 @@ FLAGS = (
 )
 
 
+class CompilerError(RuntimeError):
+    """There is no C compiler, it failed, or its result cannot be loaded."""
+
+
 @cache
 def compile_c(source: str) -> ctypes.CDLL:
     """Compile C source with the system's compiler ($CC, cc, gcc or clang) and load it.
