@@ -25,7 +25,8 @@ class Activation(nn.Module):
     r"""Scaled activation :math:`c f(x)` with :math:`c = \langle f(x)^2 \rangle^{-1/2}` for normal x.
 
     Args:
-        name: A key of ``ACTIVATIONS``, or ``package.module:function``.
+        name: A key of ``ACTIVATIONS`` (if ``odd``, of ``ODD_ACTIVATIONS``), or ``package.module:function``.
+        odd: Whether f must be odd, for pseudoscalars.
 
     Raises:
         InputError: If f(0) is not 0: radial weights would not end at the cutoff, and an atom without
@@ -37,10 +38,11 @@ class Activation(nn.Module):
 
     scale: Tensor
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, odd: bool = False):
         super().__init__()
         self.name = name
-        self.function: Callable[[Tensor], Tensor] = choose(ACTIVATIONS, name, "activation")
+        table = ODD_ACTIVATIONS if odd else ACTIVATIONS
+        self.function: Callable[[Tensor], Tensor] = choose(table, name, "activation")
         at_zero = float(self.function(torch.zeros(())))
         if abs(at_zero) > 1e-6:
             raise InputError(f"activation {name!r} is {at_zero:.3g} at zero; it must vanish there.")

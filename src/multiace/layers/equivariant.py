@@ -124,7 +124,7 @@ class Gate(nn.Module):
             (mul + n_gates if irrep.is_scalar else mul, irrep) for mul, irrep in irreps_out
         )
         self.activation = Activation(activation)
-        self.odd_activation = Activation(odd_activation)
+        self.odd_activation = Activation(odd_activation, odd=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n_nodes, irreps_in.dim) to (n_nodes, irreps_out.dim)."""
