@@ -98,7 +98,7 @@ class Dataset:
         graph, labels = self.all.graph, self.all
         num_atoms, num_edges = labels.num_atoms[chosen], self.num_edges[chosen]
         nodes, moved_nodes = _ranges(self._first_node[chosen], num_atoms)
-        edges, _ = _ranges(self._first_edge[chosen], num_edges)
+        edges, moved_edges = _ranges(self._first_edge[chosen], num_edges)
         offset = moved_nodes.repeat_interleave(num_edges)
         return Batch(
             graph=Graph(
@@ -107,6 +107,7 @@ class Dataset:
                 senders=graph.senders[edges] + offset,
                 receivers=graph.receivers[edges] + offset,
                 shifts=graph.shifts[edges],
+                reverse=graph.reverse[edges] + moved_edges.repeat_interleave(num_edges),
                 cells=graph.cells[chosen],
                 node_graph=torch.arange(len(chosen)).repeat_interleave(num_atoms),
             ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ class Graph:
     ``senders``         j                                                      (n_edges,) int64
     ``receivers``       i, ascending                                           (n_edges,) int64
     ``shifts``          S, lattice translations of the edge                    (n_edges, 3) float64
+    ``reverse``         number of the edge i -> j, with shift -S               (n_edges,) int64
     ``cells``           C [Å], zero where not periodic                         (n_graphs, 3, 3) float64
     ``node_graph``      structure of each atom, ascending                      (n_nodes,) int64
     ``vectors``         edge vectors given from outside, instead of positions  (n_edges, 3) or None
@@ -42,6 +44,7 @@ class Graph:
     senders: Tensor
     receivers: Tensor
     shifts: Tensor
+    reverse: Tensor
     cells: Tensor
     node_graph: Tensor
     vectors: Tensor | None = None
@@ -65,6 +68,13 @@ class Graph:
     def edge_graph(self) -> Tensor:
         """Structure of each edge, shape (n_edges,)."""
         return self.node_graph[self.receivers]
+
+    @cached_property
+    def pairs(self) -> tuple[Tensor, Tensor]:
+        """Undirected pairs: one edge of each (n_pairs,), and the pair that each edge is of (n_edges,)."""
+        first = torch.arange(self.n_edges, device=self.reverse.device) < self.reverse
+        number = first.cumsum(0) - 1
+        return first.nonzero().squeeze(1), torch.where(first, number, number[self.reverse])
 
     def edge_vectors(self) -> tuple[Tensor, Tensor]:
         """Return r_ij (n_edges, 3) and |r_ij| (n_edges,) [Å], float64, differentiable."""
@@ -94,7 +104,9 @@ class Graph:
         device = graphs[0].species.device
         first_node = torch.tensor([0, *(g.n_nodes for g in graphs)][:-1], device=device).cumsum(0)
         first_graph = torch.tensor([0, *(g.n_graphs for g in graphs)][:-1], device=device).cumsum(0)
-        of_edge = first_node.repeat_interleave(torch.tensor([g.n_edges for g in graphs], device=device))
+        num_edges = torch.tensor([g.n_edges for g in graphs], device=device)
+        first_edge = (num_edges.cumsum(0) - num_edges).repeat_interleave(num_edges)
+        of_edge = first_node.repeat_interleave(num_edges)
         of_node = first_graph.repeat_interleave(torch.tensor([g.n_nodes for g in graphs], device=device))
         return cls(
             species=torch.cat([g.species for g in graphs]),
@@ -102,6 +114,7 @@ class Graph:
             senders=torch.cat([g.senders for g in graphs]) + of_edge,
             receivers=torch.cat([g.receivers for g in graphs]) + of_edge,
             shifts=torch.cat([g.shifts for g in graphs]),
+            reverse=torch.cat([g.reverse for g in graphs]) + first_edge,
             cells=torch.cat([g.cells for g in graphs]),
             node_graph=torch.cat([g.node_graph for g in graphs]) + of_node,
         )

@@ -89,12 +89,15 @@ def build_graph(atoms: ase.Atoms, elements: Sequence[str], cutoff: float) -> Gra
     cell = np.array(atoms.cell) if atoms.pbc.any() else np.zeros((3, 3))
     senders, receivers, shifts = neighbor_list(positions, cell, atoms.pbc, cutoff)
     check_distinct(positions, cell, senders, receivers, shifts)
+    # Sorted by the key of its reverse, the k-th edge is the reverse of edge k.
+    reverse = np.lexsort((*-shifts.T[::-1], receivers, senders))
     return Graph(
         species=torch.from_numpy(species_index(atoms, elements)),
         positions=torch.from_numpy(positions),
         senders=torch.from_numpy(senders),
         receivers=torch.from_numpy(receivers),
         shifts=torch.from_numpy(shifts.astype(np.float64)),
+        reverse=torch.from_numpy(reverse),
         cells=torch.from_numpy(cell)[None],
         node_graph=torch.zeros(len(atoms), dtype=torch.int64),
     )

@@ -55,7 +55,7 @@ class ChannelwiseDensity(nn.Module):
     def forward(self, h: Tensor, Y: Tensor, radial: Tensor, attributes: Tensor, graph: Graph) -> Tensor:
         """Return A, (n_nodes, irreps_out.dim)."""
         j, i = graph.senders, graph.receivers
-        R = self.radial_network(radial, attributes, graph.species[j], graph.species[i])
+        R = self.radial_network(radial, attributes, graph)
         A = ops.convolution(self.linear_up(h), Y, R, j, i, self.paths)
         return self.norm(self.linear(A))
 
@@ -86,7 +86,7 @@ class FullDensity(nn.Module):
     def forward(self, h: Tensor, Y: Tensor, radial: Tensor, attributes: Tensor, graph: Graph) -> Tensor:
         """Return A, (n_nodes, irreps_out.dim)."""
         j, i = graph.senders, graph.receivers
-        R = self.radial_network(radial, attributes, graph.species[j], graph.species[i])
+        R = self.radial_network(radial, attributes, graph)
         h = self.linear_up(h)
         blocks = []
         parts = R.split([paths.n_weights for paths in self.paths], dim=1)

@@ -8,6 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from multiace.graph import Graph
 from multiace.layers.activations import Activation
 
 __all__ = ["RADIAL_NETWORKS", "RADIAL_SPECIES", "RadialNetwork"]
@@ -45,13 +46,14 @@ class RadialNetwork(nn.Module):
 
     .. math:: R_{k\eta}(r_{ij}; z_i, z_j) = \mathrm{net}\bigl[e_n(r_{ij})\, a_d(z_j)\, a_{d'}(z_i)\bigr]
 
+    The basis is given once per undirected pair; where R sees no elements, so is the network evaluated.
     The network has no biases, so R vanishes where the basis does: at the cutoff. ``bias`` adds them; the
     energy then jumps at the cutoff.
 
     ==============  ===================================  =============================
     symbol          code                                 shape
     ==============  ===================================  =============================
-    e_n             ``radial``                           (n_edges, num_radial)
+    e_n             ``radial``                           (n_pairs, num_radial)
     a(z)            ``attributes``                       (n_species, embedding_dim)
     R               return value                         (n_edges, n_weights)
     ==============  ===================================  =============================
@@ -88,15 +90,22 @@ class RadialNetwork(nn.Module):
         self.biases = nn.ParameterList(torch.zeros(size) for size in bias_sizes)
         self.activation = Activation(activation)
 
-    def forward(self, radial: Tensor, attributes: Tensor, senders: Tensor, receivers: Tensor) -> Tensor:
-        """Return R, (n_edges, n_weights); ``senders`` and ``receivers`` are the elements at the ends."""
-        a = self.edge_attributes(attributes, senders, receivers)
-        R = radial if a is None else torch.einsum("en,ed->end", radial, a).flatten(1)
+    def forward(self, radial: Tensor, attributes: Tensor, graph: Graph) -> Tensor:
+        """Return R, (n_edges, n_weights), from e_n of each pair (n_pairs, num_radial)."""
+        _, pair = graph.pairs
+        a = self.edge_attributes(attributes, graph.species[graph.senders], graph.species[graph.receivers])
+        if a is None:
+            return self.network(radial, None).index_select(0, pair)
+        product = torch.einsum("en,ed->end", radial.index_select(0, pair), a)
+        return self.network(product.flatten(1), a)
+
+    def network(self, R: Tensor, a: Tensor | None) -> Tensor:
+        """Apply the matrices and activations to rows of features, whose attributes are ``a``."""
         for layer, W in enumerate(self.weights):
             if layer > 0:
                 R = self.activation(R)
             R = R @ (W * self.fan_in[layer] ** -0.5)
             if len(self.biases):
                 b = self.biases[layer]
-                R = R + b if layer > 0 else R + (b if a is None else a @ b)
+                R = R + b if layer > 0 or a is None else R + a @ b
         return R

@@ -76,7 +76,7 @@ class Layer(nn.Module):
         Args:
             h: Features, (n_nodes, irreps.h_in.dim).
             Y: Spherical harmonics, (n_edges, (l_max + 1)²).
-            radial: Radial basis, (n_edges, num_radial).
+            radial: Radial basis of each undirected pair, (n_pairs, num_radial).
             attributes: a(z) of all elements, (n_species, embedding_dim).
             graph: The atoms and edges.
         """

@@ -74,7 +74,9 @@ class MultiACE(nn.Module):
         vectors, lengths = graph.edge_vectors()
         z, dtype = graph.species, self.embedding.weight.dtype
         Y = self.angular(vectors.to(dtype), lengths.to(dtype))  # Y_lm(r̂)
-        radial = self.radial_basis(lengths, z[graph.senders], z[graph.receivers])  # e_n(r) x envelope
+        pairs, _ = graph.pairs
+        ends = z[graph.senders[pairs]], z[graph.receivers[pairs]]
+        radial = self.radial_basis(lengths[pairs], *ends)  # e_n(r) x envelope, of each undirected pair
         attributes = self.elements()  # a(z)
         h = self.embedding(z, attributes)  # h⁰
         energies: list[Tensor] = []
