@@ -229,7 +229,13 @@ def load(arguments: argparse.Namespace) -> Potential:
 
     path = Path(arguments.model)
     path = path / "model.safetensors" if path.is_dir() else path
-    return Potential.load(path, device=arguments.device, dtype=arguments.dtype)
+    potential = Potential.load(path, dtype=arguments.dtype)
+    try:
+        return potential.to(arguments.device or "cpu")
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"device {arguments.device!r} cannot be used: {str(error).splitlines()[0]}."
+        ) from None
 
 
 def structure_with_calculator(arguments: argparse.Namespace) -> Atoms:

@@ -50,7 +50,7 @@ class VerletList:
             self._atoms = atoms.copy()
             self.searches += 1
         graph = replace(self._graph, positions=torch.as_tensor(atoms.positions, dtype=torch.float64).clone())
-        return _edges_within(graph, self.cutoff) if self.skin > 0 else graph
+        return edges_within(graph, self.cutoff) if self.skin > 0 else graph
 
     def _still_valid(self, atoms: Atoms) -> bool:
         listed = self._atoms
@@ -66,11 +66,18 @@ class VerletList:
         return bool(moved <= self.skin / 2) and (self.skin > 0 or moved == 0.0)
 
 
-def _edges_within(graph: Graph, cutoff: float) -> Graph:
+def edges_within(graph: Graph, cutoff: float) -> Graph:
+    """Return the graph with only the edges shorter than the cutoff, in the same order."""
     _, lengths = graph.edge_vectors()
     near = lengths < cutoff
+    near &= near[graph.reverse]  # equal but for rounding
+    number = near.cumsum(0) - 1
     return replace(
-        graph, senders=graph.senders[near], receivers=graph.receivers[near], shifts=graph.shifts[near]
+        graph,
+        senders=graph.senders[near],
+        receivers=graph.receivers[near],
+        shifts=graph.shifts[near],
+        reverse=number[graph.reverse[near]],
     )
 
 

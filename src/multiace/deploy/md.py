@@ -13,7 +13,6 @@ import ase.io
 import numpy as np
 from ase import Atoms, units
 from ase.io.trajectory import Trajectory
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
 from pydantic import Field, model_validator
 
 from multiace.config import Config
@@ -144,7 +143,7 @@ def simulate(
     bath = config.temperature, config.friction
     for step in range(-config.n_equilibration, config.n_steps + 1):
         if step == 0 and config.n_equilibration and config.ensemble == "nve":
-            Stationary(atoms, preserve_temperature=False)
+            stop_centre_of_mass(atoms)
         ensemble = config.ensemble if step >= 0 else "langevin"
         sample = _sample(atoms, step, config.timestep, ensemble)
         try:
@@ -204,12 +203,20 @@ def prepare_velocities(atoms: Atoms, config: MDConfig, rng: np.random.Generator)
         if not atoms.has("momenta"):
             raise InputError("md.velocities = keep, but the structure has no momenta; use draw.")
         return
-    MaxwellBoltzmannDistribution(atoms, temperature_K=config.temperature, rng=rng)
-    if len(atoms) > 1 and not atoms.constraints:
-        Stationary(atoms, preserve_temperature=False)
+    m = atoms.get_masses()[:, None]
+    atoms.set_momenta(np.sqrt(m * units.kB * config.temperature) * rng.standard_normal((len(atoms), 3)))
+    stop_centre_of_mass(atoms)
     now = _temperature(atoms, "nve")
     if now > 0:
         atoms.set_momenta(atoms.get_momenta() * math.sqrt(config.temperature / now))
+
+
+def stop_centre_of_mass(atoms: Atoms) -> None:
+    """Take the velocity of the centre of mass away, where there is more than one atom and none is held."""
+    if len(atoms) > 1 and not atoms.constraints:
+        atoms.set_velocities(
+            atoms.get_velocities() - atoms.get_momenta().sum(axis=0) / atoms.get_masses().sum()
+        )
 
 
 def read_log(path: str | Path) -> list[Sample]:
@@ -221,17 +228,18 @@ def read_log(path: str | Path) -> list[Sample]:
     try:
         with open(path, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        return [
+        samples = [
             Sample(int(row["step"]), int(row["num_atoms"]), *(float(row[f.name]) for f in fields(Sample)[2:]))
             for row in rows
         ]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}.") from None
     except (KeyError, ValueError, TypeError):
-        raise InputError(
-            f"{path} is not a log of multiace md: expected the columns "
-            f"{', '.join(f.name for f in fields(Sample))}."
-        ) from None
+        samples = []
+    if not samples:
+        columns = ", ".join(field.name for field in fields(Sample))
+        raise InputError(f"{path} is not a log of multiace md, which has lines with {columns}.")
+    return samples
 
 
 def _temperature(atoms: Atoms, ensemble: str) -> float:
@@ -263,9 +271,14 @@ def _frame_writer(path: str | Path | None) -> Callable[[Atoms], None]:
         return lambda atoms: None
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).unlink(missing_ok=True)
-    if Path(path).suffix == ".traj":
-        return Trajectory(str(path), "w").write
-    return lambda atoms: ase.io.write(path, atoms, format="extxyz", append=True)
+    if Path(path).suffix != ".traj":
+        return lambda atoms: ase.io.write(path, atoms, format="extxyz", append=True)
+
+    def add(atoms: Atoms) -> None:
+        with Trajectory(str(path), "a") as trajectory:
+            trajectory.write(atoms)
+
+    return add
 
 
 def _log_writer(path: str | Path | None) -> Callable[[Sample], None]:

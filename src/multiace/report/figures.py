@@ -125,7 +125,7 @@ def parity_panel(
 ) -> None:
     """Scatter predicted against reference values and write their MAE and RMSE, in milli-units."""
     if len(reference) == 0:
-        ax.text(0.5, 0.5, "no labels", ha="center", va="center", transform=ax.transAxes, color=GREY)
+        no_labels(ax)
         return
     low, high = min(reference.min(), predicted.min()), max(reference.max(), predicted.max())
     margin = 0.05 * (high - low) or 1.0
@@ -169,6 +169,10 @@ def cumulative_panel(
     ax: Axes, errors: Mapping[str, np.ndarray], label: str, colors: Sequence[str] = COLORS
 ) -> None:
     """Draw the cumulative distributions of absolute errors on a logarithmic axis."""
+    every = np.concatenate([np.abs(error) for error in errors.values()] or [np.zeros(0)])
+    if not (every > 0).any():
+        no_labels(ax)
+        return
     for (name, error), color in zip(errors.items(), cycle(colors), strict=False):
         if len(error) == 0:
             continue
@@ -178,11 +182,14 @@ def cumulative_panel(
         ax.plot(np.maximum(x[show], 1e-9), share[show], color=color, label=name)
     ax.axhline(0.5, color=GREY, lw=0.7, ls=(0, (4, 3)))
     ax.set(xscale="log", xlabel=label, ylim=(0, 1))
-    every = np.concatenate([np.abs(error) for error in errors.values()] or [np.ones(1)])
-    if (every > 0).any():
-        ax.set_xlim(max(np.quantile(every[every > 0], 0.01), 1e-9), 1.1 * every.max())
+    ax.set_xlim(max(np.quantile(every[every > 0], 0.01), 1e-9), 1.1 * every.max())
     plain_log_ticks(ax.xaxis)
     ax.legend(loc="upper left")
+
+
+def no_labels(ax: Axes) -> None:
+    """Say that there is nothing to show."""
+    ax.text(0.5, 0.5, "no labels", ha="center", va="center", transform=ax.transAxes, color=GREY)
 
 
 def plain_log_ticks(axis: Axis) -> None:

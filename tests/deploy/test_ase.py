@@ -1,0 +1,174 @@
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.calculator import PropertyNotImplementedError
+
+from multiace.deploy.ase import Calculator
+from multiace.errors import InputError
+from tests.potentials import crystal, methanol, small_potential
+
+
+def attach(atoms, **options):
+    atoms.calc = Calculator(small_potential(), **options)
+    return atoms
+
+
+@pytest.mark.parametrize("structure", [methanol, crystal])
+def test_forces_are_minus_the_gradient_of_the_energy(structure):
+    atoms = attach(structure())
+    forces = atoms.get_forces()
+    step = 1e-4
+    for atom, axis in [(0, 0), (2, 1), (5, 2)]:
+        energies = []
+        for sign in (1, -1):
+            moved = atoms.copy()
+            moved.positions[atom, axis] += sign * step
+            energies.append(attach(moved).get_potential_energy())
+        assert forces[atom, axis] == pytest.approx(-(energies[0] - energies[1]) / (2 * step), abs=1e-6)
+    assert np.abs(forces).max() > 0.01
+
+
+@pytest.mark.parametrize("structure", [methanol, crystal])
+def test_site_energies_sum_to_the_energy(structure):
+    atoms = attach(structure())
+    site_energies = atoms.get_potential_energies()
+    assert site_energies.shape == (len(atoms),)
+    assert site_energies.sum() == pytest.approx(atoms.get_potential_energy(), rel=1e-14)
+    assert atoms.get_potential_energy(force_consistent=True) == atoms.get_potential_energy()
+
+
+def test_stress_is_the_strain_derivative_in_voigt_order():
+    atoms = attach(crystal())
+    stress = atoms.get_stress(voigt=True)
+    step = 1e-5
+    for component, (a, b) in enumerate([(0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)]):
+        energies = []
+        for sign in (1, -1):
+            strain = np.eye(3)
+            strain[a, b] += sign * step / 2
+            strain[b, a] += sign * step / 2
+            strained = atoms.copy()
+            strained.set_cell(atoms.cell.array @ strain, scale_atoms=True)
+            energies.append(attach(strained).get_potential_energy())
+        derivative = (energies[0] - energies[1]) / (2 * step) / atoms.get_volume()
+        assert stress[component] == pytest.approx(derivative, abs=1e-7)
+    assert np.abs(stress).max() > 1e-4
+
+
+@pytest.mark.parametrize("pbc", [False, (True, True, False)])
+def test_stress_needs_three_periodic_directions(pbc):
+    atoms = attach(crystal())
+    atoms.pbc = pbc
+    atoms.get_forces()
+    with pytest.raises(PropertyNotImplementedError, match="three directions"):
+        atoms.get_stress()
+
+
+@pytest.mark.parametrize("structure", [methanol, crystal])
+@pytest.mark.parametrize("skin", [0.3, 2.0])
+def test_results_do_not_depend_on_the_skin(structure, skin):
+    rng = np.random.default_rng(0)
+    fresh, reused = attach(structure(), skin=0.0), attach(structure(), skin=skin)
+    for _ in range(15):
+        move = 0.03 * rng.standard_normal(fresh.positions.shape)
+        for atoms in (fresh, reused):
+            atoms.positions += move
+        assert reused.get_potential_energy() == pytest.approx(fresh.get_potential_energy(), abs=1e-12)
+        np.testing.assert_allclose(reused.get_forces(), fresh.get_forces(), rtol=0, atol=1e-12)
+    assert fresh.calc.neighbors.searches == 15
+    assert 1 <= reused.calc.neighbors.searches < 10
+
+
+def move_far(atoms):
+    atoms.positions[1] += [0.0, 1.3, 0.0]
+
+
+def stretch_cell(atoms):
+    atoms.set_cell(1.05 * atoms.cell.array, scale_atoms=False)
+
+
+def change_element(atoms):
+    atoms.numbers[1] = 8
+
+
+def open_cell(atoms):
+    atoms.pbc = (True, False, True)
+
+
+def remove_atom(atoms):
+    del atoms[3]
+
+
+@pytest.mark.parametrize("change", [move_far, stretch_cell, change_element, open_cell, remove_atom])
+def test_neighbours_are_searched_again_when_the_list_no_longer_holds(change):
+    calculator = Calculator(small_potential(), skin=1.0)
+    atoms = crystal()
+    atoms.calc = calculator
+    before = atoms.get_potential_energy()
+    change(atoms)
+    atoms.calc = calculator
+    energy = atoms.get_potential_energy()
+    assert calculator.neighbors.searches == 2
+    assert energy == pytest.approx(attach(atoms.copy(), skin=0.0).get_potential_energy(), abs=1e-12)
+    assert abs(energy - before) > 1e-6
+
+
+def test_atoms_that_come_within_the_cutoff_inside_the_skin_are_seen():
+    calculator = Calculator(small_potential(), skin=1.0)
+    atoms = Atoms("HO", [[0, 0, 0], [0, 0, 3.8]], calculator=calculator)
+    assert np.abs(atoms.get_forces()).max() == 0
+    atoms.positions[1, 2] = 3.4
+    assert np.abs(atoms.get_forces()).max() > 0
+    assert calculator.neighbors.searches == 1
+
+
+def test_an_isolated_atom_has_no_force():
+    atoms = attach(Atoms("C"))
+    assert atoms.get_potential_energies() == pytest.approx([atoms.get_potential_energy()])
+    assert np.array_equal(atoms.get_forces(), np.zeros((1, 3)))
+
+
+def test_an_unknown_element_is_refused_by_name():
+    with pytest.raises(InputError, match=r"Fe.*H, C, O"):
+        attach(Atoms("Fe")).get_potential_energy()
+
+
+def test_positions_that_are_not_finite_are_refused_even_with_a_list_at_hand():
+    atoms = attach(methanol())
+    atoms.get_potential_energy()
+    atoms.positions[0, 0] = np.nan
+    with pytest.raises(InputError, match="finite"):
+        atoms.get_potential_energy()
+
+
+def test_a_negative_skin_is_refused():
+    with pytest.raises(InputError, match="skin"):
+        Calculator(small_potential(), skin=-0.1)
+
+
+def test_precision_is_converted_in_a_copy():
+    potential = small_potential(dtype="float32")
+    atoms, exact = methanol(), methanol()
+    atoms.calc, exact.calc = Calculator(potential), Calculator(potential, dtype="float64")
+    assert exact.calc.potential.config.dtype == "float64"
+    assert {p.dtype.itemsize for p in exact.calc.potential.parameters()} == {8}
+    assert {p.dtype.itemsize for p in potential.parameters()} == {4}
+    assert 0 < np.abs(atoms.get_forces() - exact.get_forces()).max() < 1e-5
+
+
+def test_a_model_file_gives_what_the_potential_gives(tmp_path):
+    potential = small_potential()
+    potential.save(tmp_path / "model.safetensors")
+    atoms = methanol()
+    atoms.calc = Calculator(tmp_path / "model.safetensors")
+    assert atoms.get_potential_energy() == attach(methanol()).get_potential_energy()
+
+
+def test_results_survive_a_trajectory_file(tmp_path):
+    atoms = attach(crystal())
+    forces, stress = atoms.get_forces(), atoms.get_stress()
+    ase.io.write(tmp_path / "a.traj", atoms)
+    again = ase.io.read(tmp_path / "a.traj")
+    np.testing.assert_allclose(again.get_forces(), forces)
+    np.testing.assert_allclose(again.get_stress(), stress)

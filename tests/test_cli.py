@@ -1,0 +1,213 @@
+import json
+import subprocess
+import sys
+
+import ase.io
+import pytest
+import yaml
+from ase.calculators.singlepoint import SinglePointCalculator
+
+import multiace
+from multiace.cli import main
+from tests.potentials import methanol, small_potential
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """A working directory with a model, a structure and labelled structures."""
+    monkeypatch.chdir(tmp_path)
+    small_potential().save("model.safetensors")
+    ase.io.write("one.xyz", methanol())
+    several = []
+    for k in range(3):
+        atoms = methanol()
+        atoms.rattle(0.03, seed=k)
+        atoms.calc = SinglePointCalculator(atoms, energy=-6400.0, forces=0 * atoms.positions)
+        several.append(atoms)
+    ase.io.write("several.xyz", several)
+    return tmp_path
+
+
+def command(text, capsys, status=0):
+    assert main(text.split()) == status
+    return capsys.readouterr()
+
+
+def test_public_names_exist_and_importing_costs_no_torch():
+    assert all(getattr(multiace, name) is not None for name in multiace.__all__)
+    assert len(multiace.__all__) <= 12
+    code = "import sys, multiace; assert 'torch' not in sys.modules and 'ase' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_evaluate_stays_a_function_whatever_is_imported_first():
+    import multiace.evaluation
+
+    assert callable(multiace.evaluate)
+    assert callable(multiace.load)
+
+
+def test_unknown_public_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="nothing_here"):
+        multiace.nothing_here  # noqa: B018
+
+
+def test_module_runs_as_a_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "multiace", "--version"], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == f"multiace {multiace.__version__}"
+
+
+def test_evaluate_writes_predictions_and_metrics(files, capsys):
+    out = command("evaluate model.safetensors several.xyz one.xyz --out p.xyz --json m.json", capsys).out
+    assert "energy per atom" in out
+    assert "meV/Å" in out
+    assert len(ase.io.read("p.xyz", ":")) == 4
+    assert json.loads((files / "m.json").read_text())["sets"]["several"]["energy"]["count"] == 3
+
+
+def test_two_files_of_one_name_stay_apart(files, capsys):
+    (files / "other").mkdir()
+    (files / "other" / "several.xyz").write_bytes((files / "several.xyz").read_bytes())
+    command("evaluate model.safetensors several.xyz other/several.xyz --json m.json", capsys)
+    assert list(json.loads((files / "m.json").read_text())["sets"]) == ["several.xyz", "other/several.xyz"]
+
+
+def test_md_prints_the_drift_and_writes_trajectory_and_log(files, capsys):
+    out = command(
+        "md model.safetensors one.xyz --steps 20 --timestep 0.2 --temperature 100 --seed 3", capsys
+    ).out
+    assert "meV/atom/ps (least-squares slope)" in out
+    assert "6 atoms; float64 on cpu" in out
+    assert len(ase.io.read("md.xyz", ":")) == 2
+    assert (files / "md.csv").read_text().count("\n") == 4
+
+
+def test_langevin_has_no_drift_to_print(files, capsys):
+    out = command(
+        "md model.safetensors several.xyz@1 --ensemble langevin --steps 5 --trajectory new/a.traj --dtype float32",
+        capsys,
+    ).out
+    assert "drift" not in out
+    assert "float32" in out
+    assert (files / "new" / "a.traj").exists()
+    assert (files / "new" / "a.csv").exists()
+
+
+def test_an_exploding_trajectory_is_a_sentence_and_stays_on_disk(files, capsys):
+    err = command("md model.safetensors one.xyz --steps 50 --max-temperature 1", capsys, status=2).err
+    assert err.startswith("multiace: the trajectory exploded at step 0")
+    assert len(ase.io.read("md.xyz", ":")) == 1
+
+
+def test_relax_writes_the_structure_and_says_whether_it_converged(files, capsys):
+    out = command("relax model.safetensors one.xyz --fmax 100 --out r.xyz", capsys).out
+    assert "converged after 0 steps" in out
+    assert len(ase.io.read("r.xyz")) == 6
+    out = command("relax model.safetensors one.xyz --fmax 1e-9 --max-steps 1 --optimizer fire", capsys, 1).out
+    assert "not converged" in out
+
+
+def test_info_shows_config_and_isolated_energies(files, capsys):
+    out = command("info model.safetensors", capsys).out
+    assert "H -13.6" in out
+    assert "hidden_irreps" in out
+
+
+def test_presets_fit_the_terminal(capsys, monkeypatch):
+    for width in (60, 80, 200):
+        monkeypatch.setenv("COLUMNS", str(width))
+        out = command("presets", capsys).out
+        assert max(map(len, out.splitlines())) <= width
+        assert all(name in out for name in multiace.PRESETS if not name.endswith("-small"))
+    assert "botnet-small" in command("presets --small", capsys).out
+
+
+@pytest.mark.parametrize("name", ["model", "cutoff", "train.learning_rate", "md", "relax.fmax"])
+def test_explain_finds_sections_and_fields(name, capsys):
+    out = command(f"explain {name}", capsys).out
+    assert name in out
+    assert "=" in out
+
+
+def test_every_field_is_explained_with_its_unit_and_choices(capsys):
+    out = " ".join(command("explain", capsys).out.split())
+    for config in (multiace.ModelConfig, multiace.RunConfig.model_fields["train"].annotation):
+        for field, info in config.model_fields.items():
+            assert f"{config.section()}.{field} = " in out
+            assert info.description
+    assert "time step [fs]" in out
+    assert "one of bessel" in out
+
+
+def test_train_fits_a_model_that_evaluate_takes(files, capsys):
+    model = {"preset": "botnet-small", "hidden_irreps": "2x0e", "l_max": 0, "num_layers": 1}
+    model |= {"energy_reference": "mean", "scale": "none", "dtype": "float64"}
+    run = {"model": model, "data": {"train": "several.xyz", "valid": "several.xyz"}}
+    (files / "run.yaml").write_text(yaml.safe_dump(run))
+    out = command("train run.yaml train.max_epochs=1 --folder new", capsys).out
+    assert out.rstrip().endswith("model.safetensors")
+    assert "forces" in command("evaluate new several.xyz", capsys).out
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("evaluate nothing.safetensors several.xyz", "nothing.safetensors"),
+        ("evaluate several.xyz several.xyz", "several.xyz"),
+        ("evaluate . several.xyz", "model.safetensors"),
+        ("evaluate model.safetensors nothing.xyz", "nothing.xyz"),
+        ("evaluate model.safetensors model.safetensors", "model.safetensors"),
+        ("evaluate model.safetensors .", "."),
+        ("evaluate model.safetensors several.xyz --energy-key TotEnergy", "TotEnergy"),
+        ("evaluate model.safetensors several.xyz --out .", "."),
+        ("md model.safetensors several.xyz", "several.xyz@0"),
+        ("md model.safetensors one.xyz --timestep -1", "md.timestep"),
+        ("md model.safetensors one.xyz --timestep x", "md.timestep"),
+        ("md model.safetensors one.xyz --device nowhere", "nowhere"),
+        ("relax model.safetensors one.xyz --cell", "relax.cell"),
+        ("relax model.safetensors one.xyz --optimizer newton", "newton"),
+        ("train nothing.yaml", "nothing.yaml"),
+        ("train .", "."),
+        ("train one.xyz", "one.xyz"),
+        ("report .", "config.yaml"),
+        ("import botnet a.json b.npz -o c.safetensors", "a.json"),
+        ("data get acacia", "acac"),
+        ("explain lerning_rate", "learning_rate"),
+    ],
+)
+def test_user_errors_are_one_sentence_and_status_2(files, capsys, text, sentence):
+    if "evaluate . " in text:
+        (files / "model.safetensors").unlink()
+    captured = command(text, capsys, status=2)
+    lines = captured.err.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("multiace: ")
+    assert sentence in lines[0]
+    assert "Traceback" not in captured.err + captured.out
+
+
+@pytest.mark.parametrize("text", ["", "trian run.yaml", "md", "md --stepz 3", "import", "relax a b --cel"])
+def test_wrong_usage_is_one_line_and_status_2(capsys, text):
+    with pytest.raises(SystemExit) as stop:
+        main(text.split())
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.strip().count("\n") == 0
+
+
+def test_an_interrupt_ends_with_status_130(files, capsys, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("multiace.cli.simulate", interrupted)
+    assert "interrupted" in command("md model.safetensors one.xyz", capsys, status=130).err
+
+
+def test_a_defect_keeps_its_traceback(files, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("defect")
+
+    monkeypatch.setattr("multiace.cli.simulate", broken)
+    with pytest.raises(RuntimeError, match="defect"):
+        main(["md", "model.safetensors", "one.xyz"])
