@@ -15,7 +15,7 @@ from torch import Tensor
 from multiace.ops import cpu, reference
 from multiace.ops.compiler import CompilerError
 from multiace.ops.paths import ConvolutionPaths
-from multiace.ops.reference import element_linear, symmetric_product
+from multiace.ops.reference import symmetric_product
 
 __all__ = ["ConvolutionPaths", "convolution", "element_linear", "symmetric_product"]
 
@@ -24,9 +24,17 @@ def convolution(
     h: Tensor, Y: Tensor, R: Tensor, senders: Tensor, receivers: Tensor, paths: ConvolutionPaths
 ) -> Tensor:
     """Sum the one-particle basis over neighbours; see :func:`multiace.ops.reference.convolution`."""
-    compiled = h.device.type == "cpu" and os.environ.get("MULTIACE_OPS") != "reference" and _compiles()
-    implementation = cpu.convolution if compiled else reference.convolution
-    return implementation(h, Y, R, senders, receivers, paths)
+    implementation = cpu if _on_cpu(h) and _compiles() else reference
+    return implementation.convolution(h, Y, R, senders, receivers, paths)
+
+
+def element_linear(x: Tensor, W: Tensor, species: Tensor) -> Tensor:
+    """Multiply each node by its element's matrix; see :func:`multiace.ops.reference.element_linear`."""
+    return (cpu if _on_cpu(x) else reference).element_linear(x, W, species)
+
+
+def _on_cpu(tensor: Tensor) -> bool:
+    return tensor.device.type == "cpu" and os.environ.get("MULTIACE_OPS") != "reference"
 
 
 @lru_cache(maxsize=1)

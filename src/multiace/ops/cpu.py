@@ -14,7 +14,7 @@ from multiace.ops.codegen import convolution_source
 from multiace.ops.compiler import compile_c
 from multiace.ops.paths import ConvolutionPaths
 
-__all__ = ["convolution"]
+__all__ = ["check_compiler", "convolution", "element_linear"]
 
 ARGUMENTS = ("x", "Y", "R", "g")
 """Arguments of the form S, in the order of the kernels."""
@@ -27,6 +27,15 @@ def convolution(
     return torch.ops.multiace.convolution_derivative(
         h, Y, R, h.new_empty(h.shape[0], 0), senders, receivers, encode(paths), 3
     )
+
+
+def element_linear(x: Tensor, W: Tensor, species: Tensor) -> Tensor:
+    """Same as :func:`multiace.ops.reference.element_linear`: one matrix product for all atoms of an element."""
+    order = species.argsort(stable=True)
+    counts = torch.bincount(species, minlength=W.shape[0]).tolist()
+    parts = x.index_select(0, order).split(counts)
+    y = torch.cat([part @ W_z for part, W_z in zip(parts, W.unbind(0), strict=True)])
+    return y.index_select(0, order.argsort())
 
 
 def check_compiler() -> None:
