@@ -26,7 +26,7 @@ class CSVFile(Logger):
 
     name, version = "csv", ""
 
-    def __init__(self, folder: Path, first_epoch: int = 0) -> None:
+    def __init__(self, folder: Path, first_epoch: int) -> None:
         self.path = folder / "metrics.csv"
         self.columns: list[str] = []
         if self.path.exists():
@@ -67,7 +67,7 @@ class WeightsAndBiases(Logger):
 
     name, version = "wandb", ""
 
-    def __init__(self, folder: Path, first_epoch: int = 0) -> None:
+    def __init__(self, folder: Path, first_epoch: int) -> None:
         try:
             import wandb
         except ImportError:
@@ -89,9 +89,9 @@ class WeightsAndBiases(Logger):
         self.run.finish(0 if status == "success" else 1)
 
 
-def tensorboard(folder: Path, first_epoch: int = 0) -> Logger:
-    """TensorBoard events in ``tensorboard/``; a resumed run hides those it repeats."""
-    return TensorBoardLogger(folder, name="tensorboard", version="", purge_step=first_epoch or None)
+def tensorboard(folder: Path, first_epoch: int) -> Logger:
+    """TensorBoard events in ``tensorboard/``, on disk within a second; a resumed run hides those it repeats."""
+    return TensorBoardLogger(folder, name="tensorboard", version="", purge_step=first_epoch, flush_secs=1)
 
 
 LOGGERS: dict[str, Callable[[Path, int], Logger]] = {

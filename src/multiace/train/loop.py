@@ -158,7 +158,8 @@ class Training:
             place.describe(run, data.split)
         self.resume()
         names = self.config.loggers if place.main else ()
-        self.loggers = [LOGGERS[name](place.path, self.state.epoch + 1) for name in names]
+        makers = [choose(LOGGERS, name, "train.loggers") for name in names]
+        self.loggers = [maker(place.path, self.state.epoch + 1) for maker in makers]
 
     def fit(self) -> Potential:
         """Train to the end and return the best potential."""
