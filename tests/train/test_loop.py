@@ -229,6 +229,12 @@ def test_time_budget_ends_the_run_with_the_schedule(run, tmp_path):
     assert float(rows(tmp_path)[-1]["learning_rate"]) < 0.1 * 0.01
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_missing_gpu_is_said_in_a_sentence(run, tmp_path):
+    with pytest.raises(InputError, match="0 GPUs are visible"):
+        fit(run(device="cuda"), tmp_path)
+
+
 def test_user_random_state_and_threads_are_left_alone(run, tmp_path):
     threads = torch.get_num_threads()
     torch.set_num_threads(2)

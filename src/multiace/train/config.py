@@ -93,7 +93,7 @@ class TrainConfig(Config):
     )
 
     seed: int = Field(0, ge=0, lt=2**31, description="fixes initial weights and the order of frames")
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where to train")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda if there is one")
     devices: int = Field(1, ge=1, description="processes per node, each with a device of its own")
     num_nodes: int = Field(1, ge=1, description="nodes of a multi-node launch (torchrun)")
     strategy: Literal["auto", "ddp"] = Field("auto", description="ddp for several processes")

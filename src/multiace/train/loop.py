@@ -21,6 +21,7 @@ from torch import Tensor
 from multiace.config import choose
 from multiace.data.dataset import Dataset
 from multiace.errors import InputError
+from multiace.model.config import outside_choices
 from multiace.model.potential import Potential
 from multiace.train.checkpoint import (
     Checkpoint,
@@ -72,7 +73,7 @@ def fit(run: RunConfig | str | Path, folder: str | Path | None = None) -> Potent
         torch.manual_seed(run.train.seed)
         if place.finished:
             Console(place.log if place.main else None).print(f"this run is complete: {place.model}")
-            return Potential.load(place.model, device=fabric.device)
+            return reload(place.model, run, fabric)
         data = prepare(run)
         with place:
             return Training(fabric, run, data, place).fit()
@@ -82,8 +83,15 @@ def launch(config: TrainConfig) -> Fabric:
     """Start the processes and choose their devices.
 
     Raises:
-        InputError: If torchrun started another number of processes than the config says.
+        InputError: If there is no such device, or if torchrun started another number of processes.
     """
+    available = torch.cuda.device_count()
+    device = ("cuda" if available else "cpu") if config.device == "auto" else config.device
+    if device == "cuda" and available < config.devices:
+        raise InputError(
+            f"train.device = cuda with train.devices = {config.devices}, but {available} GPUs are visible; "
+            "set train.device = cpu, or lower train.devices."
+        )
     expected = config.devices * config.num_nodes
     by_torchrun = torch.distributed.is_torchelastic_launched()
     started = int(os.environ["WORLD_SIZE"]) if by_torchrun else expected
@@ -93,7 +101,7 @@ def launch(config: TrainConfig) -> Fabric:
             "make them equal."
         )
     fabric = Fabric(
-        accelerator=config.device,
+        accelerator=device,
         strategy=config.strategy,
         devices=config.devices,
         num_nodes=config.num_nodes,
@@ -354,7 +362,7 @@ class Training:
         """Test the best model on every set, and write it with its errors and its provenance."""
         place, sets = self.place, {"train": self.data.train, "valid": self.data.valid, **self.data.test}
         self.fabric.barrier()
-        best = Potential.load(place.best, device=self.fabric.device)
+        best = reload(place.best, self.run, self.fabric)
         loss = Loss(self.config.stage(self.state.stage))
         errors = {
             name: validate(best, dataset, loss, self.config, self.fabric)[1] for name, dataset in sets.items()
@@ -369,7 +377,7 @@ class Training:
                 logger.finalize("success")
             self.console.print(f"best epoch {self.state.best_epoch}; model: {place.model}")
         self.fabric.barrier()
-        return Potential.load(place.model, device=self.fabric.device)
+        return reload(place.model, self.run, self.fabric)
 
     def provenance(self) -> dict[str, Any]:
         """Return what made this model: versions, data, config; files by name, without their folders."""
@@ -385,6 +393,12 @@ class Training:
             "epoch": self.state.best_epoch,
             "seconds": self.state.seconds,
         }
+
+
+def reload(path: Path, run: RunConfig, fabric: Fabric) -> Potential:
+    """Load a model of this run; code from outside that its config names may run if the run names any."""
+    outside = bool(outside_choices(run.model.model_dump()))
+    return Potential.load(path, device=fabric.device, outside_code=outside)
 
 
 def validate(
