@@ -61,11 +61,16 @@ _HOMES = {
 }
 
 
-def load(path: "str | PathLike[str]", device: str | None = None, dtype: str | None = None) -> "Potential":
+def load(
+    path: "str | PathLike[str]",
+    device: str | None = None,
+    dtype: str | None = None,
+    outside_code: bool = False,
+) -> "Potential":
     """Read a model file; see :meth:`Potential.load <multiace.model.potential.Potential.load>`."""
     from multiace.model.potential import Potential
 
-    return Potential.load(path, device, dtype)
+    return Potential.load(path, device, dtype, outside_code)
 
 
 def __getattr__(name: str) -> Any:
