@@ -16,7 +16,7 @@ from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, permutations
 from math import copysign, factorial, prod, sqrt
 from typing import NamedTuple
 
@@ -27,9 +27,14 @@ from multiace.basis.irreps import Irrep
 __all__ = ["OPPOSITE_SIGN_IN_E3NN_04", "SymmetricCoupling", "clebsch_gordan", "symmetric_coupling"]
 
 OPPOSITE_SIGN_IN_E3NN_04 = frozenset(
-    {(1, 2, 2), (1, 3, 3), (1, 4, 4), (2, 1, 2), (2, 2, 1), (3, 1, 3), (3, 3, 1), (4, 1, 4), (4, 4, 1)}
+    triple
+    for degrees in (
+        *((1, 2, 2), (1, 3, 3), (1, 4, 4), (1, 5, 5), (1, 6, 6)),
+        *((4, 4, 5), (5, 5, 5), (3, 4, 6), (4, 5, 6), (5, 6, 6)),
+    )
+    for triple in permutations(degrees)
 )
-"""Triples (l1, l2, l3) whose coefficients change sign between e3nn 0.4 and this file."""
+"""Triples (l1, l2, l3) up to degree 6 whose coefficients change sign between e3nn 0.4.4 and this file."""
 
 
 @cache

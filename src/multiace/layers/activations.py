@@ -67,6 +67,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": functional.gelu,
     "tanh": torch.tanh,
     "relu": torch.relu,
+    "abs": torch.abs,
 }
 """Activations of invariants (0e): gates, radial network, readout; f(0) = 0."""
 
