@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import os
 import platform
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +17,6 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from multiace.config import choose
-from multiace.data.dataset import Dataset
 from multiace.errors import InputError
 from multiace.model.config import outside_choices
 from multiace.model.potential import Potential
@@ -29,18 +26,19 @@ from multiace.train.checkpoint import (
     checkpoint_path,
     newest_first,
 )
-from multiace.train.config import RunConfig, TrainConfig
+from multiace.train.config import RunConfig
 from multiace.train.console import Console
 from multiace.train.ema import MovingAverage
 from multiace.train.folder import RunFolder
 from multiace.train.log import LOGGERS
 from multiace.train.loss import Loss
-from multiace.train.metrics import Metrics
 from multiace.train.optimizer import OPTIMIZERS, FlatParameters
 from multiace.train.prepare import Prepared, prepare, report
+from multiace.train.processes import add_over_processes, cpu_threads, launch
 from multiace.train.schedule import SCHEDULES, learning_rate
+from multiace.train.validate import validate
 
-__all__ = ["fit", "validate"]
+__all__ = ["fit"]
 
 STEPS_BETWEEN_CHECKS = 50
 CHECKPOINTS_KEPT = 2
@@ -77,48 +75,6 @@ def fit(run: RunConfig | str | Path, folder: str | Path | None = None) -> Potent
         data = prepare(run)
         with place:
             return Training(fabric, run, data, place).fit()
-
-
-def launch(config: TrainConfig) -> Fabric:
-    """Start the processes and choose their devices.
-
-    Raises:
-        InputError: If there is no such device, or if torchrun started another number of processes.
-    """
-    available = torch.cuda.device_count()
-    device = ("cuda" if available else "cpu") if config.device == "auto" else config.device
-    if device == "cuda" and available < config.devices:
-        raise InputError(
-            f"train.device = cuda with train.devices = {config.devices}, but {available} GPUs are visible; "
-            "set train.device = cpu, or lower train.devices."
-        )
-    expected = config.devices * config.num_nodes
-    by_torchrun = torch.distributed.is_torchelastic_launched()
-    started = int(os.environ["WORLD_SIZE"]) if by_torchrun else expected
-    if started != expected:
-        raise InputError(
-            f"torchrun started {started} processes, but train.devices x train.num_nodes = {expected}; "
-            "make them equal."
-        )
-    fabric = Fabric(
-        accelerator=device,
-        strategy=config.strategy,
-        devices=config.devices,
-        num_nodes=config.num_nodes,
-    )
-    fabric.launch()
-    return fabric
-
-
-@contextmanager
-def cpu_threads(number: int | None) -> Iterator[None]:
-    """Use this number of CPU threads inside the ``with`` block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @dataclass
@@ -399,32 +355,6 @@ def reload(path: Path, run: RunConfig, fabric: Fabric) -> Potential:
     """Load a model of this run; code from outside that its config names may run if the run names any."""
     outside = bool(outside_choices(run.model.model_dump()))
     return Potential.load(path, device=fabric.device, outside_code=outside)
-
-
-def validate(
-    potential: Potential, dataset: Dataset, loss: Loss, config: TrainConfig, fabric: Fabric
-) -> tuple[float, dict[str, Any]]:
-    """Return the loss and the errors (:meth:`Metrics.result`) on a data set; processes share the batches."""
-    metrics = Metrics(dataset, fabric.device)
-    totals = torch.zeros(2, 3, dtype=torch.float64, device=fabric.device)
-    forces, stress = (bool(labels.isfinite().any()) for labels in (dataset.all.forces, dataset.all.stress))
-    for indices in dataset.plan(config.batch_size, config.max_edges)[fabric.global_rank :: fabric.world_size]:
-        batch = dataset.collate(indices).to(fabric.device)
-        prediction = potential(batch.graph, forces=forces, stress=stress)
-        metrics.add(prediction, batch)
-        totals += torch.stack(loss.sums(prediction, batch)).detach()
-    for sums in (metrics.sums, metrics.element_sums, totals):
-        sums.copy_(add_over_processes(fabric, sums))
-    return float(loss.combine(*totals)), metrics.result()
-
-
-def add_over_processes(fabric: Fabric, tensor: Tensor) -> Tensor:
-    """Return the sum of a tensor over all processes."""
-    if fabric.world_size == 1:
-        return tensor
-    total = fabric.all_reduce(tensor, reduce_op="sum")
-    assert isinstance(total, Tensor)
-    return total
 
 
 def seed_of_epoch(seed: int, epoch: int) -> int:

@@ -1,0 +1,67 @@
+"""Processes and devices: launch, threads, sums over processes. Lightning Fabric does the work."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from multiace.errors import InputError
+from multiace.train.config import TrainConfig
+
+__all__ = ["add_over_processes", "cpu_threads", "launch"]
+
+
+def launch(config: TrainConfig) -> Fabric:
+    """Start the processes and choose their devices.
+
+    Raises:
+        InputError: If there is no such device, or if torchrun started another number of processes.
+    """
+    available = torch.cuda.device_count()
+    device = ("cuda" if available else "cpu") if config.device == "auto" else config.device
+    if device == "cuda" and available < config.devices:
+        raise InputError(
+            f"train.device = cuda with train.devices = {config.devices}, but {available} GPUs are visible; "
+            "set train.device = cpu, or lower train.devices."
+        )
+    expected = config.devices * config.num_nodes
+    by_torchrun = torch.distributed.is_torchelastic_launched()
+    started = int(os.environ["WORLD_SIZE"]) if by_torchrun else expected
+    if started != expected:
+        raise InputError(
+            f"torchrun started {started} processes, but train.devices x train.num_nodes = {expected}; "
+            "make them equal."
+        )
+    fabric = Fabric(
+        accelerator=device,
+        strategy=config.strategy,
+        devices=config.devices,
+        num_nodes=config.num_nodes,
+    )
+    fabric.launch()
+    return fabric
+
+
+@contextmanager
+def cpu_threads(number: int | None) -> Iterator[None]:
+    """Use this number of CPU threads inside the ``with`` block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def add_over_processes(fabric: Fabric, tensor: Tensor) -> Tensor:
+    """Return the sum of a tensor over all processes."""
+    if fabric.world_size == 1:
+        return tensor
+    total = fabric.all_reduce(tensor, reduce_op="sum")
+    assert isinstance(total, Tensor)
+    return total
