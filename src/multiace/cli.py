@@ -312,6 +312,7 @@ def build_parser() -> argparse.ArgumentParser:
         return sub
 
     sub = add("train", train, "fit a model as a run file says")
+    sub.epilog = "What the fields of a run file mean: multiace explain."
     sub.add_argument("run", help="run file (YAML) with sections model, data, train")
     sub.add_argument("overrides", nargs="*", metavar="section.field=value", help="changes to the run file")
     sub.add_argument("--folder", help="run folder (default: runs/NAME of the run file); a run there goes on")
@@ -365,9 +366,9 @@ def build_parser() -> argparse.ArgumentParser:
     data = commands.add_parser("data", help="public data sets").add_subparsers(
         metavar="ACTION", required=True, parser_class=Parser
     )
-    sub = add("get", data_get, "download a data set", data)
+    sub = add("get", data_get, "download a data set, or copy it from $MULTIACE_DATA", data)
     sub.add_argument("name", help="acac, ethanol, 3bpa or rmd17")
-    sub.add_argument("--folder", help="where to put it (default: $MULTIACE_DATA or ./data)")
+    sub.add_argument("--folder", help="where to put it, in a folder of its name (default: data)")
     return parser
 
 

@@ -187,6 +187,13 @@ def cumulative_panel(
     ax.legend(loc="upper left")
 
 
+def legend_above(ax: Axes) -> None:
+    """Put the legend into room made above the curves."""
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high + 0.22 * (high - low))
+    ax.legend(loc="upper center", ncols=3, handlelength=1.4, columnspacing=1.2)
+
+
 def no_labels(ax: Axes) -> None:
     """Say that there is nothing to show."""
     ax.text(0.5, 0.5, "no labels", ha="center", va="center", transform=ax.transAxes, color=GREY)
@@ -240,8 +247,8 @@ def scan(
     E_ref, E = reference - reference[lowest], predicted - predicted[lowest]
     curve.plot(coordinate, E, color=COLORS[0], label="model")
     curve.plot(coordinate, E_ref, "o", ms=4, mfc="white", mec=INK, mew=1, label="reference")
-    curve.set(title="energy", ylabel="E − E(minimum) [eV]")
-    curve.legend()
+    curve.set(title="energy", ylabel="energy − at the minimum [eV]")
+    legend_above(curve)
     difference.axhline(0, color=GREY, lw=0.8)
     difference.plot(coordinate, 1000 * (E - E_ref), color=COLORS[1], marker="o", ms=3)
     difference.set(title="model − reference", ylabel="[meV]")
@@ -251,8 +258,8 @@ def scan(
         layers.plot(
             coordinate, contributions[:, t] - contributions[lowest, t], color=color, label=f"layer {t + 1}"
         )
-    layers.set(title="what each layer adds", ylabel="contribution − its value at the minimum [eV]")
-    layers.legend()
+    layers.set(title="what each layer adds", ylabel="energy − at the minimum [eV]")
+    legend_above(layers)
     for ax in axes[0]:
         ax.set_xlabel(label)
     return figure
@@ -267,9 +274,9 @@ def dynamics(samples: Sequence[Sample]) -> Figure:
     drift = energy_drift(samples)
     line = H.mean() + drift.slope * (t - t.mean())
     axes[0, 0].plot(t, H - line[0], color=COLORS[0], lw=0.9)
-    axes[0, 0].plot(t, line - line[0], color=COLORS[1], label=f"slope {drift.slope:+.3g} meV/atom/ps")
+    axes[0, 0].plot(t, line - line[0], color=COLORS[1], label=f"slope {drift.slope:+.2g} meV/atom/ps")
     axes[0, 0].set(title="conservation of energy", xlabel="time [ps]", ylabel="total energy [meV/atom]")
-    axes[0, 0].legend(loc="best")
+    legend_above(axes[0, 0])
     axes[0, 1].plot(t, [sample.temperature for sample in samples], color=COLORS[2], lw=0.9)
     axes[0, 1].set(title="temperature", xlabel="time [ps]", ylabel="T [K]")
     return figure
