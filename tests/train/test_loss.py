@@ -100,7 +100,7 @@ def test_huber_is_square_below_delta_and_its_tangent_above():
 
 def test_unweighted_target_is_left_out(rng):
     batch = Dataset([frame(2, rng)], ("Cu",), 4.0).all
-    loss = Loss(TrainConfig(forces_weight=0.0))
+    loss = Loss(TrainConfig(energy_weight=1.0, forces_weight=0.0))
     p = predict(batch, rng)
     assert not loss.needs("forces")
     assert total(loss, p, batch).item() == pytest.approx(((p.energy - batch.energy) / 2).square().item())

@@ -63,7 +63,7 @@ class TrainConfig(Config):
     ema_decay: float = Field(0.99, ge=0, lt=1, description="moving average of the weights per step; 0 = none")
     clip_norm: float | None = Field(10.0, gt=0, description="largest norm of the gradient; null = any")
 
-    energy_weight: float = Field(1.0, ge=0, description="w of the energy per atom [1/(eV/atom)²]")
+    energy_weight: float = Field(10.0, ge=0, description="w of the energy per atom [1/(eV/atom)²]")
     forces_weight: float = Field(1.0, ge=0, description="w of the force components [1/(eV/Å)²]")
     stress_weight: float = Field(0.0, ge=0, description="w of the stress components [1/(eV/Å³)²]")
     energy_loss: str = Field("mse", description=f"ℓ of the energy: {', '.join(LOSSES)}")
