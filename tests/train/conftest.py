@@ -68,7 +68,13 @@ def run(data):
                     "valid": 4,
                     "test": [str(data / "test.xyz")],
                 },
-                "train": {"max_epochs": 2, "batch_size": 4, "loggers": ["csv"], **train},
+                "train": {
+                    "max_epochs": 2,
+                    "batch_size": 4,
+                    "energy_weight": 1.0,
+                    "loggers": ["csv"],
+                    **train,
+                },
             }
         )
 
