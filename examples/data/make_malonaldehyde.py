@@ -46,9 +46,9 @@ MIRROR = [1, 0, 4, 3, 2, 5, 8, 7, 6]  # atom i sits where atom MIRROR[i] was aft
 
 # Molecular dynamics. Set name: (config_type, temperature in K, number of frames, seed).
 TRAJECTORIES = {
-    "train_300K": ("md_300K", 300, 240, 1),
-    "test_300K": ("md_300K", 300, 80, 2),
-    "test_600K": ("md_600K", 600, 80, 3),
+    "train_300K": ("md_300K", 300, 150, 1),
+    "test_300K": ("md_300K", 300, 50, 2),
+    "test_600K": ("md_600K", 600, 50, 3),
 }
 TIME_STEP = 0.5 * units.fs
 FRICTION = 0.01 / units.fs
