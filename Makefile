@@ -27,7 +27,7 @@ install: .venv/.dev
 demo: .venv/.package
 	$(BIN)/python examples/demo.py
 
-# One thread a process: the tests are many and small.
+# One thread a process: tests and examples are many and small.
 test: .venv/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
@@ -47,7 +47,7 @@ docs: .venv/.dev
 
 examples: .venv/.dev
 	@set -e; for example in examples/[0-9]*.py; do \
-	  echo "== $$example"; OMP_NUM_THREADS=$(WORKERS) $(BIN)/python $$example; done
+	  echo "== $$example"; OMP_NUM_THREADS=1 $(BIN)/python $$example; done
 
 ci: lint types docs examples test
 
