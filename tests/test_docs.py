@@ -19,7 +19,7 @@ from multiace.data.config import DataConfig
 from multiace.deploy.md import MDConfig
 from multiace.deploy.relax import RelaxConfig
 from multiace.model.config import ModelConfig
-from multiace.model.import_botnet import BLOCKS, MODELS
+from multiace.model.import_botnet import BLOCKS, MODELS, Hyperparameters
 from multiace.model.presets import PRESETS
 from multiace.train.config import RunConfig, TrainConfig
 
@@ -182,9 +182,9 @@ def test_readme_names_all_presets_and_public_names():
         assert f"`examples/{example.name}`" in text, example
 
 
-def test_import_page_names_all_blocks_and_models():
+def test_import_page_names_all_blocks_models_and_keys():
     text = (ROOT / "docs/import.md").read_text(encoding="utf-8")
-    assert all(f"`{block}`" in text for block in [*BLOCKS, *MODELS])
+    assert all(f"`{known}`" in text for known in [*BLOCKS, *MODELS, *Hyperparameters.model_fields])
 
 
 def test_every_page_is_in_the_navigation():
