@@ -1,0 +1,15 @@
+"""Settings of all tests."""
+
+import pytest
+import torch
+from hypothesis import settings
+
+torch.set_num_threads(1)  # tensors are tiny here, and pytest-xdist uses the other cores
+settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture
+def plain_operations(monkeypatch):
+    """Run the definitions of the operations: compiling kernels for a hundred small models takes minutes."""
+    monkeypatch.setenv("MULTIACE_OPS", "reference")

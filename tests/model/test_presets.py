@@ -1,0 +1,129 @@
+"""Published models: what they are, and that every one-key change from each is a sound model."""
+
+import numpy as np
+import pytest
+import torch
+
+from multiace.errors import InputError
+from multiace.graph import Graph
+from multiace.model import PRESETS, ModelConfig
+from tests.model.design_space import (
+    STENCIL,
+    assert_close,
+    crystal,
+    derivative,
+    displaced,
+    graph_of,
+    molecule,
+    one_key_changes,
+    random_potential,
+    shrink,
+    strained,
+)
+from tests.rotations import orthogonal
+
+NAMES = ["ace", "nequip", "nequip-linear", "botnet", "botnet-elements", "botnet-e0", "mace", "schnet", "painn"]
+STEP = 2e-6  # small: kinks of relu and abs are rarely within it
+
+
+def test_each_preset_has_a_small_size():
+    assert sorted(PRESETS) == sorted([*NAMES, *(f"{name}-small" for name in NAMES)])
+
+
+def number_of_parameters(config: ModelConfig) -> int:
+    return sum(parameter.numel() for parameter in random_potential(config).parameters())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_small_size_is_the_same_architecture_with_fewer_channels_or_layers(name):
+    sizes = {"hidden_irreps", "num_layers", "l_max", "num_radial", "cutoff"}
+    full, small = (config.model_dump(exclude=sizes) for config in (PRESETS[name], PRESETS[f"{name}-small"]))
+    assert full == small
+    assert PRESETS[f"{name}-small"].channels <= PRESETS[name].channels / 2
+    elements = ("H", "C", "O")
+    assert number_of_parameters(PRESETS[f"{name}-small"].replace(elements=elements)) < 150_000
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "changes"),
+    [
+        ("nequip-linear", "nequip", {"nonlinearity"}),
+        ("botnet-elements", "botnet", {"radial_network", "radial_species"}),
+        ("botnet-e0", "botnet", {"scale", "shift"}),
+    ],
+)
+def test_variants_differ_in_the_fields_that_name_them(name, base, changes):
+    variant, original = PRESETS[name].model_dump(), PRESETS[base].model_dump()
+    assert {field for field in variant if variant[field] != original[field]} == changes
+
+
+def test_body_order_is_kept_where_the_paper_keeps_it():
+    for name in ("botnet", "botnet-elements", "nequip-linear"):
+        assert (PRESETS[name].nonlinearity, PRESETS[name].correlation) == ("none", 1)
+
+
+def energy_is_linear_in_the_readout_and_products(config: ModelConfig) -> bool:
+    return config.num_layers == 1 and config.nonlinearity == "none" and config.readout_width == 0
+
+
+def test_ace_is_linear_in_its_product_weights():
+    assert energy_is_linear_in_the_readout_and_products(PRESETS["ace"])
+    at = random_potential(shrink(PRESETS["ace"]))
+    weights = at.network.layers[0].product.weights["0e"]
+    graph = graph_of(molecule(), at)
+    energies = []
+    with torch.no_grad():
+        for factor in (0.0, 1.0, 2.0):
+            original = weights.clone()
+            weights.mul_(factor)
+            energies.append(at(graph, forces=False).site_energies)
+            weights.copy_(original)
+    assert_close(energies[2] - energies[1], energies[1] - energies[0], 1e-12)
+    assert (energies[1] - energies[0]).abs().max() > 1e-3
+
+
+CHANGES = {
+    f"{name}/{change}": (shrink(PRESETS[f"{name}-small"], mul=2), fields)
+    for name in NAMES
+    if name != "botnet-e0"  # the network of botnet
+    for change, fields in one_key_changes(shrink(PRESETS[f"{name}-small"], mul=2)).items()
+}
+
+REFUSED = {f"ace/{change}" for change in ("trainable_radial=True",)}
+"""One-key changes that make no sense: polynomials have nothing to train."""
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_changes_that_make_no_sense_are_refused(name):
+    base, fields = CHANGES[name]
+    with pytest.raises(InputError):
+        base.replace(**fields)
+
+
+@pytest.mark.parametrize("name", [name for name in CHANGES if name not in REFUSED])
+def test_every_one_key_change_is_symmetric_and_conservative(name):
+    base, fields = CHANGES[name]
+    at = random_potential(base.replace(**fields))
+    Q = orthogonal(3, -1)
+    atoms, solid = molecule(), crystal()
+    turned, turned_solid = atoms.copy(), solid.copy()
+    turned.positions = atoms.positions @ Q.numpy().T
+    turned_solid.set_cell(solid.cell.array @ Q.numpy().T, scale_atoms=True)
+    step = np.random.default_rng(0).normal(size=(len(atoms), 3))
+    strain = np.random.default_rng(1).normal(size=(3, 3))
+    strain += strain.T
+    structures = [atoms, turned, solid, turned_solid]
+    structures += [displaced(atoms, n * STEP * step) for n in STENCIL]
+    structures += [strained(solid, n * STEP * strain) for n in STENCIL]
+    result = at(Graph.batch([graph_of(structure, at) for structure in structures]), stress=True)
+    forces, forces_turned = result.forces[:6], result.forces[6:12]
+    stress, stress_turned = result.stress[2:4]
+
+    assert_close(result.energy[1], result.energy[0], 1e-10)
+    assert_close(result.energy[3], result.energy[2], 1e-10)
+    assert_close(forces_turned, forces @ Q.T, 1e-10)
+    assert_close(stress_turned, Q @ stress @ Q.T, 1e-10)
+    slope = derivative(result.energy[4:8], STEP)
+    assert_close(-(forces * torch.from_numpy(step)).sum(), slope, 1e-6, scale=forces)
+    slope = derivative(result.energy[8:12], STEP) / solid.get_volume()
+    assert_close((stress * torch.from_numpy(strain)).sum(), slope, 1e-6, scale=stress)

@@ -1,0 +1,322 @@
+"""Each operation, in each implementation, against its written definition and against e3nn."""
+
+import e3nn.o3
+import pytest
+import torch
+from torch.autograd import gradcheck, gradgradcheck
+
+from multiace.basis.coupling import clebsch_gordan, symmetric_coupling
+from multiace.basis.irreps import Irrep, Irreps
+from multiace.ops import ConvolutionPaths, cpu, reference
+
+every_convolution = pytest.mark.parametrize(
+    "convolution", [reference.convolution, cpu.convolution], ids=["reference", "cpu"]
+)
+every_symmetric_product = pytest.mark.parametrize(
+    "symmetric_product", [reference.symmetric_product], ids=["reference"]
+)
+every_element_linear = pytest.mark.parametrize(
+    "element_linear", [reference.element_linear, cpu.element_linear], ids=["reference", "cpu"]
+)
+
+PATHS = {
+    "invariants": ConvolutionPaths.build(Irreps.parse("5x0e"), 0, [Irrep(0, 1)]),
+    "natural": ConvolutionPaths.build(
+        Irreps.parse("4x0e + 3x1o + 2x2e"), 2, [Irrep(0, 1), Irrep(1, -1), Irrep(2, 1)]
+    ),
+    "both parities": ConvolutionPaths.build(
+        Irreps.parse("2x1e + 3x0e + 1x0o + 2x1o"), 2, [Irrep(1, 1), Irrep(0, -1), Irrep(2, -1), Irrep(0, 1)]
+    ),
+    "from invariants": ConvolutionPaths.build(
+        Irreps.parse("3x0e"), 3, [Irrep(3, -1), Irrep(1, 1), Irrep(0, 1)]
+    ),
+}
+every_path_table = pytest.mark.parametrize("paths", PATHS.values(), ids=PATHS)
+
+SENDERS = torch.tensor([1, 2, 0, 2, 3, 1, 1])
+RECEIVERS = torch.tensor([0, 0, 1, 1, 1, 3, 3])  # nobody sends to atom 2, nor to atom 4
+N_NODES = 5
+
+
+def random(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def arguments(paths, n_nodes=N_NODES, senders=SENDERS, receivers=RECEIVERS):
+    n_edges = len(senders)
+    h = random(n_nodes, paths.irreps_in.dim, seed=1)
+    Y = random(n_edges, (paths.l_max + 1) ** 2, seed=2)
+    R = random(n_edges, paths.n_weights, seed=3)
+    return h, Y, R, senders, receivers, paths
+
+
+def by_definition(h, Y, R, senders, receivers, paths):
+    """A_{i,kη,LM} = Σ_j R_kη Σ C h Y, one number of the result at a time in loops over paths and channels.
+
+    R: path by path in the order of ``paths.paths``, one weight per channel. A: a block (2L + 1, mul) per
+    irrep; channels are counted path by path.
+    """
+    slices_in, slices_out = paths.irreps_in.slices(), paths.irreps_out.slices()
+    A = h.new_zeros(len(h), paths.irreps_out.dim)
+    first_weight = 0
+    first_channel = dict.fromkeys(paths.irreps_out.irreps, 0)
+    for irrep_in, l2, irrep_out in paths.paths:
+        mul, total = paths.irreps_in.mul(irrep_in), paths.irreps_out.mul(irrep_out)
+        C = torch.from_numpy(clebsch_gordan(irrep_in.l, l2, irrep_out.l).copy())
+        x = h[:, slices_in[irrep_in]].reshape(len(h), irrep_in.dim, mul)
+        for k in range(mul):
+            channel = first_channel[irrep_out] + k
+            for M in range(irrep_out.dim):
+                phi = R[:, first_weight + k] * torch.einsum(
+                    "ab,ea,eb->e", C[:, :, M], x[senders, :, k], Y[:, l2**2 : (l2 + 1) ** 2]
+                )
+                column = slices_out[irrep_out].start + M * total + channel
+                for edge, i in enumerate(receivers.tolist()):
+                    A[i, column] += phi[edge]
+        first_weight += mul
+        first_channel[irrep_out] += mul
+    assert first_weight == R.shape[1]
+    return A
+
+
+@every_convolution
+@every_path_table
+def test_convolution_is_its_definition(convolution, paths):
+    torch.testing.assert_close(
+        convolution(*arguments(paths)), by_definition(*arguments(paths)), rtol=1e-12, atol=1e-12
+    )
+
+
+@every_convolution
+def test_order_of_radial_weights_and_results(convolution):
+    """One weight of R at a time: which numbers of A it makes."""
+    paths = ConvolutionPaths.build(Irreps.parse("2x0e + 1x1o"), 1, [Irrep(0, 1), Irrep(1, -1)])
+    assert [tuple(map(str, path)) for path in paths.paths] == [
+        ("0e", "0", "0e"),
+        ("0e", "1", "1o"),
+        ("1o", "1", "0e"),
+        ("1o", "0", "1o"),
+    ]
+    assert str(paths.irreps_out) == "3x0e + 3x1o"
+    h, Y, _, _, _, _ = arguments(paths, 2, torch.tensor([0]), torch.tensor([1]))
+    # A: 0e with channels (0e0, 0e1, 1o), then 1o as M = x, y, z, each with channels (0e0, 0e1, 1o).
+    columns = {0: [0], 1: [1], 2: [3, 6, 9], 3: [4, 7, 10], 4: [2], 5: [5, 8, 11]}
+    for weight, expected in columns.items():
+        R = torch.zeros(1, paths.n_weights, dtype=torch.float64)
+        R[0, weight] = 1.0
+        A = convolution(h, Y, R, torch.tensor([0]), torch.tensor([1]), paths)
+        assert not A[0].any()
+        assert A[1].nonzero().flatten().tolist() == expected
+        if weight < 2:
+            assert A[1, expected] == h[0, weight] * Y[0, 0]
+
+
+@every_convolution
+@pytest.mark.parametrize("name", ["natural", "both parities"])
+def test_convolution_is_the_tensor_product_of_e3nn(convolution, name):
+    paths = PATHS[name]
+    h, Y, R, senders, receivers, _ = arguments(paths)
+    irreps_Y = e3nn.o3.Irreps.spherical_harmonics(paths.l_max)
+    instructions, blocks = [], []
+    for irrep_in, l2, irrep_out in paths.paths:
+        blocks.append((paths.irreps_in.mul(irrep_in), e3nn.o3.Irrep(str(irrep_out))))
+        instructions.append((paths.irreps_in.irreps.index(irrep_in), l2, len(blocks) - 1, "uvu", True))
+    product = e3nn.o3.TensorProduct(
+        e3nn.o3.Irreps(str(paths.irreps_in)),
+        irreps_Y,
+        e3nn.o3.Irreps(blocks),
+        instructions,
+        irrep_normalization="component",
+        path_normalization="none",
+        shared_weights=False,
+        internal_weights=False,
+    ).double()
+    x = torch.cat(
+        [
+            h[:, part].unflatten(1, (irrep.dim, -1)).mT.flatten(1)  # e3nn keeps (mul, 2l + 1)
+            for irrep, part in paths.irreps_in.slices().items()
+        ],
+        dim=1,
+    )
+    edges = product(x[senders], Y, R)
+    A = edges.new_zeros(N_NODES, edges.shape[1]).index_add(0, receivers, edges)
+    pooled: dict[str, list] = {str(irrep): [] for irrep in paths.irreps_out.irreps}
+    for part, (mul, irrep) in zip(A.split([mul * ir.dim for mul, ir in blocks], dim=1), blocks, strict=True):
+        pooled[str(irrep)].append(part.unflatten(1, (mul, irrep.dim)).mT)
+    expected = torch.cat([torch.cat(parts, dim=2).flatten(1) for parts in pooled.values()], dim=1)
+    # e3nn computes its coefficients in torch's default dtype, float32.
+    torch.testing.assert_close(convolution(*arguments(paths)), expected, rtol=1e-5, atol=1e-5)
+
+
+@every_convolution
+@pytest.mark.parametrize("name", ["natural", "both parities"])
+def test_first_and_second_derivatives_of_convolution(convolution, name):
+    h, Y, R, senders, receivers, paths = arguments(PATHS[name])
+    inputs = [x.requires_grad_() for x in (h, Y, R)]
+
+    def function(h, Y, R):
+        return convolution(h, Y, R, senders, receivers, paths)
+
+    assert gradcheck(function, inputs, fast_mode=True)
+    assert gradgradcheck(function, inputs, fast_mode=True)
+
+
+@every_convolution
+def test_third_derivatives_of_convolution(convolution):
+    paths = ConvolutionPaths.build(Irreps.parse("2x0e + 1x1o"), 1, [Irrep(0, 1), Irrep(1, -1)])
+    h, Y, R, senders, receivers, _ = arguments(paths)
+    inputs = [x.requires_grad_() for x in (h, Y, R)]
+
+    def gradients(h, Y, R):
+        energy = convolution(h, Y, R, senders, receivers, paths).square().sum()
+        return torch.autograd.grad(energy, (h, Y, R), create_graph=True)
+
+    assert gradgradcheck(gradients, inputs, fast_mode=True)
+
+
+@every_convolution
+@every_path_table
+def test_convolution_without_edges_is_zero(convolution, paths):
+    nobody = torch.zeros(0, dtype=torch.int64)
+    for n_nodes in (0, 1, 3):
+        h, Y, R, *rest = arguments(paths, n_nodes, nobody, nobody)
+        inputs = [x.requires_grad_() for x in (h, Y, R)]
+        A = convolution(*inputs, *rest)
+        assert A.shape == (n_nodes, paths.irreps_out.dim)
+        assert not A.any()
+        gradients = torch.autograd.grad(A.square().sum(), inputs, create_graph=True)
+        assert [g.shape for g in gradients] == [x.shape for x in inputs]
+        assert not any(g.any() for g in gradients)
+
+
+@every_convolution
+def test_convolution_of_one_atom_with_its_own_images(convolution):
+    paths = PATHS["natural"]
+    self_edges = torch.zeros(2, dtype=torch.int64)
+    A = convolution(*arguments(paths, 1, self_edges, self_edges))
+    torch.testing.assert_close(A, by_definition(*arguments(paths, 1, self_edges, self_edges)))
+
+
+@every_convolution
+def test_atoms_nobody_sends_to_get_nothing(convolution):
+    A = convolution(*arguments(PATHS["natural"]))
+    assert not A[[2, 4]].any()
+    assert A[[0, 1, 3]].any(dim=1).all()
+
+
+@every_convolution
+def test_convolution_in_float32(convolution):
+    h, Y, R, *rest = arguments(PATHS["both parities"])
+    single = convolution(h.float(), Y.float(), R.float(), *rest)
+    assert single.dtype == torch.float32
+    torch.testing.assert_close(single.double(), convolution(h, Y, R, *rest), rtol=1e-5, atol=1e-5)
+
+
+@every_convolution
+def test_convolution_repeats_its_bits(convolution):
+    first, second = (convolution(*arguments(PATHS["natural"])) for _ in range(2))
+    assert torch.equal(first, second)
+
+
+@every_convolution
+def test_convolution_takes_views_of_any_strides(convolution):
+    h, Y, R, *rest = arguments(PATHS["natural"])
+    strided = [x.T.contiguous().T for x in (h, Y, R)]
+    assert not strided[0].is_contiguous()
+    torch.testing.assert_close(convolution(*strided, *rest), convolution(h, Y, R, *rest))
+
+
+@every_convolution
+def test_what_inference_mode_has_touched_can_still_be_trained(convolution):
+    paths = ConvolutionPaths.build(Irreps.parse("7x0e"), 1, [Irrep(1, -1)])  # used by no other test
+    with torch.inference_mode():
+        convolution(*arguments(paths))
+    h, *rest = arguments(paths)
+    convolution(h.requires_grad_(), *rest).sum().backward()
+    assert h.grad.any()
+
+
+PRODUCTS = [
+    (irreps, out, correlation)
+    for irreps, outs in (("0e + 1o + 2e", "0e 1o 2e"), ("0e + 0o + 1o + 1e", "0e 0o 1e"))
+    for out in outs.split()
+    for correlation in (1, 2, 3)
+]
+
+
+@every_symmetric_product
+@pytest.mark.parametrize(("irreps", "out", "correlation"), PRODUCTS)
+def test_symmetric_product_is_its_definition(symmetric_product, irreps, out, correlation):
+    blocks = Irreps.parse(irreps)
+    coupling = symmetric_coupling(tuple(blocks.irreps), Irrep.parse(out), correlation)
+    A = random(3, blocks.dim, 2)
+    B = symmetric_product(A, coupling)
+    n_paths = len(coupling.coefficients)
+    assert B.shape == (3, n_paths, Irrep.parse(out).dim, 2)
+    expected = torch.zeros_like(B)
+    for v, factors in enumerate(coupling.factors):
+        monomial = torch.stack([A[:, component] for component in factors]).prod(dim=0)  # [n_nodes, channels]
+        C = torch.from_numpy(coupling.coefficients[:, :, v].copy())
+        expected += torch.einsum("pM,nk->npMk", C, monomial)
+    torch.testing.assert_close(B, expected, rtol=1e-12, atol=1e-12)
+
+
+@every_symmetric_product
+def test_symmetric_products_of_two_vectors_are_those_of_e3nn(symmetric_product):
+    """A polar vector with itself: |A|² / sqrt(3) up to normalisation, and its traceless part."""
+    A = random(4, 3, 2)
+    for out, L in (("0e", 0), ("2e", 2)):
+        B = symmetric_product(A, symmetric_coupling((Irrep(1, -1),), Irrep.parse(out), 2))[:, 0]
+        C = e3nn.o3.wigner_3j(1, 1, L, dtype=torch.float64)
+        expected = torch.einsum("abM,nak,nbk->nMk", C, A, A)
+        ratio = (B * expected).sum() / expected.square().sum()
+        torch.testing.assert_close(B, ratio * expected, rtol=1e-12, atol=1e-12)
+
+
+@every_symmetric_product
+@pytest.mark.parametrize("correlation", [2, 3])
+def test_derivatives_of_symmetric_product(symmetric_product, correlation):
+    coupling = symmetric_coupling((Irrep(0, 1), Irrep(1, -1)), Irrep(1, -1), correlation)
+    A = random(2, 4, 2).requires_grad_()
+
+    def function(A):
+        return symmetric_product(A, coupling)
+
+    assert gradcheck(function, A)
+    assert gradgradcheck(function, A)
+    assert gradgradcheck(
+        lambda A: torch.autograd.grad(function(A).square().sum(), A, create_graph=True)[0], A, fast_mode=True
+    )
+
+
+@every_symmetric_product
+def test_symmetric_product_of_no_atoms(symmetric_product):
+    coupling = symmetric_coupling((Irrep(0, 1), Irrep(1, -1)), Irrep(1, -1), 2)
+    assert symmetric_product(random(0, 4, 5), coupling).shape == (0, 1, 3, 5)
+
+
+@every_element_linear
+def test_element_linear_multiplies_each_atom_by_the_matrix_of_its_element(element_linear):
+    x, W, species = random(5, 3, 4, seed=1), random(3, 4, 2, seed=2), torch.tensor([2, 0, 0, 2, 2])
+    expected = torch.stack([x[i] @ W[z] for i, z in enumerate(species.tolist())])
+    torch.testing.assert_close(element_linear(x, W, species), expected, rtol=1e-13, atol=1e-13)
+
+
+@every_element_linear
+def test_derivatives_of_element_linear(element_linear):
+    x, W = random(4, 3, 2, seed=1).requires_grad_(), random(3, 2, 2, seed=2).requires_grad_()
+    species = torch.tensor([2, 0, 2, 0])
+
+    def function(x, W):
+        return element_linear(x, W, species)
+
+    assert gradcheck(function, (x, W))
+    assert gradgradcheck(function, (x, W))
+    (gradient,) = torch.autograd.grad(function(x, W).sum(), W)
+    assert not gradient[1].any()
+
+
+@every_element_linear
+def test_element_linear_of_no_atoms(element_linear):
+    nobody = torch.zeros(0, dtype=torch.int64)
+    assert element_linear(random(0, 3, 4), random(2, 4, 5), nobody).shape == (0, 3, 5)
