@@ -95,8 +95,8 @@ class Hyperparameters(BaseModel):
     r_max: float
     num_bessel: int
     num_polynomial_cutoff: int
-    max_ell: int
-    num_interactions: int = Field(ge=1)
+    max_ell: int = Field(ge=0, le=MAX_DEGREE)
+    num_interactions: int = Field(ge=1, le=8)
     hidden_irreps: str
     avg_num_neighbors: float = Field(gt=0)
     MLP_irreps: str = ""
@@ -120,7 +120,8 @@ class Hyperparameters(BaseModel):
             where = "".join(f"{part}: " for part in first["loc"])
             cause = first.get("ctx", {}).get("error")
             message = str(cause) if isinstance(cause, ValueError) else first["msg"]
-            raise InputError(f"{path}: {where}{message.rstrip('.')}.") from None
+            end = "" if message.endswith((".", "?")) else "."
+            raise InputError(f"{path}: {where}{message}{end}") from None
 
     @property
     def scaled(self) -> bool:
@@ -170,8 +171,7 @@ class Hyperparameters(BaseModel):
     @field_validator("hidden_irreps")
     @classmethod
     def _features(cls, text: str) -> str:
-        # An irrep that occurs twice is refused here: the original has other numbers of channels then.
-        irreps = Irreps.parse(text)
+        irreps = Irreps.parse(text)  # no irrep twice: the original's layers then differ in their channels
         if len(irreps) <= text.count("+"):
             raise InputError(f"{text!r} has a multiplicity of 0, which cannot be carried over.")
         if not irreps.mul("0e"):
