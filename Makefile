@@ -43,7 +43,7 @@ types: .venv/.dev
 	$(BIN)/mypy
 
 docs: .venv/.dev
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 examples: .venv/.dev
 	@set -e; for example in examples/[0-9]*.py; do \

@@ -1,5 +1,6 @@
 """Where the reference data sets are; tests that ask for them skip without them."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 
 @pytest.fixture
 def reference_data():
-    folder = Path(__file__).parents[2] / "../shared/data"
+    folder = Path(os.environ.get("MULTIACE_DATA") or Path(__file__).parents[2] / "../shared/data")
     if not folder.exists():
         pytest.skip("the reference data sets are not here")
     return folder
