@@ -47,7 +47,7 @@ class Linear(nn.Module):
         for block in self.irreps_out:
             if str(block.irrep) in self.weights:
                 W = self.weights[str(block.irrep)]
-                y = _block(x, self.irreps_in, block.irrep) @ W * W.shape[0] ** -0.5
+                y = _block(x, self.irreps_in, block.irrep) @ (W * W.shape[0] ** -0.5)
                 blocks.append(y.flatten(1))
             else:
                 blocks.append(x.new_zeros(x.shape[0], block.dim))
@@ -90,7 +90,7 @@ class ElementLinear(nn.Module):
         blocks = []
         for block in self.irreps_out:
             if str(block.irrep) in self.weights:
-                W = torch.einsum("zd,dkl->zkl", attributes, self.weights[str(block.irrep)])
+                W = torch.tensordot(attributes, self.weights[str(block.irrep)], dims=1)
                 W = W * W.shape[1] ** -0.5
                 y = ops.element_linear(_block(x, self.irreps_in, block.irrep), W, species)
                 blocks.append(y.flatten(1))
