@@ -63,7 +63,6 @@ NUMBERS: dict[str, list] = {
     "embedding_dim": [1, 5],
     "readout_width": [0],
     "zbl": [True],
-    "dtype": ["float64"],
 }
 """Values of the fields that are not choices."""
 
@@ -121,11 +120,13 @@ def one_key_changes(base: ModelConfig) -> dict[str, dict]:
         if field in OUTSIDE_THE_NETWORK:
             continue
         needs = {key: value for key, value in NEEDS.get(field, {}).items() if getattr(base, key) != value}
-        for value in [*TABLES.get(field, ()), *NUMBERS.get(field, ())]:
+        values = [*TABLES.get(field, ()), *NUMBERS.get(field, ())]
+        for value in values:
             if value != getattr(base, field) or needs:
                 changes[f"{field}={value}"] = {**needs, field: value}
         if field in FIRST_LAYER_FIELDS and not needs:
-            changes[f"first_layer.{field}={value}"] = {"first_layer": {field: value}}
+            other = next(value for value in values if value != getattr(base, field))
+            changes[f"first_layer.{field}={other}"] = {"first_layer": {field: other}}
     return changes
 
 
@@ -171,7 +172,7 @@ def molecule() -> ase.Atoms:
     """Methanol without any symmetry, compressed so that the short-range repulsion acts."""
     atoms = ase.build.molecule("CH3OH")
     atoms.positions *= 0.9
-    atoms.rattle(0.1, seed=1)
+    atoms.rattle(0.25, seed=1)
     return atoms
 
 

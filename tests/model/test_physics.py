@@ -24,7 +24,7 @@ from tests.model.design_space import (
 )
 
 every_point = pytest.mark.parametrize("name", POINTS)
-STEP = 2e-4
+STEP = 2e-5  # small: kinks of relu and abs are rarely within it
 
 
 def direction(seed: int, *shape: int) -> np.ndarray:

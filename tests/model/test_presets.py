@@ -22,7 +22,17 @@ from tests.model.design_space import (
 )
 from tests.rotations import orthogonal
 
-NAMES = ["ace", "nequip", "nequip-linear", "botnet", "botnet-elements", "botnet-e0", "mace", "schnet", "painn"]
+NAMES = [
+    "ace",
+    "nequip",
+    "nequip-linear",
+    "botnet",
+    "botnet-elements",
+    "botnet-e0",
+    "mace",
+    "schnet",
+    "painn",
+]
 STEP = 2e-6  # small: kinks of relu and abs are rarely within it
 
 
