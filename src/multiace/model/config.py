@@ -224,7 +224,7 @@ class ModelConfig(Config):
                     f"model.first_layer: {field!r} cannot differ between layers."
                     + did_you_mean(field, FIRST_LAYER_FIELDS)
                 )
-        return changes
+        return {field: tuple(value) if isinstance(value, list) else value for field, value in changes.items()}
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

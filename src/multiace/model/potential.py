@@ -142,11 +142,10 @@ class Potential(nn.Module):
         with torch.set_grad_enabled(gradient_wanted or torch.is_grad_enabled()):
             site_energies = self._terms(graph.with_vectors(vectors)).sum(dim=1)
             energy = _sum_by(site_energies, graph.node_graph, graph.n_graphs)
+            total = energy.sum()
         if not gradient_wanted:
             return Prediction(energy, site_energies)
-        (g,) = torch.autograd.grad(
-            [site_energies.sum()], [vectors], create_graph=create_graph, materialize_grads=True
-        )
+        (g,) = torch.autograd.grad([total], [vectors], create_graph=create_graph, materialize_grads=True)
         if not create_graph:
             energy, site_energies, vectors = energy.detach(), site_energies.detach(), vectors.detach()
         return Prediction(
