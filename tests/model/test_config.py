@@ -167,3 +167,13 @@ def test_what_is_asked_for_is_what_is_built(name):
             energies = [p(graph_of(molecule(), p), forces=False).energy for p in (at, other)]
         names = [[name for name, _ in p.named_parameters()] for p in (at, other)]
         assert names[0] != names[1] or not torch.equal(*energies)
+
+
+def test_full_coupling_reaches_what_needs_two_different_channels():
+    """The cross product of two vectors is axial: 1o x 1o -> 1e, which is zero for one vector with itself."""
+    axial = {"hidden_irreps": "4x0e + 2x1e", "l_max": 1, "correlation": 2}
+    config = BASE.replace(**axial, channel_coupling="full")
+    layers = random_potential(config).network.layers
+    assert str(layers[0].irreps.h_out) == "4x0e + 2x1e"
+    with pytest.raises(InputError, match="1e can never be reached"):
+        BASE.replace(**axial, channel_coupling="channelwise")

@@ -138,10 +138,12 @@ class FullProduct(nn.Module):
             yield 1, -1, last, irrep
         for order in range(2, self.correlation + 1):
             longer = []
+            # Each factor to come lowers the degree by l_max of A at most.
+            highest = self.irreps_out.l_max + (self.correlation - order) * self.irreps_in.l_max
             for left, last, left_irrep in level:
                 for right in range(last, len(self.irreps_in)):
                     for irrep in left_irrep * self.irreps_in[right].irrep:
-                        if order == self.correlation and irrep not in self.n_products:
+                        if irrep.l > highest or (order == self.correlation and irrep not in self.n_products):
                             continue
                         longer.append((next(number), right, irrep))
                         yield order, left, right, irrep

@@ -234,7 +234,7 @@ class ModelConfig(Config):
                 f"model.hidden_irreps = {self.hidden_irreps!r} has no 0e, so that there is nothing to read the "
                 "energy from. Add invariants, such as 64x0e."
             )
-        reachable = reachable_irreps(irreps, self.l_max, self.correlation)
+        reachable = reachable_irreps(irreps, self.l_max, self.correlation, self.channel_coupling == "full")
         unreachable = [str(irrep) for irrep in irreps.irreps if irrep not in reachable.irreps]
         if unreachable:
             raise InputError(

@@ -27,25 +27,29 @@ def density_irreps(h_in: Irreps, hidden: Irreps, l_max: int, correlation: int) -
     return ConvolutionPaths(h_in, l_max, tuple(candidates)).irreps_out.irreps
 
 
-def message_irreps(A: list[Irrep], hidden: Irreps, correlation: int) -> Irreps:
-    """The part of the hidden features that products of up to ν factors A reach."""
-    return hidden.keep(
-        irrep
-        for irrep in hidden.irreps
-        if irrep in A
-        or any(
-            len(symmetric_coupling(tuple(A), irrep, order).coefficients)
-            for order in range(2, correlation + 1)
-        )
-    )
+def message_irreps(A: list[Irrep], hidden: Irreps, correlation: int, full: bool) -> Irreps:
+    """The part of the hidden features that products of up to ν factors A reach.
+
+    Factors of the same channel (not ``full``) give symmetric products only: a vector times itself has no
+    part 1e, the product of two different vectors has one.
+    """
+    reached = products = set(A)
+    for order in range(2, correlation + 1):
+        if full:
+            products = {irrep for left in products for right in A for irrep in left * right}
+        else:
+            left_out = set(hidden.irreps) - reached
+            products = {ir for ir in left_out if len(symmetric_coupling(tuple(A), ir, order).coefficients)}
+        reached = reached | products
+    return hidden.keep(reached)
 
 
-def reachable_irreps(hidden: Irreps, l_max: int, correlation: int) -> Irreps:
+def reachable_irreps(hidden: Irreps, l_max: int, correlation: int, full: bool) -> Irreps:
     """The part of the hidden features that occurs at some depth, starting from invariants alone."""
     h = hidden.keep([Irrep(0, 1)])
     while True:
         A = density_irreps(h, hidden, l_max, correlation)
-        h_next = message_irreps(A, hidden, correlation)
+        h_next = message_irreps(A, hidden, correlation, full)
         if h_next == h:
             return h
         h = h_next

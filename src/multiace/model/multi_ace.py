@@ -96,7 +96,7 @@ def build_layer(
     products = config.correlation > 1 or config.product_elements
 
     A_irreps = density_irreps(h_in, config.irreps, config.l_max, config.correlation)
-    h_out = message_irreps(A_irreps, hidden, config.correlation)
+    h_out = message_irreps(A_irreps, hidden, config.correlation, config.channel_coupling == "full")
     nonlinearity = NONLINEARITIES[config.nonlinearity](h_out, config.activation, config.odd_activation)
     m = nonlinearity.irreps_in
     if config.correlation == 1:
