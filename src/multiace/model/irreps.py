@@ -27,7 +27,7 @@ def density_irreps(h_in: Irreps, hidden: Irreps, l_max: int, correlation: int) -
     return ConvolutionPaths(h_in, l_max, tuple(candidates)).irreps_out.irreps
 
 
-def message_irreps(A: list[Irrep], hidden: Irreps, correlation: int, full: bool) -> Irreps:
+def message_irreps(A: list[Irrep], hidden: Irreps, correlation: int, full: bool = False) -> Irreps:
     """The part of the hidden features that products of up to ν factors A reach.
 
     Factors of the same channel (not ``full``) give symmetric products only: a vector times itself has no
@@ -44,7 +44,7 @@ def message_irreps(A: list[Irrep], hidden: Irreps, correlation: int, full: bool)
     return hidden.keep(reached)
 
 
-def reachable_irreps(hidden: Irreps, l_max: int, correlation: int, full: bool) -> Irreps:
+def reachable_irreps(hidden: Irreps, l_max: int, correlation: int, full: bool = False) -> Irreps:
     """The part of the hidden features that occurs at some depth, starting from invariants alone."""
     h = hidden.keep([Irrep(0, 1)])
     while True:
