@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from multiace import ops
 from multiace.basis.irreps import Irrep, Irreps
 from multiace.layers.activations import Activation
+from multiace.ops.paths import linear_blocks
 
 __all__ = ["ElementLinear", "Gate", "Linear", "NormActivation"]
 
@@ -38,20 +39,14 @@ class Linear(nn.Module):
         super().__init__()
         self.irreps_in, self.irreps_out = irreps_in, irreps_out
         self.weights = nn.ParameterDict(
-            {str(ir): torch.randn(irreps_in.mul(ir), mul) for mul, ir in irreps_out if irreps_in.mul(ir)}
+            {str(b.irrep): torch.randn(b.mul_in, b.mul_out) for b in linear_blocks(irreps_in, irreps_out)}
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n_nodes, irreps_in.dim) to (n_nodes, irreps_out.dim)."""
-        blocks = []
-        for block in self.irreps_out:
-            if str(block.irrep) in self.weights:
-                W = self.weights[str(block.irrep)]
-                y = _block(x, self.irreps_in, block.irrep) @ (W * W.shape[0] ** -0.5)
-                blocks.append(y.flatten(1))
-            else:
-                blocks.append(x.new_zeros(x.shape[0], block.dim))
-        return torch.cat(blocks, dim=1)
+        weights = (self.weights[str(b.irrep)] for b in linear_blocks(self.irreps_in, self.irreps_out))
+        W = torch.cat([(W * W.shape[0] ** -0.5).flatten() for W in weights])
+        return ops.linear(x, W.unsqueeze(0), None, self.irreps_in, self.irreps_out)
 
 
 class ElementLinear(nn.Module):
@@ -73,9 +68,8 @@ class ElementLinear(nn.Module):
         self.irreps_in, self.irreps_out = irreps_in, irreps_out
         self.weights = nn.ParameterDict(
             {
-                str(ir): torch.randn(embedding_dim, irreps_in.mul(ir), mul)
-                for mul, ir in irreps_out
-                if irreps_in.mul(ir)
+                str(b.irrep): torch.randn(embedding_dim, b.mul_in, b.mul_out)
+                for b in linear_blocks(irreps_in, irreps_out)
             }
         )
 
@@ -87,16 +81,9 @@ class ElementLinear(nn.Module):
             species: z, (n_nodes,).
             attributes: a(z) of every element, (n_species, embedding_dim).
         """
-        blocks = []
-        for block in self.irreps_out:
-            if str(block.irrep) in self.weights:
-                W = torch.tensordot(attributes, self.weights[str(block.irrep)], dims=1)
-                W = W * W.shape[1] ** -0.5
-                y = ops.element_linear(_block(x, self.irreps_in, block.irrep), W, species)
-                blocks.append(y.flatten(1))
-            else:
-                blocks.append(x.new_zeros(x.shape[0], block.dim))
-        return torch.cat(blocks, dim=1)
+        weights = (self.weights[str(b.irrep)] for b in linear_blocks(self.irreps_in, self.irreps_out))
+        W = torch.cat([(W * W.shape[1] ** -0.5).flatten(1) for W in weights], dim=1)
+        return ops.linear(x, attributes @ W, species, self.irreps_in, self.irreps_out)
 
 
 class Gate(nn.Module):

@@ -172,9 +172,12 @@ class FullProduct(nn.Module):
         blocks = []
         for irrep, parts in collected.items():
             W = self.weights[str(irrep)] * self.n_products[irrep] ** -0.5
-            W = torch.einsum("zd,dpk->zpk", attributes, W) if self.sees_element else W
-            z = species if self.sees_element else torch.zeros_like(species)
-            blocks.append(ops.element_linear(torch.cat(parts, dim=2), W, z).flatten(1))
+            B = torch.cat(parts, dim=2)
+            irreps = Irreps([(B.shape[2], irrep)]), Irreps([(W.shape[2], irrep)])
+            if self.sees_element:
+                blocks.append(ops.linear(B.flatten(1), attributes @ W.flatten(1), species, *irreps))
+            else:
+                blocks.append(ops.linear(B.flatten(1), W.flatten(1), None, *irreps))
         return torch.cat(blocks, dim=1)
 
 

@@ -12,12 +12,13 @@ from functools import lru_cache
 
 from torch import Tensor
 
+from multiace.basis.irreps import Irreps
 from multiace.ops import cpu, reference
 from multiace.ops.compiler import CompilerError
 from multiace.ops.paths import ConvolutionPaths
 from multiace.ops.reference import symmetric_product
 
-__all__ = ["ConvolutionPaths", "convolution", "element_linear", "symmetric_product"]
+__all__ = ["ConvolutionPaths", "convolution", "linear", "symmetric_product"]
 
 
 def convolution(
@@ -28,9 +29,10 @@ def convolution(
     return implementation.convolution(h, Y, R, senders, receivers, paths)
 
 
-def element_linear(x: Tensor, W: Tensor, species: Tensor) -> Tensor:
-    """Multiply each node by its element's matrix; see :func:`multiace.ops.reference.element_linear`."""
-    return (cpu if _on_cpu(x) else reference).element_linear(x, W, species)
+def linear(x: Tensor, W: Tensor, species: Tensor | None, irreps_in: Irreps, irreps_out: Irreps) -> Tensor:
+    """Mix the channels of equal irreps; see :func:`multiace.ops.reference.linear`."""
+    implementation = cpu if _on_cpu(x) and _compiles() else reference
+    return implementation.linear(x, W, species, irreps_in, irreps_out)
 
 
 def _on_cpu(tensor: Tensor) -> bool:
@@ -43,6 +45,6 @@ def _compiles() -> bool:
     try:
         cpu.check_compiler()
     except CompilerError as error:
-        warnings.warn(f"{error}; convolutions run in plain PyTorch, several times slower.", stacklevel=3)
+        warnings.warn(f"{error}; the model runs in plain PyTorch, several times slower.", stacklevel=3)
         return False
     return True

@@ -1,10 +1,12 @@
-"""The expensive operations on a CPU: generated C behind torch.library, the numbers of ``reference.py``."""
+"""The expensive operations on a CPU: compiled C behind torch.library, the numbers of ``reference.py``."""
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
+from importlib.resources import files
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,30 +14,12 @@ from torch import Tensor
 from multiace.basis.irreps import Irrep, Irreps
 from multiace.ops.codegen import convolution_source
 from multiace.ops.compiler import compile_c
-from multiace.ops.paths import ConvolutionPaths
+from multiace.ops.forms import MultilinearForm
+from multiace.ops.paths import ConvolutionPaths, linear_blocks
 
-__all__ = ["check_compiler", "convolution", "element_linear"]
+__all__ = ["check_compiler", "convolution", "linear"]
 
-ARGUMENTS = ("x", "Y", "R", "g")
-"""Arguments of the form S, in the order of the kernels."""
-
-
-def convolution(
-    h: Tensor, Y: Tensor, R: Tensor, senders: Tensor, receivers: Tensor, paths: ConvolutionPaths
-) -> Tensor:
-    """Same as :func:`multiace.ops.reference.convolution`."""
-    return torch.ops.multiace.convolution_derivative(
-        h, Y, R, h.new_empty(h.shape[0], 0), senders, receivers, encode(paths), 3
-    )
-
-
-def element_linear(x: Tensor, W: Tensor, species: Tensor) -> Tensor:
-    """Same as :func:`multiace.ops.reference.element_linear`: one matrix product for all atoms of an element."""
-    order = species.argsort(stable=True)
-    counts = torch.bincount(species, minlength=W.shape[0]).tolist()
-    parts = x.index_select(0, order).split(counts)
-    y = torch.cat([part @ W_z for part, W_z in zip(parts, W.unbind(0), strict=True)])
-    return y.index_select(0, order.argsort())
+REALS = {torch.float32: "float", torch.float64: "double"}
 
 
 def check_compiler() -> None:
@@ -47,21 +31,35 @@ def check_compiler() -> None:
     compile_c("#include <omp.h>\nint threads(void) { return omp_get_max_threads(); }\n").threads()
 
 
-def encode(paths: ConvolutionPaths) -> str:
+# ---------------------------------------------------------------------------- convolution: S(x, Y, R, g)
+
+
+def convolution(
+    h: Tensor, Y: Tensor, R: Tensor, senders: Tensor, receivers: Tensor, paths: ConvolutionPaths
+) -> Tensor:
+    """Same as :func:`multiace.ops.reference.convolution`."""
+    return CONVOLUTION.operator(
+        h, Y, R, h.new_empty(h.shape[0], 0), senders, receivers, encode_paths(paths), 3
+    )
+
+
+@cache
+def encode_paths(paths: ConvolutionPaths) -> str:
     """Write a table as text, since an operator's arguments are tensors, numbers and strings."""
     return f"{paths.irreps_in}|{paths.l_max}|{' '.join(map(str, paths.targets))}"
 
 
 @cache
-def decode(text: str) -> ConvolutionPaths:
-    """Read what :func:`encode` wrote."""
+def decode_paths(text: str) -> ConvolutionPaths:
+    """Read what :func:`encode_paths` wrote."""
     irreps, l_max, targets = text.split("|")
     return ConvolutionPaths(Irreps.parse(irreps), int(l_max), tuple(map(Irrep.parse, targets.split())))
 
 
-def _shape(tensors: list[Tensor], senders: Tensor, paths: ConvolutionPaths, wrt: int) -> tuple[int, int]:
-    """Shape of the derivative with respect to argument number ``wrt``."""
-    n_nodes = tensors[0 if wrt == 3 else 3].shape[0]
+def _convolution_shape(arguments: Sequence[Tensor], constants: Sequence[Any], wrt: int) -> Sequence[int]:
+    senders, _, text = constants
+    paths = decode_paths(text)
+    n_nodes = arguments[0 if wrt == 3 else 3].shape[0]
     return (
         (n_nodes, paths.irreps_in.dim),
         (senders.shape[0], (paths.l_max + 1) ** 2),
@@ -71,65 +69,103 @@ def _shape(tensors: list[Tensor], senders: Tensor, paths: ConvolutionPaths, wrt:
 
 
 @cache
-def _kernel(text: str, dtype: torch.dtype, wrt: int) -> Callable[..., None]:
-    library = compile_c(convolution_source(decode(text), "float" if dtype == torch.float32 else "double"))
-    function = getattr(library, f"derivative_{ARGUMENTS[wrt]}")
+def _convolution_kernel(text: str, dtype: torch.dtype, wrt: int) -> Callable[..., None]:
+    library = compile_c(convolution_source(decode_paths(text), REALS[dtype]))
+    function = getattr(library, f"derivative_{'xYRg'[wrt]}")
     function.argtypes = [ctypes.c_void_p] * 6 + [ctypes.c_int64] * 2 + [ctypes.c_int]
     function.restype = None
     return function
 
 
-def _run(
-    x: Tensor, Y: Tensor, R: Tensor, g: Tensor, senders: Tensor, receivers: Tensor, paths: str, wrt: int
-) -> Tensor:
-    tensors = [x, Y, R, g]
-    n_nodes = g.shape[0] if wrt == 0 else x.shape[0]
-    result = tensors[wrt - 1].new_empty(_shape(tensors, senders, decode(paths), wrt))
-    tensors[wrt] = result
-    tensors = [tensor.contiguous() for tensor in tensors]
-    _kernel(paths, result.dtype, wrt)(
-        *(tensor.data_ptr() for tensor in (*tensors, senders.contiguous(), receivers.contiguous())),
-        n_nodes,
+def _run_convolution(arguments: Sequence[Tensor], constants: Sequence[Any], wrt: int) -> None:
+    senders, receivers, text = constants
+    _convolution_kernel(text, arguments[wrt].dtype, wrt)(
+        *(tensor.data_ptr() for tensor in (*arguments, senders.contiguous(), receivers.contiguous())),
+        arguments[0].shape[0],
         senders.shape[0],
         torch.get_num_threads(),
     )
-    return result
 
 
-def _setup(ctx, inputs, output) -> None:
-    *tensors, paths, wrt = inputs
-    ctx.paths, ctx.wrt = paths, wrt
-    ctx.save_for_backward(*tensors)
-
-
-def _backward(ctx, cotangent: Tensor):
-    r"""Since S is linear in each argument, ∂/∂b <c, ∂S/∂a> = ∂S/∂b with c in the place of a."""
-    *tensors, senders, receivers = ctx.saved_tensors
-    arguments = list(tensors)
-    arguments[ctx.wrt] = cotangent
-    gradients: list[Tensor | None] = []
-    for b in range(4):
-        if b == ctx.wrt or not ctx.needs_input_grad[b]:
-            gradients.append(None)
-        else:
-            gradients.append(
-                torch.ops.multiace.convolution_derivative(*arguments, senders, receivers, ctx.paths, b)
-            )
-    return (*gradients, None, None, None, None)
-
-
-def _fake(x, Y, R, g, senders, receivers, paths, wrt) -> Tensor:
-    tensors = [x, Y, R, g]
-    return tensors[wrt - 1].new_empty(_shape(tensors, senders, decode(paths), wrt))
-
-
-_library = torch.library.Library("multiace", "FRAGMENT")
-_library.define(
-    "convolution_derivative(Tensor x, Tensor Y, Tensor R, Tensor g, Tensor senders, Tensor receivers, "
-    "str paths, int wrt) -> Tensor"
+CONVOLUTION = MultilinearForm(
+    "convolution_derivative",
+    ("x", "Y", "R", "g"),
+    "Tensor senders, Tensor receivers, str paths",
+    _convolution_shape,
+    _run_convolution,
 )
-_library.impl("convolution_derivative", _run, "CPU")
-torch.library.register_fake("multiace::convolution_derivative", _fake, lib=_library)
-torch.library.register_autograd(
-    "multiace::convolution_derivative", _backward, setup_context=_setup, lib=_library
+
+
+# ---------------------------------------------------------------------------- linear maps: S(x, W, y)
+
+
+def linear(x: Tensor, W: Tensor, species: Tensor | None, irreps_in: Irreps, irreps_out: Irreps) -> Tensor:
+    """Same as :func:`multiace.ops.reference.linear`."""
+    irreps = encode_irreps(irreps_in, irreps_out)
+    return LINEAR.operator(x, W, x.new_empty(x.shape[0], 0), species, W.shape[0], irreps, 2)
+
+
+@cache
+def encode_irreps(irreps_in: Irreps, irreps_out: Irreps) -> str:
+    """Write the irreps of both sides as text."""
+    return f"{irreps_in}|{irreps_out}"
+
+
+@cache
+def _blocks(text: str) -> tuple[Irreps, Irreps, int, int, Any]:
+    """Irreps of both sides, number of blocks and weights, and the C array of blocks."""
+    irreps_in, irreps_out = map(Irreps.parse, text.split("|"))
+    blocks = linear_blocks(irreps_in, irreps_out)
+    numbers = [
+        number
+        for b in blocks
+        for number in (b.irrep.dim, b.mul_in, b.mul_out, b.x.start, b.y.start, b.weights.start)
+    ]
+    n_weights = blocks[-1].weights.stop if blocks else 0
+    return irreps_in, irreps_out, len(blocks), n_weights, (ctypes.c_int64 * len(numbers))(*numbers)
+
+
+def _linear_shape(arguments: Sequence[Tensor], constants: Sequence[Any], wrt: int) -> Sequence[int]:
+    _, n_matrices, text = constants
+    irreps_in, irreps_out, _, n_weights, _ = _blocks(text)
+    n_nodes = arguments[2 if wrt == 0 else 0].shape[0]
+    return ((n_nodes, irreps_in.dim), (n_matrices, n_weights), (n_nodes, irreps_out.dim))[wrt]
+
+
+@cache
+def _linear_kernel(dtype: torch.dtype, wrt: int) -> Callable[..., None]:
+    source = files("multiace.ops").joinpath("linear.c").read_text(encoding="utf-8")
+    library = compile_c(f"typedef {REALS[dtype]} real;\n{source}")
+    function = getattr(library, f"derivative_{'xWy'[wrt]}")
+    function.argtypes = [ctypes.c_void_p] * 6
+    function.restype = None
+    return function
+
+
+def _run_linear(arguments: Sequence[Tensor], constants: Sequence[Any], wrt: int) -> None:
+    species, n_matrices, text = constants
+    irreps_in, irreps_out, n_blocks, n_weights, blocks = _blocks(text)
+    sizes = (ctypes.c_int64 * 7)(
+        arguments[0].shape[0],
+        n_matrices,
+        n_blocks,
+        irreps_in.dim,
+        irreps_out.dim,
+        n_weights,
+        torch.get_num_threads(),
+    )
+    _linear_kernel(arguments[wrt].dtype, wrt)(
+        *(tensor.data_ptr() for tensor in arguments),
+        None if species is None else species.contiguous().data_ptr(),
+        ctypes.addressof(blocks),
+        ctypes.addressof(sizes),
+    )
+
+
+LINEAR = MultilinearForm(
+    "linear_derivative",
+    ("x", "W", "y"),
+    "Tensor? species, int n_matrices, str irreps",
+    _linear_shape,
+    _run_linear,
 )

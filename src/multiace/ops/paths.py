@@ -1,4 +1,4 @@
-"""Which Clebsch-Gordan paths a convolution runs over, and how its tensors are laid out."""
+"""Which paths a convolution runs over, which matrices a linear map has, and how their tensors are laid out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from multiace.basis.irreps import Irrep, Irreps
 
-__all__ = ["ConvolutionPaths", "Path", "PathGroup"]
+__all__ = ["ConvolutionPaths", "LinearBlock", "Path", "PathGroup", "linear_blocks"]
 
 
 class Path(NamedTuple):
@@ -87,3 +87,27 @@ class ConvolutionPaths:
             (sum(g.mul * len(g.l2s) for g in self.groups if g.irrep_out == target), target)
             for target in self.targets
         )
+
+
+class LinearBlock(NamedTuple):
+    """The matrix of one irrep in a linear map, and where its operands lie in a row of x, y and W."""
+
+    irrep: Irrep
+    mul_in: int
+    mul_out: int
+    x: slice
+    y: slice
+    weights: slice  # (channels in, channels out)
+
+
+def linear_blocks(irreps_in: Irreps, irreps_out: Irreps) -> list[LinearBlock]:
+    """One matrix for each irrep that both sides have, in the order of ``irreps_out``."""
+    blocks, start = [], 0
+    x, y = irreps_in.slices(), irreps_out.slices()
+    for mul_out, irrep in irreps_out:
+        mul_in = irreps_in.mul(irrep)
+        if mul_in:
+            weights = slice(start, start + mul_in * mul_out)
+            blocks.append(LinearBlock(irrep, mul_in, mul_out, x[irrep], y[irrep], weights))
+            start = weights.stop
+    return blocks

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from multiace.basis.coupling import SymmetricCoupling, clebsch_gordan
-from multiace.basis.irreps import Irrep
-from multiace.ops.paths import ConvolutionPaths
+from multiace.basis.irreps import Irrep, Irreps
+from multiace.ops.paths import ConvolutionPaths, linear_blocks
 
-__all__ = ["convolution", "element_linear", "symmetric_product"]
+__all__ = ["convolution", "linear", "symmetric_product"]
 
 
 def convolution(
@@ -119,15 +119,26 @@ def _coefficients(
     return factors, torch.tensor(coupling.coefficients, dtype=dtype, device=device)
 
 
-def element_linear(x: Tensor, W: Tensor, species: Tensor) -> Tensor:
-    r"""Multiply each node by the matrix of its element, y_i = x_i W(z_i).
+def linear(x: Tensor, W: Tensor, species: Tensor | None, irreps_in: Irreps, irreps_out: Irreps) -> Tensor:
+    r"""Mix the channels of equal irreps, with a matrix for each irrep and element.
+
+    .. math:: y_{i,lm,k'} = \sum_k x_{i,lm,k} W^l_{kk'}(z_i)
 
     Args:
-        x: (n_nodes, components, channels in).
-        W: (n_species, channels in, channels out).
-        species: z, (n_nodes,).
+        x: (n_nodes, irreps_in.dim), channel last in each block.
+        W: (n_matrices, Σ channels in x channels out), the matrices of all irreps that both sides have, in the
+            order of ``irreps_out``.
+        species: Which row of W a node takes, (n_nodes,); None takes the first for all.
+        irreps_in: Irreps of x; those that y lacks are not used.
+        irreps_out: Irreps of y; those that x lacks are zero.
 
     Returns:
-        y, (n_nodes, components, channels out).
+        y, (n_nodes, irreps_out.dim).
     """
-    return torch.bmm(x, W.index_select(0, species))
+    y = {irrep: x.new_zeros(x.shape[0], irrep.dim * mul) for mul, irrep in irreps_out}
+    for block in linear_blocks(irreps_in, irreps_out):
+        matrices = W[:, block.weights].unflatten(1, (block.mul_in, block.mul_out))
+        matrix = matrices[0] if species is None else matrices.index_select(0, species)
+        part = x[:, block.x].unflatten(1, (block.irrep.dim, block.mul_in))
+        y[block.irrep] = (part @ matrix).flatten(1)
+    return torch.cat(list(y.values()), dim=1)
