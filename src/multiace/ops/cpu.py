@@ -38,9 +38,8 @@ def convolution(
     h: Tensor, Y: Tensor, R: Tensor, senders: Tensor, receivers: Tensor, paths: ConvolutionPaths
 ) -> Tensor:
     """Same as :func:`multiace.ops.reference.convolution`."""
-    return CONVOLUTION.operator(
-        h, Y, R, h.new_empty(h.shape[0], 0), senders, receivers, encode_paths(paths), 3
-    )
+    g = h.new_empty(h.shape[0], 0)
+    return CONVOLUTION((h, Y, R, g), (senders, receivers, encode_paths(paths)), 3)
 
 
 @cache
@@ -102,7 +101,7 @@ CONVOLUTION = MultilinearForm(
 def linear(x: Tensor, W: Tensor, species: Tensor | None, irreps_in: Irreps, irreps_out: Irreps) -> Tensor:
     """Same as :func:`multiace.ops.reference.linear`."""
     irreps = encode_irreps(irreps_in, irreps_out)
-    return LINEAR.operator(x, W, x.new_empty(x.shape[0], 0), species, W.shape[0], irreps, 2)
+    return LINEAR((x, W, x.new_empty(x.shape[0], 0)), (species, W.shape[0], irreps), 2)
 
 
 @cache

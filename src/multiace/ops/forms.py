@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 __all__ = ["MultilinearForm"]
 
@@ -56,6 +56,12 @@ class MultilinearForm:
         )
         self.operator = getattr(torch.ops.multiace, name).default
 
+    def __call__(self, arguments: Sequence[Tensor], constants: Sequence[Any], wrt: int) -> Tensor:
+        """Return ∂S/∂a_wrt: through the operator where PyTorch traces, else directly, which costs a fifth."""
+        if torch.compiler.is_compiling() or any(type(a) not in (Tensor, nn.Parameter) for a in arguments):
+            return self.operator(*arguments, *constants, wrt)
+        return _Derivative.apply(self, constants, wrt, *arguments)
+
     def _empty(self, *inputs: Any) -> Tensor:
         arguments, constants, wrt = inputs[: self.number], inputs[self.number : -1], inputs[-1]
         return arguments[wrt - 1].new_empty(self.shape(arguments, constants, wrt))
@@ -76,9 +82,54 @@ class MultilinearForm:
         arguments = list(ctx.saved_tensors[: self.number])
         kept = iter(ctx.saved_tensors[self.number :])
         constants = [next(kept) if value is KEPT else value for value in ctx.constants]
-        arguments[ctx.wrt] = cotangent
-        gradients = [
-            self.operator(*arguments, *constants, b) if b != ctx.wrt and ctx.needs_input_grad[b] else None
+        gradients = self.gradients(ctx, arguments, constants, ctx.wrt, cotangent, first=0)
+        return (*gradients, *(None for _ in constants), None)
+
+    def gradients(
+        self,
+        ctx: Any,
+        arguments: list[Tensor],
+        constants: Sequence[Any],
+        wrt: int,
+        cotangent: Tensor,
+        first: int,
+    ) -> list[Tensor | None]:
+        """Return ∂<c, ∂S/∂a_wrt>/∂a_b for all b that are wanted; a_0 is input number ``first`` of the node."""
+        arguments[wrt] = cotangent
+        return [
+            self(arguments, constants, b) if b != wrt and _is_wanted(ctx, first + b, b) else None
             for b in range(self.number)
         ]
-        return (*gradients, *(None for _ in constants), None)
+
+
+class _Derivative(torch.autograd.Function):
+    """The operator of a form without the dispatcher."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, form: MultilinearForm, constants: Sequence[Any], wrt: int, *arguments: Tensor
+    ) -> Tensor:
+        ctx.form, ctx.constants, ctx.wrt = form, constants, wrt
+        ctx.save_for_backward(*arguments)
+        return form._run(*arguments, *constants, wrt)
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        arguments = list(ctx.saved_tensors)
+        gradients = ctx.form.gradients(ctx, arguments, ctx.constants, ctx.wrt, cotangent, first=3)
+        return (None, None, None, *gradients)
+
+
+def _is_wanted(ctx: Any, number: int, edge: int) -> bool:
+    """Whether the backward pass under way uses the gradient of this input, whose node is the given edge.
+
+    ``needs_input_grad`` says only that some backward pass would: forces need no gradient of the weights, and
+    the weights none of Y. PyTorch tells which nodes it is going to run, except for leaves.
+    """
+    if not ctx.needs_input_grad[number]:
+        return False
+    node = ctx.next_functions[edge][0]
+    try:
+        return node is not None and torch._C._will_engine_execute_node(node)
+    except (AttributeError, RuntimeError):
+        return True
