@@ -15,9 +15,7 @@ every_convolution = pytest.mark.parametrize(
 every_symmetric_product = pytest.mark.parametrize(
     "symmetric_product", [reference.symmetric_product], ids=["reference"]
 )
-every_element_linear = pytest.mark.parametrize(
-    "element_linear", [reference.element_linear, cpu.element_linear], ids=["reference", "cpu"]
-)
+every_linear = pytest.mark.parametrize("linear", [reference.linear, cpu.linear], ids=["reference", "cpu"])
 
 PATHS = {
     "invariants": ConvolutionPaths.build(Irreps.parse("5x0e"), 0, [Irrep(0, 1)]),
@@ -295,28 +293,103 @@ def test_symmetric_product_of_no_atoms(symmetric_product):
     assert symmetric_product(random(0, 4, 5), coupling).shape == (0, 1, 3, 5)
 
 
-@every_element_linear
-def test_element_linear_multiplies_each_atom_by_the_matrix_of_its_element(element_linear):
-    x, W, species = random(5, 3, 4, seed=1), random(3, 4, 2, seed=2), torch.tensor([2, 0, 0, 2, 2])
-    expected = torch.stack([x[i] @ W[z] for i, z in enumerate(species.tolist())])
-    torch.testing.assert_close(element_linear(x, W, species), expected, rtol=1e-13, atol=1e-13)
+MAPS = {
+    "square": ("8x0e + 8x1o", "8x0e + 8x1o"),
+    "wide": ("33x0e + 7x1o + 2x2e", "20x1o + 40x0e"),
+    "narrow": ("5x0e + 3x1o + 2x1e", "1x0e"),
+    "missing": ("4x0e + 2x1o", "3x2e + 4x0e + 9x1e"),
+}
+every_map = pytest.mark.parametrize("maps", [tuple(map(Irreps.parse, m)) for m in MAPS.values()], ids=MAPS)
 
 
-@every_element_linear
-def test_derivatives_of_element_linear(element_linear):
-    x, W = random(4, 3, 2, seed=1).requires_grad_(), random(3, 2, 2, seed=2).requires_grad_()
+def linear_operands(maps, n_matrices, n_nodes=6):
+    irreps_in, irreps_out = maps
+    n_weights = sum(irreps_in.mul(ir) * mul for mul, ir in irreps_out)
+    return random(n_nodes, irreps_in.dim, seed=1), random(n_matrices, n_weights, seed=2)
+
+
+@every_linear
+@every_map
+def test_linear_multiplies_each_atom_by_the_matrices_of_its_element(linear, maps):
+    x, W = linear_operands(maps, 3)
+    species = torch.tensor([2, 0, 0, 2, 2, 0])
+    y = linear(x, W, species, *maps)
+    irreps_in, irreps_out = maps
+    start = 0
+    for mul, irrep in irreps_out:
+        mine = y[:, irreps_out.slices()[irrep]].view(6, irrep.dim, mul)
+        if not irreps_in.mul(irrep):
+            assert not mine.any()
+            continue
+        size = irreps_in.mul(irrep) * mul
+        part = x[:, irreps_in.slices()[irrep]].view(6, irrep.dim, -1)
+        for atom, z in enumerate(species.tolist()):
+            expected = part[atom] @ W[z, start : start + size].view(-1, mul)
+            torch.testing.assert_close(mine[atom], expected, rtol=1e-13, atol=1e-13)
+        start += size
+
+
+@every_linear
+@every_map
+def test_linear_without_elements_takes_the_first_matrix(linear, maps):
+    x, W = linear_operands(maps, 1)
+    nought = torch.zeros(6, dtype=torch.int64)
+    torch.testing.assert_close(linear(x, W, None, *maps), linear(x, W, nought, *maps), rtol=0, atol=0)
+
+
+@every_linear
+@every_map
+def test_derivatives_of_linear(linear, maps):
+    x, W = linear_operands(maps, 3, n_nodes=4)
     species = torch.tensor([2, 0, 2, 0])
 
     def function(x, W):
-        return element_linear(x, W, species)
+        return linear(x, W, species, *maps)
 
-    assert gradcheck(function, (x, W))
-    assert gradgradcheck(function, (x, W))
+    operands = x.requires_grad_(), W.requires_grad_()
+    assert gradcheck(function, operands, fast_mode=True)
+    assert gradgradcheck(function, operands, fast_mode=True)
     (gradient,) = torch.autograd.grad(function(x, W).sum(), W)
     assert not gradient[1].any()
 
 
-@every_element_linear
-def test_element_linear_of_no_atoms(element_linear):
+@every_linear
+def test_linear_of_no_atoms(linear):
+    irreps = Irreps.parse("3x0e + 2x1o")
     nobody = torch.zeros(0, dtype=torch.int64)
-    assert element_linear(random(0, 3, 4), random(2, 4, 5), nobody).shape == (0, 3, 5)
+    assert linear(random(0, 9), random(2, 13), nobody, irreps, irreps).shape == (0, 9)
+
+
+@every_linear
+def test_linear_in_float32(linear):
+    maps = tuple(map(Irreps.parse, MAPS["wide"]))
+    x, W = linear_operands(maps, 3)
+    species = torch.tensor([2, 0, 1, 1, 0, 0])
+    expected = reference.linear(x, W, species, *maps).float()
+    torch.testing.assert_close(linear(x.float(), W.float(), species, *maps), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_gradients_that_nobody_asked_for_are_not_computed(monkeypatch):
+    irreps = Irreps.parse("3x0e + 2x1o")
+    x, W = random(4, 9, seed=1).requires_grad_(), random(1, 13, seed=2).requires_grad_()
+    y = cpu.linear(x * 1.0, W * 1.0, None, irreps, irreps).square().sum()
+    computed = []
+    run = cpu.LINEAR.run
+    monkeypatch.setattr(cpu.LINEAR, "run", lambda *inputs: (computed.append(inputs[-1]), run(*inputs)))
+    torch.autograd.grad(y, x)
+    assert computed == [0]
+
+
+@pytest.mark.parametrize("form", [cpu.CONVOLUTION, cpu.LINEAR], ids=["convolution", "linear"])
+def test_operators_pass_the_checks_of_torch_library(form):
+    if form is cpu.LINEAR:
+        irreps = Irreps.parse("3x0e + 2x1o")
+        species = torch.tensor([1, 0, 1])
+        tensors = [random(3, 9, seed=1), random(2, 13, seed=2), random(3, 9, seed=3)]
+        constants, wrt = (species, 2, cpu.encode_irreps(irreps, irreps)), 2
+    else:
+        paths = PATHS["natural"]
+        tensors = [*arguments(paths)[:3], random(N_NODES, paths.irreps_out.dim, seed=4)]
+        constants, wrt = (SENDERS, RECEIVERS, cpu.encode_paths(paths)), 3
+    tensors = [tensor.requires_grad_() for tensor in tensors]
+    torch.library.opcheck(form.operator, (*tensors, *constants, wrt))
