@@ -165,12 +165,13 @@ class Training:
         return state.epoch >= config.max_epochs or state.seconds + state.epoch_seconds > limit or impatient
 
     def enter_stage(self) -> None:
-        """Take the weights and the rate of the stage; a new stage judges validation losses afresh."""
+        """Take the weights and the rate of the stage; a new stage starts with fresh moments and judgement."""
         state, start = self.state, self.config.second_stage_start
         stage = int(start is not None and self.progress()[0] >= start)
         if stage > state.stage:
             state.stage, state.best_loss, state.stale_epochs = stage, math.inf, 0
             self.schedule.restart()
+            self.optimizer.state.clear()  # moments of another loss: steps would be several times too long
             self.console.print(f"second stage from epoch {state.epoch + 1}")
         self.stage = self.config.stage(state.stage)
         self.loss = Loss(self.stage)
