@@ -108,6 +108,7 @@ class Graph:
         first_edge = (num_edges.cumsum(0) - num_edges).repeat_interleave(num_edges)
         of_edge = first_node.repeat_interleave(num_edges)
         of_node = first_graph.repeat_interleave(torch.tensor([g.n_nodes for g in graphs], device=device))
+        vectors_given = any(g.vectors is not None for g in graphs)
         return cls(
             species=torch.cat([g.species for g in graphs]),
             positions=torch.cat([g.positions for g in graphs]),
@@ -117,4 +118,5 @@ class Graph:
             reverse=torch.cat([g.reverse for g in graphs]) + first_edge,
             cells=torch.cat([g.cells for g in graphs]),
             node_graph=torch.cat([g.node_graph for g in graphs]) + of_node,
+            vectors=torch.cat([g.edge_vectors()[0] for g in graphs]) if vectors_given else None,
         )
