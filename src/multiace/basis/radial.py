@@ -291,7 +291,8 @@ DISTANCE_TRANSFORMS: dict[str, Callable[[float, Tensor | None], nn.Module]] = {
     "none": NoTransform,
     "agnesi": AgnesiTransform,
 }
-"""Choices of the distance transform: ``Transform(cutoff, covalent_radii)``, maps [0, r_c] onto itself."""
+"""Choices of the distance transform: ``Transform(cutoff, covalent_radii)``, maps [0, r_c] onto itself. A transform must
+be symmetric in sender and receiver: the basis is evaluated once per undirected pair."""
 
 
 class RadialEmbedding(nn.Module):

@@ -173,11 +173,10 @@ class FullProduct(nn.Module):
         for irrep, parts in collected.items():
             W = self.weights[str(irrep)] * self.n_products[irrep] ** -0.5
             B = torch.cat(parts, dim=2)
-            irreps = Irreps([(B.shape[2], irrep)]), Irreps([(W.shape[2], irrep)])
-            if self.sees_element:
-                blocks.append(ops.linear(B.flatten(1), attributes @ W.flatten(1), species, *irreps))
-            else:
-                blocks.append(ops.linear(B.flatten(1), W.flatten(1), None, *irreps))
+            products_in, channels_out = Irreps([(B.shape[2], irrep)]), Irreps([(W.shape[2], irrep)])
+            matrices = attributes @ W.flatten(1) if self.sees_element else W.flatten(1)
+            z = species if self.sees_element else None
+            blocks.append(ops.linear(B.flatten(1), matrices, z, products_in, channels_out))
         return torch.cat(blocks, dim=1)
 
 

@@ -161,7 +161,8 @@ class ModelConfig(Config):
     energy_reference: str = Field(
         "isolated",
         description="E0 of each element: isolated atoms in the data, given, least squares over the training "
-        "set, mean energy per atom, or none",
+        "set, mean energy per atom, or none; the model gives an isolated atom exactly E0 where shift = none and "
+        "first_self_connection is not residual",
     )
     isolated_energies: dict[str, float] = Field(
         {}, description="E0 by element [eV], for energy_reference = given"

@@ -114,7 +114,7 @@ class _Derivative(torch.autograd.Function):
         return form._run(*arguments, *constants, wrt)
 
     @staticmethod
-    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         arguments = list(ctx.saved_tensors)
         gradients = ctx.form.gradients(ctx, arguments, ctx.constants, ctx.wrt, cotangent, first=3)
         return (None, None, None, *gradients)
