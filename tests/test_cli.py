@@ -8,7 +8,7 @@ import yaml
 from ase.calculators.singlepoint import SinglePointCalculator
 
 import multiace
-from multiace.cli import main
+from multiace.cli import main, parse
 from tests.potentials import methanol, small_potential
 
 
@@ -211,3 +211,24 @@ def test_a_defect_keeps_its_traceback(files, monkeypatch):
     monkeypatch.setattr("multiace.cli.simulate", broken)
     with pytest.raises(RuntimeError, match="defect"):
         main(["md", "model.safetensors", "one.xyz"])
+
+
+def test_overrides_may_follow_options():
+    arguments = parse(["train", "run.yaml", "train.seed=1", "--folder", "runs/x", "train.max_epochs=2"])
+    assert arguments.overrides == ["train.seed=1", "train.max_epochs=2"]
+    assert arguments.folder == "runs/x"
+
+
+@pytest.mark.parametrize("rest", ["--colour=red", "surplus", "train.seed=1 surplus"])
+def test_what_is_not_an_override_is_refused(rest, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "run.yaml", "--folder", "runs/x", *rest.split()])
+    assert stop.value.code == 2
+    assert "unrecognized arguments" in capsys.readouterr().err
+
+
+def test_info_takes_no_overrides(files, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["info", "model.safetensors", "--dtype", "float64", "model.cutoff=4"])
+    assert stop.value.code == 2
+    assert "unrecognized arguments" in capsys.readouterr().err

@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with warnings.catch_warnings():
         warnings.showwarning = show_warning
         try:
-            arguments = build_parser().parse_args(argv)
+            arguments = parse(argv)
             return arguments.command(arguments) or 0
         except InputError as error:
             return complain(str(error))
@@ -47,6 +47,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             print("multiace: interrupted.", file=sys.stderr)
             return 130
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line; overrides may also follow options, which argparse alone does not see."""
+    parser = build_parser()
+    arguments, rest = parser.parse_known_args(argv)
+    overrides = [item for item in rest if "=" in item and not item.startswith("-")]
+    if "overrides" in arguments and overrides == rest:
+        arguments.overrides += rest
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return arguments
 
 
 def complain(sentence: str) -> int:
