@@ -19,7 +19,7 @@ from multiace.data.config import DataConfig
 from multiace.deploy.md import MDConfig
 from multiace.deploy.relax import RelaxConfig
 from multiace.model.config import ModelConfig
-from multiace.model.import_botnet import BLOCKS, MODELS, Hyperparameters
+from multiace.model.import_botnet import BLOCKS, MODELS, Hyperparameters, import_botnet
 from multiace.model.presets import PRESETS
 from multiace.train.config import RunConfig, TrainConfig
 
@@ -185,6 +185,29 @@ def test_readme_names_all_presets_and_public_names():
 def test_import_page_names_all_blocks_models_and_keys():
     text = (ROOT / "docs/import.md").read_text(encoding="utf-8")
     assert all(f"`{known}`" in text for known in [*BLOCKS, *MODELS, *Hyperparameters.model_fields])
+
+
+def test_export_of_the_import_page_writes_what_the_importer_reads(tmp_path, monkeypatch):
+    pytest.importorskip("e3nn")
+    from tests.model.botnet_original import Original
+    from tests.model.test_import_botnet import HYPER
+
+    monkeypatch.setenv("MULTIACE_OPS", "reference")
+    namespace: dict = {}
+    exec(blocks(ROOT / "docs/import.md", "python")[0], namespace)
+    namespace["export"](Original(HYPER), HYPER, str(tmp_path / "model"))
+    potential = import_botnet(tmp_path / "model.json", tmp_path / "model.npz")
+    assert potential.config.num_layers == HYPER["num_interactions"]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_pages_say_which_presets_keep_isolated_atoms(preset):
+    """Data and Presets name ace and botnet-e0 as exact, and nequip, schnet and painn as residual."""
+    config = PRESETS[preset]
+    kind = preset.removesuffix("-small")
+    assert (config.shift == "none") == (kind in ("ace", "botnet-e0"))
+    residual = config.first_self_connection == "residual"
+    assert residual == (kind in ("nequip", "nequip-linear", "schnet", "painn"))
 
 
 def test_every_page_is_in_the_navigation():
