@@ -137,6 +137,14 @@ def test_changed_config_is_refused_and_named(run, tmp_path):
         fit(run(max_epochs=1, learning_rate=0.02), tmp_path)
 
 
+def test_all_changed_fields_are_named(run, tmp_path):
+    fit(run(max_epochs=1), tmp_path)
+    with pytest.raises(
+        InputError, match=r"model\.cutoff = 4\.0, now it is 4\.5; train\.seed = 0, .* set them"
+    ):
+        fit(run(max_epochs=1, seed=1, model={"cutoff": 4.5}), tmp_path)
+
+
 def test_config_may_change_until_the_first_checkpoint(run, tmp_path, monkeypatch):
     stop_in_epoch(monkeypatch, 0)
     with pytest.raises(KeyboardInterrupt):

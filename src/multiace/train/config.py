@@ -65,7 +65,12 @@ class TrainConfig(Config):
 
     energy_weight: float = Field(10.0, ge=0, description="w of the energy per atom [1/(eV/atom)²]")
     forces_weight: float = Field(1.0, ge=0, description="w of the force components [1/(eV/Å)²]")
-    stress_weight: float = Field(0.0, ge=0, description="w of the stress components [1/(eV/Å³)²]")
+    stress_weight: float = Field(
+        0.0,
+        ge=0,
+        description="w of the stress components [1/(eV/Å³)²]; 100 to 1000 where there are stress labels, "
+        "which are some 0.01 to 0.05 eV/Å³ against forces of 1 eV/Å",
+    )
     energy_loss: str = Field("mse", description=f"ℓ of the energy: {', '.join(LOSSES)}")
     forces_loss: str = Field("mse", description=f"ℓ of the forces: {', '.join(LOSSES)}")
     stress_loss: str = Field("mse", description=f"ℓ of the stress: {', '.join(LOSSES)}")

@@ -23,17 +23,18 @@ from multiace.train.metrics import UNITS
 __all__ = ["Console"]
 
 COLUMNS = {
-    "epoch": "epoch",
-    "train_loss": "train loss",
-    "valid_loss": "valid loss",
-    "valid_energy_per_atom_mae": "E MAE",
-    "valid_energy_per_atom_rmse": "E RMSE",
-    "valid_forces_mae": "F MAE",
-    "valid_forces_rmse": "F RMSE",
-    "valid_stress_rmse": "σ RMSE",
-    "learning_rate": "rate",
-    "seconds": "seconds",
+    "epoch": ("epoch", ""),
+    "train_loss": ("train loss", ""),
+    "valid_loss": ("valid loss", ""),
+    "valid_energy_per_atom_mae": ("E MAE", UNITS["energy_per_atom"]),
+    "valid_energy_per_atom_rmse": ("E RMSE", UNITS["energy_per_atom"]),
+    "valid_forces_mae": ("F MAE", UNITS["forces"]),
+    "valid_forces_rmse": ("F RMSE", UNITS["forces"]),
+    "valid_stress_rmse": ("σ RMSE", UNITS["stress"]),
+    "learning_rate": ("rate", ""),
+    "seconds": ("seconds", ""),
 }
+"""Columns of the learning curve: heading and unit."""
 
 
 class Console:
@@ -63,10 +64,11 @@ class Console:
         self.print(table)
 
     def epoch(self, row: Mapping[str, float]) -> None:
-        """Show one line of the learning curve; errors in meV/atom, meV/Å and meV/Å³."""
+        """Show one line of the learning curve, the first under headings and units."""
         if not self.columns:
             self.columns = [name for name in COLUMNS if name in row]
-            self.print(" ".join(f"{COLUMNS[name]:>10}" for name in self.columns))
+            for line in zip(*(COLUMNS[name] for name in self.columns), strict=True):
+                self.print(" ".join(f"{word:>10}" for word in line).rstrip())
         self.print(" ".join(f"{row[name]:>10.4g}" for name in self.columns))
 
     def errors(self, results: Mapping[str, Mapping[str, Any]]) -> None:

@@ -77,19 +77,22 @@ class RunFolder:
         """Check that the run that lies here, if it has come to a checkpoint, is the same one.
 
         Raises:
-            InputError: If it is not; names the first difference.
+            InputError: If it is not; names the differences.
         """
         if not self.config.exists() or not (newest_first(self.checkpoints) or self.finished):
             return
         there, here = read_yaml(self.config), run.to_dict()
+        changes = []
         for section, fields in here.items():
             for name, value in fields.items():
                 before = (there.get(section) or {}).get(name)
                 if before != value:
-                    raise InputError(
-                        f"{self.path} holds a run with {section}.{name} = {before!r}, now it is {value!r}; "
-                        "set it back to resume, or choose another folder."
-                    )
+                    changes.append(f"{section}.{name} = {before!r}, now it is {value!r}")
+        if changes:
+            raise InputError(
+                f"{self.path} holds a run with {'; '.join(changes)}; "
+                f"set {'it' if len(changes) == 1 else 'them'} back to resume, or choose another folder."
+            )
 
     def describe(self, run: RunConfig, split: Split | None) -> None:
         """Write the resolved config and the split."""

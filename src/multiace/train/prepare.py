@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from multiace.data.dataset import Dataset
-from multiace.data.read import count_labels, find_elements
-from multiace.data.split import Split, read_data
+from multiace.data.read import Frame, count_labels, find_elements
+from multiace.data.split import RunData, Split, read_data
 from multiace.data.statistics import measure
 from multiace.errors import InputError
 from multiace.model.config import ModelConfig
@@ -25,6 +27,7 @@ class Prepared:
     """The data of a run; neighbour lists are built.
 
     Test sets are named after their files (with folders where files of the same name are several).
+    ``untrained`` says what the data have and the fit leaves out.
     """
 
     model: ModelConfig
@@ -34,6 +37,7 @@ class Prepared:
     statistics: Statistics
     split: Split | None
     checksums: dict[str, str]
+    untrained: tuple[str, ...]
 
 
 def prepare(run: RunConfig) -> Prepared:
@@ -41,12 +45,16 @@ def prepare(run: RunConfig) -> Prepared:
 
     Raises:
         InputError: If the data cannot be used, or a weighted target has no labels.
+
+    Warns:
+        UserWarning: If ``model.elements`` has an element to spare, or atoms have hardly any neighbours.
     """
     data = read_data(run.data)
     check_labels(run, data.train)
-    elements = run.model.elements or find_elements([*data.train, *data.valid, *data.isolated])
+    elements = find_table(run.model.elements, data)
     model = run.model.replace(elements=elements)
     train = Dataset(data.train, elements, model.cutoff)
+    check_neighbours(train)
     valid = Dataset(data.valid, elements, model.cutoff)
     short = [Path(name).name for name in data.test]
     names = short if len(set(short)) == len(short) else list(data.test)
@@ -58,10 +66,57 @@ def prepare(run: RunConfig) -> Prepared:
     valid_files = run.data.valid if isinstance(run.data.valid, tuple) else ()
     files = [*run.data.train, *valid_files, *run.data.test]
     checksums = {name: checksum(name) for name in files}
-    return Prepared(model, train, valid, test, statistics, data.split, checksums)
+    untrained = left_out(run, data, elements)
+    return Prepared(model, train, valid, test, statistics, data.split, checksums, untrained)
 
 
-def check_labels(run: RunConfig, frames: list) -> None:
+def find_table(given: tuple[str, ...], data: RunData) -> tuple[str, ...]:
+    """Return the elements of the model: those given, or those of the training frames."""
+    trained = find_elements(data.train)
+    spare = [element for element in given if element not in trained]
+    if spare:
+        warnings.warn(
+            f"model.elements has {', '.join(spare)}, which no training frame has: what the model says about "
+            "structures with it is arbitrary.",
+            stacklevel=3,
+        )
+    elements = given or trained
+    for name, frames in {"data.valid": data.valid, **data.test}.items():
+        missing = [element for element in find_elements(frames) if element not in elements]
+        if missing:
+            raise InputError(
+                f"{name} has structures with {', '.join(missing)}, but the model learns only "
+                f"{', '.join(elements)}; add such structures to the training frames, or remove these."
+            )
+    return elements
+
+
+def left_out(run: RunConfig, data: RunData, elements: Sequence[str]) -> tuple[str, ...]:
+    """Say which elements and labels of the data are not trained."""
+    lines = []
+    alone = [element for element in find_elements(data.isolated) if element not in elements]
+    if alone:
+        lines.append(f"not trained: {', '.join(alone)} (isolated atom only)")
+    weighted = run.train.stress_weight or run.train.second_stage_stress_weight
+    if count_labels(data.train).stress and not weighted:
+        lines.append("stress labels are not trained: train.stress_weight = 0")
+    return tuple(lines)
+
+
+def check_neighbours(train: Dataset) -> None:
+    """Warn where the cutoff leaves atoms alone."""
+    mean = train.all.graph.n_edges / train.all.graph.n_nodes
+    bare = int(((train.num_edges == 0) & (train.all.num_atoms > 1)).sum())
+    if mean < 1 or bare:
+        warnings.warn(
+            f"within model.cutoff = {train.cutoff:g} Å an atom has {mean:.2f} neighbours on average, and "
+            f"{bare} of {len(train)} training frames have several atoms but no neighbours at all; "
+            "raise model.cutoff unless this is meant.",
+            stacklevel=3,
+        )
+
+
+def check_labels(run: RunConfig, frames: Sequence[Frame]) -> None:
     """Refuse a weighted target that no training frame has a label of."""
     counts = count_labels(frames)
     for target in TARGETS:
@@ -103,3 +158,5 @@ def report(console: Console, prepared: Prepared, potential: Potential) -> None:
         f"neighbours {statistics.num_neighbors:.2f}, "
         f"parameters {sum(p.numel() for p in potential.parameters()):,}"
     )
+    for line in prepared.untrained:
+        console.print(line)

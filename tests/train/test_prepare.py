@@ -1,0 +1,74 @@
+"""What a run finds in its data, and what it says about it."""
+
+import ase.io
+import pytest
+from ase import Atoms
+
+from multiace.errors import InputError
+from multiace.train.console import Console
+from multiace.train.loop import fit
+from multiace.train.prepare import prepare
+
+
+@pytest.fixture
+def gold(data):
+    """An isolated gold atom, which no other structure has."""
+    ase.io.write(data / "gold.xyz", Atoms("Au", info={"energy": 3.8, "config_type": "isolated_atom"}))
+    return "gold.xyz"
+
+
+def test_element_of_an_isolated_atom_alone_is_left_out_and_named(run, gold, tmp_path):
+    potential = fit(run(files=["clusters.xyz", gold], max_epochs=1), tmp_path)
+    assert potential.elements == ("Al", "Cu")
+    assert "not trained: Au (isolated atom only)" in (tmp_path / "train.log").read_text()
+
+
+def test_given_element_without_training_frames_is_warned_about(run, gold):
+    config = run(files=["clusters.xyz", gold], model={"elements": ["Al", "Cu", "Au"]})
+    with pytest.warns(UserWarning, match=r"model\.elements has Au, which no training frame has"):
+        prepared = prepare(config)
+    assert prepared.model.elements == ("Al", "Cu", "Au")
+    assert prepared.untrained == ()
+
+
+def test_test_frames_with_an_element_that_is_not_trained_are_refused(run):
+    with pytest.raises(InputError, match=r"test\.xyz has structures with Al, but the model learns only Cu"):
+        prepare(run(files=["crystals.xyz"]))
+
+
+def test_validation_frames_with_an_element_that_is_not_trained_are_refused(run, data):
+    config = run(files=["crystals.xyz"])
+    files = config.data.replace(valid=(str(data / "clusters.xyz"),), test=())
+    with pytest.raises(InputError, match=r"data\.valid has structures with Al"):
+        prepare(config.replace(data=files))
+
+
+def test_cutoff_without_bonds_is_warned_about(run):
+    with pytest.warns(UserWarning, match=r"cutoff = 0\.5 Å an atom has 0\.00 .* 12 of 12 training frames"):
+        prepare(run(model={"cutoff": 0.5}))
+
+
+def test_few_frames_without_neighbours_are_counted(run, data):
+    far = Atoms("Cu2", [[0, 0, 0], [30, 0, 0]], info={"energy": 7.0})
+    far.arrays["forces"] = far.positions * 0
+    ase.io.write(data / "far.xyz", [far] * 5)
+    with pytest.warns(UserWarning, match=r"and [1-5] of 17 training frames have several atoms"):
+        prepare(run(files=["clusters.xyz", "far.xyz"]))
+
+
+@pytest.mark.parametrize("options", [{"stress_weight": 1.0}, {"second_stage_stress_weight": 1.0}, {}])
+def test_stress_labels_without_a_weight_are_named(run, options):
+    if "second_stage_stress_weight" in options:
+        options = {**options, "second_stage_start": 0.5}
+    prepared = prepare(run(files=["clusters.xyz", "crystals.xyz"], **options))
+    line = "stress labels are not trained: train.stress_weight = 0"
+    assert prepared.untrained == (() if options else (line,))
+
+
+def test_learning_curve_has_units(tmp_path):
+    row = {"epoch": 1, "valid_energy_per_atom_mae": 2.5, "valid_forces_rmse": 30.0, "seconds": 4.0}
+    Console(tmp_path / "log").epoch(row)
+    heading, units, values = (line.split() for line in (tmp_path / "log").read_text().splitlines())
+    assert heading == ["epoch", "E", "MAE", "F", "RMSE", "seconds"]
+    assert units == ["meV/atom", "meV/Å"]
+    assert values == ["1", "2.5", "30", "4"]
