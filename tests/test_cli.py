@@ -61,7 +61,7 @@ def test_module_runs_as_a_command():
 
 def test_evaluate_writes_predictions_and_metrics(files, capsys):
     out = command("evaluate model.safetensors several.xyz one.xyz --out p.xyz --json m.json", capsys).out
-    assert "energy per atom" in out
+    assert "energy/atom" in out
     assert "meV/Å" in out
     assert len(ase.io.read("p.xyz", ":")) == 4
     assert json.loads((files / "m.json").read_text())["sets"]["several"]["energy"]["count"] == 3
@@ -155,7 +155,7 @@ def test_train_fits_a_model_that_evaluate_takes(files, capsys):
     ("text", "sentence"),
     [
         ("evaluate nothing.safetensors several.xyz", "nothing.safetensors"),
-        ("evaluate several.xyz several.xyz", "several.xyz"),
+        ("evaluate several.xyz several.xyz", "not a multiace model file"),
         ("evaluate . several.xyz", "model.safetensors"),
         ("evaluate model.safetensors nothing.xyz", "nothing.xyz"),
         ("evaluate model.safetensors model.safetensors", "model.safetensors"),
@@ -202,6 +202,33 @@ def test_an_interrupt_ends_with_status_130(files, capsys, monkeypatch):
 
     monkeypatch.setattr("multiace.cli.simulate", interrupted)
     assert "interrupted" in command("md model.safetensors one.xyz", capsys, status=130).err
+
+
+def test_an_interrupted_training_says_how_to_go_on(files, capsys, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    (files / "run.yaml").write_text(yaml.safe_dump({"data": {"train": "several.xyz"}}))
+    monkeypatch.setattr("multiace.train.loop.fit", interrupted)
+    error = command("train run.yaml", capsys, status=130).err
+    assert error == "multiace: interrupted; the same command continues the run.\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "noted"),
+    [
+        ("", True),
+        ("--ensemble langevin", False),
+        ("--temperature 0", False),
+        ("--trajectory far.xyz --temperature 1", True),
+    ],
+)
+def test_velocities_on_a_structure_that_is_not_equilibrated_are_noted(files, capsys, options, noted):
+    atoms = methanol()
+    atoms.rattle(0.3, seed=1)
+    ase.io.write("hot.xyz", atoms)
+    out = command(f"md model.safetensors hot.xyz --steps 200 --timestep 0.1 {options}", capsys).out
+    assert ("not equilibrated; use --equilibration 1 or" in out) == noted
 
 
 def test_a_defect_keeps_its_traceback(files, monkeypatch):

@@ -127,3 +127,14 @@ def test_an_unknown_element_is_refused_with_its_frame():
     atoms.numbers[0] = 14
     with pytest.raises(InputError, match=r"structure 0: element Si"):
         evaluate(small_potential(), [atoms])
+
+
+def test_written_predictions_keep_the_info_of_the_frames(tmp_path):
+    atoms = methanol()
+    atoms.info.update(distance=1.25, config_type="scan", E=-1.0)
+    ase.io.write(tmp_path / "scan.xyz", atoms)
+    evaluation = evaluate(small_potential(), tmp_path / "scan.xyz", keys=LabelKeys(energy_key="E"))
+    write_predictions([evaluation], tmp_path / "p.xyz")
+    written = ase.io.read(tmp_path / "p.xyz")
+    assert (written.info["distance"], written.info["config_type"]) == (1.25, "scan")
+    assert written.get_potential_energy() == -1.0

@@ -44,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             return complain(f"{where}{error.strerror or error}.")
-        except KeyboardInterrupt:
-            print("multiace: interrupted.", file=sys.stderr)
+        except KeyboardInterrupt as interrupt:
+            print(f"multiace: interrupted{interrupt}.", file=sys.stderr)
             return 130
 
 
@@ -81,7 +81,10 @@ def train(arguments: argparse.Namespace) -> None:
     from multiace.train.loop import fit
 
     run = RunConfig.read(arguments.run, arguments.overrides)
-    fit(run, arguments.folder or Path("runs") / Path(arguments.run).stem)
+    try:
+        fit(run, arguments.folder or Path("runs") / Path(arguments.run).stem)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("; the same command continues the run") from None
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
@@ -136,6 +139,12 @@ def md(arguments: argparse.Namespace) -> None:
         f"({1000 * seconds / max(total, 1):.2f} ms/step)"
     )
     print(f"mean temperature: {mean:.1f} K")
+    drawn = config.temperature if config.velocities == "draw" else 0.0
+    if config.ensemble == "nve" and abs(mean - drawn) > 0.2 * drawn > 0:
+        print(
+            f"note: velocities were drawn at {drawn:g} K on a structure that is not equilibrated; use "
+            f"--equilibration {max(1.0, 2 * config.equilibration):g} or --ensemble langevin"
+        )
     if config.ensemble == "nve" and len(samples) > 2:
         print(f"energy drift: {energy_drift(samples)}")
     print(f"trajectory: {arguments.trajectory}\nlog: {log}")
@@ -239,9 +248,7 @@ def load(arguments: argparse.Namespace) -> Potential:
     """Load the model of the command line."""
     from multiace.model.potential import Potential
 
-    path = Path(arguments.model)
-    path = path / "model.safetensors" if path.is_dir() else path
-    potential = Potential.load(path, dtype=arguments.dtype)
+    potential = Potential.load(arguments.model, dtype=arguments.dtype)
     try:
         return potential.to(arguments.device or "cpu")
     except (RuntimeError, AssertionError) as error:
@@ -355,7 +362,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--test", nargs="+", metavar="FILE", help="test sets (default: data.test of the run)")
     sub.add_argument("--scan", help="labelled structures along a path")
     sub.add_argument("--coordinate", default="reaction_coordinate", help="info key of the path coordinate")
-    sub.add_argument("--md", help="log of multiace md at constant energy (CSV)")
+    sub.add_argument("--md", help="log of multiace md (CSV)")
     sub.add_argument("--out", help="report file (default: report.html in the run folder)")
 
     sub = add("presets", presets, "all presets side by side")

@@ -21,6 +21,8 @@ from multiace.train.metrics import UNITS, Metrics
 
 __all__ = ["Evaluation", "evaluate", "write_metrics", "write_predictions"]
 
+OWN_KEYS = ("energy", "free_energy", "forces", "stress")  # written from the labels as they were read
+
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
@@ -43,15 +45,16 @@ class Evaluation:
     metrics: dict[str, Any]
 
     def structures(self) -> Iterator[Atoms]:
-        """Yield each structure with its labels (``energy``, ``forces``, ``stress``) and ``multiace_*``."""
+        """Yield each structure with its info, its labels (``energy``, ...) and ``multiace_*``."""
         for frame, E, F, stress in zip(self.frames, self.energies, self.forces, self.stresses, strict=True):
             atoms = Atoms(
                 numbers=frame.atoms.numbers,
                 positions=frame.atoms.positions,
                 cell=frame.atoms.cell,
                 pbc=frame.atoms.pbc,
-                info={"config_type": frame.config_type, "source": frame.source},
+                info={key: value for key, value in frame.atoms.info.items() if key not in OWN_KEYS},
             )
+            atoms.info.update(config_type=frame.config_type, source=frame.source)
             if frame.energy is not None:
                 atoms.info["energy"] = frame.energy
             if frame.forces is not None:

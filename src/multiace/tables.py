@@ -29,6 +29,7 @@ __all__ = [
     "find_fields",
     "model_facts",
     "presets_table",
+    "quantity_name",
 ]
 
 EMPHASIS, DIM = "bold cyan", "dim"
@@ -182,13 +183,18 @@ def error_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
             table.add_row(
                 Text(first, style="bold"),
                 group,
-                quantity.replace("_", " "),
+                quantity_name(quantity),
                 *cells,
                 style="" if group == "all" else DIM,
             )
             first = ""
         table.add_section()
     return table
+
+
+def quantity_name(quantity: str) -> str:
+    """Return the short name that tables give a quantity of the metrics: ``energy/atom``."""
+    return quantity.replace("_per_", "/").replace("_", " ")
 
 
 def error_rows(

@@ -172,3 +172,23 @@ def test_results_survive_a_trajectory_file(tmp_path):
     again = ase.io.read(tmp_path / "a.traj")
     np.testing.assert_allclose(again.get_forces(), forces)
     np.testing.assert_allclose(again.get_stress(), stress)
+
+
+def test_a_run_folder_gives_its_final_model(tmp_path):
+    small_potential().save(tmp_path / "model.safetensors")
+    atoms = methanol()
+    atoms.calc = Calculator(small_potential())
+    energy = atoms.get_potential_energy()
+    atoms.calc = Calculator(tmp_path)
+    assert atoms.get_potential_energy() == energy
+
+
+def test_a_run_that_is_not_complete_is_refused_with_its_best_model(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "config.yaml").write_text("model: {}")
+    with pytest.raises(InputError, match="this run is not complete") as refused:
+        Calculator(tmp_path)
+    assert "best so far" not in str(refused.value)
+    small_potential().save(tmp_path / "checkpoints" / "best.safetensors")
+    with pytest.raises(InputError, match=r"best so far: .*best\.safetensors"):
+        Calculator(tmp_path)

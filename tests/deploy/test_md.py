@@ -183,3 +183,11 @@ def test_a_file_that_is_no_log_is_refused(tmp_path, text):
     (tmp_path / "log.csv").write_text(text)
     with pytest.raises(InputError, match="log"):
         read_log(tmp_path / "log.csv")
+
+
+def test_the_log_says_which_ensemble_it_is_of(tmp_path):
+    run(springs(), log=tmp_path / "a.csv", ensemble="langevin", steps=1)
+    assert {sample.ensemble for sample in read_log(tmp_path / "a.csv")} == {"langevin"}
+    samples = run(springs(), log=tmp_path / "b.csv", timestep=1, equilibration=0.01, steps=10)
+    assert [sample.ensemble for sample in samples] == ["langevin", "nve", "nve"]
+    assert {sample.ensemble for sample in read_log(tmp_path / "b.csv")} == {"nve"}

@@ -1,15 +1,20 @@
+import html
 import re
+import shlex
 
 import ase.io
 import numpy as np
 import pytest
 import yaml
 
+from multiace.cli import parse
+from multiace.data.read import Frame
 from multiace.deploy.ase import Calculator
 from multiace.deploy.md import MDConfig, simulate
 from multiace.errors import InputError
-from multiace.report.build import write_report
-from tests.potentials import methanol, small_potential
+from multiace.evaluation import evaluate
+from multiace.report.build import Curve, lead, scan_curves, set_errors, spreads, write_report
+from tests.potentials import crystal, methanol, small_potential
 
 METRICS = """step,epoch,seconds,learning_rate,train_loss,valid_loss,valid_energy_per_atom_mae,valid_forces_mae
 1,1,30.0,0.01,0.5,0.6,10,200
@@ -78,6 +83,7 @@ def test_the_report_shows_everything_and_needs_nothing_else(run_folder):
     assert "http" not in re.sub(r'src="[^"]*"', "", text)
     assert "<td class=n>10.00</td>" in text  # MAE of the energies, 0.01 eV
     assert "2 epochs in 1.0 minutes" in text
+    assert "at constant energy" in text
     assert "run &lt;1&gt;" in text
     assert "<1>" not in text
 
@@ -112,3 +118,100 @@ def test_figures_leave_matplotlib_as_it_was(run_folder):
     write_report(run_folder)
     assert dict(matplotlib.rcParams) == before
     assert np.isfinite(before["font.size"])
+
+
+def langevin_log(path):
+    atoms = methanol()
+    atoms.calc = Calculator(small_potential())
+    list(simulate(atoms, MDConfig(ensemble="langevin", steps=6, log_interval=1), log=path))
+
+
+def test_a_langevin_log_is_not_reported_as_constant_energy(run_folder):
+    langevin_log(run_folder.parent / "langevin.csv")
+    text = write_report(run_folder, dynamics=run_folder.parent / "langevin.csv").read_text(encoding="utf-8")
+    assert "at constant temperature" in text
+    assert "at constant energy" not in text
+    assert "Energy drift:" not in text
+
+
+def test_a_scan_has_one_curve_per_composition_relative_to_its_own_lowest_energy(run_folder):
+    curves = []
+    for k in range(6):
+        atoms = methanol() if k % 2 else methanol()[[0, 1, 2]]
+        atoms.positions[2, 0] -= 0.1 * k
+        atoms.info.update(energy=small_potential_energy(atoms) + 0.01 * k * (k % 2), distance=0.1 * k)
+        curves.append(atoms)
+    ase.io.write(run_folder.parent / "mixed.xyz", curves)
+    few, many = scan_curves(small_potential(), run_folder.parent / "mixed.xyz", "distance")
+    np.testing.assert_allclose(few.coordinate, [0, 0.2, 0.4])
+    np.testing.assert_allclose(many.coordinate, [0.1, 0.3, 0.5])
+    assert few.suffix != many.suffix
+    assert few.largest_error == pytest.approx(0, abs=1e-3)
+    assert 0 < many.largest_error <= 40 + 1e-3
+
+
+def test_the_barrier_of_a_curve_is_its_highest_inner_maximum():
+    E_ref = np.array([0.0, 0.3, 0.1, 0.4, 0.2])
+    E = E_ref + np.array([1.0, 1.0, 1.0, 1.05, 1.0])
+    curve = Curve("", np.arange(5.0), E_ref, E, np.zeros((5, 1)))
+    assert curve.barriers == pytest.approx((400, 450))
+    assert curve.largest_error == pytest.approx(50)
+    assert Curve("", np.arange(2.0), E_ref[:2], E[:2], np.zeros((2, 1))).barriers is None
+
+
+def test_a_scan_without_its_coordinate_names_the_keys_there_are(run_folder):
+    with pytest.raises(InputError, match=r"its keys are: distance\. .*--coordinate"):
+        write_report(run_folder, scan=run_folder.parent / "scan.xyz")
+
+
+def test_a_coordinate_that_is_no_number_is_refused(run_folder):
+    atoms = methanol()
+    atoms.info.update(energy=-1.0, name="first", distance=1.0)
+    ase.io.write(run_folder.parent / "named.xyz", atoms)
+    with pytest.raises(InputError, match=r"name = 'first' is not a number.*distance"):
+        write_report(run_folder, scan=run_folder.parent / "named.xyz", coordinate="name")
+
+
+def test_the_command_has_the_options_that_were_given(run_folder):
+    beside = run_folder.parent
+    options = {"tests": [beside / "test.xyz", beside / "scan.xyz"], "scan": beside / "scan.xyz"}
+    path = write_report(run_folder, **options, coordinate="distance", dynamics=beside / "md.csv")
+    line = html.unescape(path.read_text(encoding="utf-8").split("<pre>")[1].split("</pre>")[0]).splitlines()[
+        1
+    ]
+    given = vars(parse(shlex.split(line)[1:]))
+    assert given["test"] == [str(test) for test in options["tests"]]
+    assert (given["scan"], given["coordinate"]) == (str(options["scan"]), "distance")
+    assert (given["md"], given["folder"]) == (str(beside / "md.csv"), str(run_folder))
+
+
+def test_mixed_compositions_are_compared_less_the_isolated_atoms():
+    potential = small_potential()
+    whole, part = methanol(), methanol()[[0, 1]]
+    for atoms in (whole, part):
+        atoms.info["energy"] = small_potential_energy(atoms)
+    values = set_errors(evaluate(potential, [whole, part]), potential)
+    E0 = dict(zip(potential.elements, potential.isolated_energies.tolist(), strict=True))
+    assert values.mixed
+    np.testing.assert_allclose(
+        values.isolated, [sum(E0[s] for s in atoms.get_chemical_symbols()) for atoms in (whole, part)]
+    )
+    assert not set_errors(evaluate(potential, [whole, whole]), potential).mixed
+
+
+def test_spreads_are_standard_deviations_of_the_labels():
+    frames = []
+    for energy, force in ((-1.0, 0.3), (-1.6, -0.3)):
+        atoms = crystal()
+        frames.append(Frame(atoms, energy * len(atoms), np.full((len(atoms), 3), force), energy * np.eye(3)))
+    potential = small_potential()
+    evaluation = evaluate(potential, frames, name="crystals")
+    values = set_errors(evaluation, potential)
+    measured = spreads(values)
+    assert measured["energy_per_atom"] == pytest.approx(300)
+    assert measured["energy"] == pytest.approx(300 * len(atoms))
+    assert measured["forces"] == pytest.approx(300)
+    labels = np.concatenate([(energy * np.eye(3)).ravel() for energy in (-1.0, -1.6)])
+    assert measured["stress"] == pytest.approx(1000 * labels.std())
+    np.testing.assert_allclose(values.stresses[0], 160.2176634 * labels, rtol=1e-7)  # GPa
+    assert "stress RMSE" in lead([evaluation], {"crystals": values}, [])

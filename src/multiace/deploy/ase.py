@@ -95,7 +95,8 @@ class Calculator(AseCalculator):
     =================  ============================================================  ==========
 
     Args:
-        potential: A model file or a Potential (used as it is; a copy is made if device or dtype differ).
+        potential: A model file, a run folder, or a Potential (used as it is; a copy is made if device or
+            dtype differ).
         device: Such as ``"cpu"`` or ``"cuda"``; None keeps the potential's.
         dtype: ``"float32"`` or ``"float64"`` to convert the network to; None keeps the potential's.
         skin: Extra radius of the neighbour list [Å]: it is searched again only when an atom has moved

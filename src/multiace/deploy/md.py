@@ -62,7 +62,10 @@ class MDConfig(Config):
 
 @dataclass(frozen=True)
 class Sample:
-    """One moment of a trajectory; also a line of the log. Time [ps], energies [eV], temperature [K]."""
+    """One moment of a trajectory; also a line of the log. Time [ps], energies [eV], temperature [K].
+
+    ``ensemble`` is the one of the step, ``nve`` or ``langevin``, as equilibration may differ from the rest.
+    """
 
     step: int
     num_atoms: int
@@ -71,6 +74,7 @@ class Sample:
     kinetic: float
     total: float
     temperature: float
+    ensemble: str = "nve"
 
 
 @dataclass(frozen=True)
@@ -229,7 +233,12 @@ def read_log(path: str | Path) -> list[Sample]:
         with open(path, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         samples = [
-            Sample(int(row["step"]), int(row["num_atoms"]), *(float(row[f.name]) for f in fields(Sample)[2:]))
+            Sample(
+                step=int(row["step"]),
+                num_atoms=int(row["num_atoms"]),
+                **{f.name: float(row[f.name]) for f in fields(Sample) if f.type == "float"},
+                ensemble=row["ensemble"],
+            )
             for row in rows
         ]
     except (OSError, UnicodeDecodeError) as error:
@@ -248,10 +257,8 @@ def _temperature(atoms: Atoms, ensemble: str) -> float:
 
 def _sample(atoms: Atoms, step: int, timestep: float, ensemble: str) -> Sample:
     potential, kinetic = float(atoms.get_potential_energy()), float(atoms.get_kinetic_energy())
-    time = step * timestep / 1000
-    return Sample(
-        step, len(atoms), time, potential, kinetic, potential + kinetic, _temperature(atoms, ensemble)
-    )
+    time, temperature = step * timestep / 1000, _temperature(atoms, ensemble)
+    return Sample(step, len(atoms), time, potential, kinetic, potential + kinetic, temperature, ensemble)
 
 
 def _check(sample: Sample, atoms: Atoms, config: MDConfig) -> None:

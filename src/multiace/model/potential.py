@@ -249,15 +249,27 @@ class Potential(nn.Module):
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Header and tensors of a model file."""
+    """Header and tensors of a model file, or of the final model of a run folder."""
+    if path.is_dir():
+        folder, path = path, path / "model.safetensors"
+        if (folder / "config.yaml").is_file() and not path.is_file():
+            best = folder / "checkpoints" / "best.safetensors"
+            raise InputError(
+                f"{folder} has no model.safetensors yet: this run is not complete; continue it with the same "
+                f"command{f'; best so far: {best}' if best.is_file() else ''}."
+            )
     if not path.is_file():
         raise InputError(f"cannot read a model from {path}: there is no such file.")
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get("multiace", "null"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, json.JSONDecodeError) as error:
-        raise InputError(f"cannot read a model from {path}: {error}.") from None
+    except OSError as error:
+        raise InputError(f"cannot read a model from {path}: {error.strerror or error}.") from None
+    except (SafetensorError, UnicodeDecodeError, json.JSONDecodeError):
+        raise InputError(
+            f"cannot read a model from {path}: it is not a multiace model file, or it is damaged."
+        ) from None
     types = {"schema_version": int, "config": dict, "metadata": dict}
     if not isinstance(header, dict) or not all(isinstance(header.get(key), types[key]) for key in types):
         raise InputError(f"{path} is a safetensors file, but not a multiace model.")

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import csv
+import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase import units
 
 from multiace.config import read_yaml
+from multiace.data.read import Frame
 from multiace.deploy.md import Sample, energy_drift, read_log
 from multiace.errors import InputError
-from multiace.evaluation import Evaluation, evaluate
+from multiace.evaluation import OWN_KEYS, Evaluation, evaluate
 from multiace.model.potential import Potential
 from multiace.report import figures, html
 from multiace.report.figures import SetErrors
 from multiace.report.html import Section
-from multiace.tables import error_rows, model_facts, plain
+from multiace.tables import error_rows, model_facts, plain, quantity_name
 from multiace.train.metrics import UNITS
 
 __all__ = ["write_report"]
+
+MOST_CURVES = 12  # of a scan; a file with more is no scan
 
 
 def write_report(
@@ -38,7 +44,7 @@ def write_report(
         tests: Labelled files; by default the run's ``data.test``.
         scan: Labelled structures along a path.
         coordinate: Key in ``info`` of the scan's path coordinate.
-        dynamics: Log of a trajectory at constant energy.
+        dynamics: Log of a trajectory.
         path: The report; by default ``report.html`` in the folder.
 
     Returns:
@@ -50,20 +56,25 @@ def write_report(
     folder = Path(folder)
     path = Path(path) if path else folder / "report.html"
     run = read_yaml(folder / "config.yaml")
-    potential = Potential.load(folder / "model.safetensors")
+    potential = Potential.load(folder)
     evaluations = [evaluate(potential, test) for test in tests or run["data"]["test"]]
+    sets = {evaluation.name: set_errors(evaluation, potential) for evaluation in evaluations}
+    curves = scan_curves(potential, scan, coordinate) if scan is not None else []
 
-    sections = [error_section(evaluations), parity_section(evaluations)] if evaluations else []
+    sections = [error_section(evaluations, sets), parity_section(sets)] if evaluations else []
     sections.append(learning_section(folder / "metrics.csv"))
     if scan is not None:
-        sections.append(scan_section(potential, scan, coordinate))
+        sections.append(scan_section(Path(scan).stem, curves, coordinate))
     if dynamics is not None:
         sections.append(dynamics_section(read_log(dynamics)))
-    sections += [model_section(potential, run), command_section(folder, scan, coordinate, dynamics)]
+    options = {"--test": tests, "--scan": scan, "--coordinate": coordinate if scan else None}
+    options |= {"--md": dynamics, "--out": path if path != folder / "report.html" else None}
+    sections += [model_section(potential, run), command_section(folder, options)]
 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(
-        html.page(folder.resolve().name, subtitle(potential), lead(evaluations), sections), encoding="utf-8"
+        html.page(folder.resolve().name, subtitle(potential), lead(evaluations, sets, curves), sections),
+        encoding="utf-8",
     )
     return path
 
@@ -78,40 +89,74 @@ def subtitle(potential: Potential) -> str:
     )
 
 
-def lead(evaluations: Sequence[Evaluation]) -> str:
-    """The two figures most asked for, of each test set."""
+def lead(evaluations: Sequence[Evaluation], sets: dict[str, SetErrors], curves: Sequence[Curve]) -> str:
+    """The figures most asked for: of the scan's barrier, and of each test set with its yardstick."""
     items = []
+    barriers = [(*curve.barriers, curve.suffix) for curve in curves if curve.barriers]
+    if barriers:
+        reference, predicted, suffix = max(barriers)
+        text = f"error of the barrier{suffix}; it is {reference:.1f} meV"
+        items.append((f"{predicted - reference:+.1f}", "meV", text))
     for evaluation in evaluations:
-        for quantity, what in (("forces", "force RMSE"), ("energy_per_atom", "energy RMSE")):
+        yardsticks = spreads(sets[evaluation.name])
+        names = (("forces", "force RMSE"), ("energy_per_atom", "energy RMSE"), ("stress", "stress RMSE"))
+        for quantity, what in names:
             if quantity in evaluation.metrics:
-                value = f"{evaluation.metrics[quantity]['rmse']:.3g}"
-                items.append((value, UNITS[quantity], f"{what}, {evaluation.name}"))
-    return html.cards(items[:6]) if items else ""
+                rmse, spread = evaluation.metrics[quantity]["rmse"], yardsticks[quantity]
+                value, unit = f"{rmse:.3g}" if rmse < 1000 else f"{rmse:,.0f}", UNITS[quantity]
+                if quantity == "stress":
+                    value, unit = f"{rmse * MILLI_TO_GPA:.3g}", "GPa"
+                share = f"; {rmse / spread:.2g} of the spread" if spread > 0 else ""
+                items.append((value, unit, f"{what}, {evaluation.name}{share}"))
+    return html.cards(items[:7]) if items else ""
 
 
-def error_section(evaluations: Sequence[Evaluation]) -> Section:
+MILLI_TO_GPA = 1e-3 / units.GPa
+"""GPa in one meV/Å³."""
+
+
+def spreads(values: SetErrors) -> dict[str, float]:
+    """Standard deviations of the labels of a set, in the units of their errors; of energies, less ΣE0."""
+    E = values.energies[0] - values.isolated
+    labels = {"energy_per_atom": E / values.num_atoms, "energy": E, "forces": values.forces[0]}
+    labels["stress"] = values.stresses[0] * units.GPa
+    return {quantity: 1000 * float(np.std(x)) if len(x) else 0.0 for quantity, x in labels.items()}
+
+
+def error_section(evaluations: Sequence[Evaluation], sets: dict[str, SetErrors]) -> Section:
     """Table of errors."""
-    rows, kinds = [], []
+    rows: list[tuple[str, ...]] = []
+    kinds = []
     for evaluation in evaluations:
-        name = evaluation.name
+        name, yardsticks = evaluation.name, spreads(sets[evaluation.name])
         for group, quantity, errors in error_rows(evaluation.metrics, UNITS):
-            numbers = f"{errors['mae']:.2f}", f"{errors['rmse']:.2f}", f"{errors['count']:,}"
-            rows.append((name, group, quantity.replace("_", " "), UNITS[quantity], *numbers))
+            mae, rmse, count = errors["mae"], errors["rmse"], f"{errors['count']:,}"
+            spread = yardsticks[quantity] if group == "all" else 0.0
+            shown = (f"{spread:.2f}", f"{rmse / spread:.2g}") if spread > 0 else ("", "")
+            numbers = f"{mae:.2f}", f"{rmse:.2f}", *shown, count
+            rows.append((name, group, quantity_name(quantity), UNITS[quantity], *numbers))
             kinds.append("group" if name else "" if group == "all" else "minor")
+            if quantity == "stress":
+                gpa = (f"{x * MILLI_TO_GPA:.3f}" if x else "" for x in (mae, rmse, spread))
+                rows.append(("", group, "stress", "GPa", *gpa, shown[1], count))
+                kinds.append("" if group == "all" else "minor")
             name = ""
-    head = ("set", "of", "quantity", "unit", "MAE", "RMSE", "labels")
-    caption = "Errors of energies per structure and per atom, and of each force and stress component."
-    return Section("Errors", html.table(head, rows, caption, numbers=3, kinds=kinds))
+    head = ("set", "of", "quantity", "unit", "MAE", "RMSE", "spread", "RMSE / spread", "labels")
+    caption = (
+        "Errors of energies per structure and per atom, and of each force and stress component. Spread: "
+        "standard deviation of the reference values (of energies, less the isolated atoms')."
+    )
+    return Section("Errors", html.table(head, rows, caption, numbers=5, kinds=kinds))
 
 
-def parity_section(evaluations: Sequence[Evaluation]) -> Section:
+def parity_section(sets: dict[str, SetErrors]) -> Section:
     """Parity plots and error distributions."""
-    sets = {evaluation.name: set_errors(evaluation) for evaluation in evaluations}
     body = html.figure(
         figures.parity(sets),
         "Predicted against reference energies and force components of each test set, and force errors by element",
-        "Each row a test set: predicted against reference energies (relative to the mean reference energy) and "
-        "force components, and the share of force errors below a size, by element.",
+        "Each row a test set: predicted against reference energies (relative to the mean reference energy; "
+        "less the isolated atoms' and per atom where compositions differ) and force components, the share of "
+        "force errors below a size, by element, and stress components where there are any.",
     )
     body += html.figure(
         figures.error_distributions(sets),
@@ -121,7 +166,7 @@ def parity_section(evaluations: Sequence[Evaluation]) -> Section:
     return Section("Parity and error distributions", body)
 
 
-def set_errors(evaluation: Evaluation) -> SetErrors:
+def set_errors(evaluation: Evaluation, potential: Potential) -> SetErrors:
     """Collect reference and predicted values where there are labels."""
     known = [k for k, frame in enumerate(evaluation.frames) if frame.energy is not None]
     frames = [evaluation.frames[k] for k in known]
@@ -133,12 +178,32 @@ def set_errors(evaluation: Evaluation) -> SetErrors:
             symbols.append(np.array(frame.atoms.get_chemical_symbols()))
     F_ref, F = np.concatenate(reference), np.concatenate(predicted)
     labelled = np.isfinite(F_ref)
+    stresses = [
+        (frame.stress, stress)
+        for frame, stress in zip(evaluation.frames, evaluation.stresses, strict=True)
+        if frame.stress is not None and stress is not None
+    ]
+    stress_ref, stress = (np.array([pair[k] for pair in stresses]).ravel() / units.GPa for k in (0, 1))
     return SetErrors(
         energies=(np.array([frame.energy for frame in frames], dtype=float), evaluation.energies[known]),
         num_atoms=np.array([len(frame.atoms) for frame in frames]),
+        isolated=np.array([isolated_energy(frame, potential) for frame in frames]),
+        mixed=len({formula(frame) for frame in frames}) > 1,
         forces=(F_ref[labelled], F[labelled]),
         symbols=np.repeat(np.concatenate(symbols)[:, None], 3, axis=1)[labelled],
+        stresses=(stress_ref, stress),
     )
+
+
+def formula(frame: Frame) -> str:
+    """Chemical formula, the same for every order of the atoms."""
+    return str(frame.atoms.get_chemical_formula())
+
+
+def isolated_energy(frame: Frame, potential: Potential) -> float:
+    """ΣE0 of a structure [eV]."""
+    E0 = dict(zip(potential.elements, potential.isolated_energies.tolist(), strict=True))
+    return float(sum(E0[symbol] for symbol in frame.atoms.get_chemical_symbols()))
 
 
 def learning_section(path: Path) -> Section:
@@ -186,49 +251,130 @@ def read_columns(path: Path) -> dict[str, np.ndarray]:
     return {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}
 
 
-def scan_section(potential: Potential, scan: str | Path, coordinate: str) -> Section:
-    """Model and reference along a path, and what each layer contributes.
+@dataclass(frozen=True)
+class Curve:
+    """Model and reference along a path of structures of one composition and config type.
+
+    Attributes:
+        suffix: Of messages: empty, or ", " and what tells this curve from the others.
+        coordinate: Ascending, (n_frames,).
+        reference: E [eV], (n_frames,).
+        predicted: E [eV], (n_frames,).
+        layers: Contributions of the layers [eV], (n_frames, n_layers).
+    """
+
+    suffix: str
+    coordinate: np.ndarray
+    reference: np.ndarray
+    predicted: np.ndarray
+    layers: np.ndarray
+
+    @property
+    def largest_error(self) -> float:
+        """Largest error of the energy above the lowest point of the reference [meV]."""
+        error = self.predicted - self.reference
+        return 1000 * float(np.abs(error - error[int(np.argmin(self.reference))]).max())
+
+    @property
+    def barriers(self) -> tuple[float, float] | None:
+        """Reference and predicted height of the highest inner maximum above the lowest point [meV]."""
+        E_ref, E = self.reference, self.predicted
+        inner = [k for k in range(1, len(E_ref) - 1) if E_ref[k] > max(E_ref[k - 1], E_ref[k + 1])]
+        if not inner:
+            return None
+        top, lowest = max(inner, key=lambda k: E_ref[k]), int(np.argmin(E_ref))
+        return 1000 * float(E_ref[top] - E_ref[lowest]), 1000 * float(E[top] - E[lowest])
+
+
+def scan_curves(potential: Potential, scan: str | Path, coordinate: str) -> list[Curve]:
+    """Evaluate a scan: one curve per composition and config type, as only those energies compare.
 
     Raises:
-        InputError: If structures have no energy, or no coordinate under that key.
+        InputError: If structures have no energy or no number under that key, or make too many curves.
     """
     evaluation = evaluate(potential, scan)
     frames = evaluation.frames
-    missing = [f.source for f in frames if coordinate not in f.atoms.info or f.energy is None]
-    if missing:
+    x = np.array([path_coordinate(frame, coordinate) for frame in frames])
+    groups: dict[tuple[str, str], list[int]] = {}
+    for k in np.argsort(x, kind="stable").tolist():
+        groups.setdefault((formula(frames[k]), frames[k].config_type), []).append(k)
+    if len(groups) > MOST_CURVES:
         raise InputError(
-            f"{missing[0]} has no energy or no {coordinate!r}; a scan needs both, see --coordinate."
+            f"{scan} holds {len(groups)} combinations of composition and config_type; a scan has at most "
+            f"{MOST_CURVES}, each drawn as a curve of its own."
         )
-    x = np.array([float(frame.atoms.info[coordinate]) for frame in frames])
-    order = np.argsort(x)
-    E_ref = np.array([frames[k].energy for k in order])
-    E = evaluation.energies[order]
-    layers = np.array([potential.contributions(frames[k].atoms)[1:] for k in order])
-    lowest = int(np.argmin(E_ref))
-    error = 1000 * ((E - E[lowest]) - (E_ref - E_ref[lowest]))
-    text = f"{evaluation.name}: the model differs from the reference by at most {np.abs(error).max():.1f} meV"
-    inner = [k for k in range(1, len(x) - 1) if E_ref[k] > max(E_ref[k - 1], E_ref[k + 1])]
-    if inner:
-        top = max(inner, key=lambda k: E_ref[k])
-        barrier_ref, barrier = 1000 * (E_ref[top] - E_ref[lowest]), 1000 * (E[top] - E[lowest])
-        text += f"; barrier {barrier_ref:.1f} meV in the reference, {barrier:.1f} meV in the model"
-    body = html.figure(
-        figures.scan(x[order], E_ref, E, layers, f"{coordinate.replace('_', ' ')} [Å]"),
-        "Energy along the scan, its error, and the contribution of each layer",
-        f"{text}. Right: the energy that is read out of each layer; with E0 they sum to the model's energy.",
-    )
+    curves = []
+    for labels, chosen in groups.items():
+        composition, config_type = labels
+        label = composition if config_type in ("default", composition) else f"{composition} {config_type}"
+        curves.append(
+            Curve(
+                suffix=f", {label}" if len(groups) > 1 else "",
+                coordinate=x[chosen],
+                reference=np.array([frames[k].energy for k in chosen], dtype=float),
+                predicted=evaluation.energies[chosen],
+                layers=np.array([potential.contributions(frames[k].atoms)[1:] for k in chosen]),
+            )
+        )
+    return curves
+
+
+def path_coordinate(frame: Frame, coordinate: str) -> float:
+    """Return the path coordinate of a frame that also has an energy.
+
+    Raises:
+        InputError: If one of them is missing.
+    """
+    if frame.energy is None:
+        raise InputError(f"{frame.source} has no energy; every structure of a scan needs one.")
+    keys = ", ".join(key for key in map(str, frame.atoms.info) if key not in OWN_KEYS) or "none"
+    if coordinate not in frame.atoms.info:
+        raise InputError(
+            f"{frame.source} has no info key {coordinate!r}; its keys are: {keys}. Choose the path "
+            "coordinate with --coordinate KEY."
+        )
+    try:
+        return float(frame.atoms.info[coordinate])
+    except (TypeError, ValueError):
+        raise InputError(
+            f"{frame.source}: {coordinate} = {frame.atoms.info[coordinate]!r} is not a number; choose "
+            f"another key with --coordinate, from: {keys}."
+        ) from None
+
+
+def scan_section(name: str, curves: Sequence[Curve], coordinate: str) -> Section:
+    """Model and reference along a path, and what each layer contributes: a figure per curve."""
+    body = ""
+    for curve in curves:
+        text = f"{name}{curve.suffix}: the model is off by at most {curve.largest_error:.1f} meV"
+        if curve.barriers:
+            reference, predicted = curve.barriers
+            text += f"; barrier {reference:.1f} meV in the reference, {predicted:.1f} meV in the model"
+        arrays = curve.coordinate, curve.reference, curve.predicted, curve.layers
+        body += html.figure(
+            figures.scan(*arrays, coordinate.replace("_", " ")),
+            f"Energy along the scan{curve.suffix}, its error, and the contribution of each layer",
+            f"{text}. Energies are relative to the lowest of the reference. Right: the energy that is read "
+            "out of each layer; with E0 they sum to the model's energy.",
+        )
     return Section("Scan", body)
 
 
 def dynamics_section(samples: list[Sample]) -> Section:
-    """Energy conservation of a trajectory."""
-    drift = energy_drift(samples)
-    temperature = np.mean([sample.temperature for sample in samples])
+    """Energy conservation of a trajectory, or temperature and energy where a bath exchanges energy."""
+    temperature = np.array([sample.temperature for sample in samples])
     length = samples[-1].time - samples[0].time
+    conserved = all(sample.ensemble == "nve" for sample in samples)
+    if conserved:
+        text = f"{length:g} ps at constant energy, {temperature.mean():.0f} K on average. "
+        text += f"Energy drift: {energy_drift(samples)}."
+    else:
+        text = f"{length:g} ps of Langevin dynamics, at constant temperature: {temperature.mean():.0f} K on "
+        text += f"average, standard deviation {temperature.std():.0f} K. The bath exchanges energy with the "
+        text += "structure, so there is no energy drift to measure."
+    energy = "Total" if conserved else "Potential"
     body = html.figure(
-        figures.dynamics(samples),
-        "Total energy per atom and temperature against time",
-        f"{length:g} ps at constant energy, {temperature:.0f} K on average. Energy drift: {drift}.",
+        figures.dynamics(samples, conserved), f"{energy} energy per atom and temperature against time", text
     )
     return Section("Dynamics", body)
 
@@ -246,14 +392,12 @@ def model_section(potential: Potential, run: dict[str, Any]) -> Section:
     return Section("Model", f"{facts}<div class=columns><div>{left}</div><div>{right}</div></div>")
 
 
-def command_section(
-    folder: Path, scan: str | Path | None, coordinate: str, dynamics: str | Path | None
-) -> Section:
-    """The commands that give this run and this report again."""
-    report = f"multiace report {folder}"
-    if scan is not None:
-        report += f" --scan {scan} --coordinate {coordinate}"
-    if dynamics is not None:
-        report += f" --md {dynamics}"
-    lines = [f"multiace train {folder / 'config.yaml'} --folder NEW_FOLDER", report]
-    return Section("Commands", html.code(lines))
+def command_section(folder: Path, options: dict[str, Any]) -> Section:
+    """The commands that give this run and this report again; options that are None were not given."""
+    report = ["multiace", "report", str(folder)]
+    for option, value in options.items():
+        if value is not None:
+            values = [value] if isinstance(value, str | Path) else value
+            report += [option, *map(str, values)]
+    train = ["multiace", "train", str(folder / "config.yaml"), "--folder", "NEW_FOLDER"]
+    return Section("Commands", html.code([shlex.join(train), shlex.join(report)]))

@@ -59,14 +59,20 @@ class SetErrors:
     Attributes:
         energies: Reference and predicted E [eV], each (n_frames,).
         num_atoms: Atoms of each of these frames, (n_frames,).
+        isolated: ΣE0 of each of these frames [eV], (n_frames,).
+        mixed: Whether the frames differ in composition, so that only E - ΣE0 can be compared.
         forces: Reference and predicted force components [eV/Å], each (n_components,).
         symbols: Element of each component, (n_components,).
+        stresses: Reference and predicted stress components [GPa], each (n_components,).
     """
 
     energies: tuple[np.ndarray, np.ndarray]
     num_atoms: np.ndarray
+    isolated: np.ndarray
+    mixed: bool
     forces: tuple[np.ndarray, np.ndarray]
     symbols: np.ndarray
+    stresses: tuple[np.ndarray, np.ndarray]
 
     @property
     def energy_errors_per_atom(self) -> np.ndarray:
@@ -101,23 +107,39 @@ def subplots(rows: int, columns: int, height: float) -> tuple[Figure, np.ndarray
 
 @styled
 def parity(sets: Mapping[str, SetErrors]) -> Figure:
-    """One row per test set: energies, force components, and force errors by element."""
-    figure, axes = subplots(len(sets), 3, 3.5 * len(sets))
+    """One row per test set: energies, forces, force errors by element, and stresses where there are any."""
+    stress = any(len(values.stresses[0]) for values in sets.values())
+    figure, axes = subplots(len(sets), 3 + stress, (2.9 if stress else 3.5) * len(sets))
     for row, (name, values), color in zip(axes, sets.items(), cycle(COLORS), strict=False):
-        energy, forces, elements = row
-        E_ref, E = values.energies
-        zero = E_ref.mean() if len(E_ref) else 0.0
-        parity_panel(energy, E_ref - zero, E - zero, "meV", color, size=9)
+        energy, forces, elements = row[:3]
+        energy_panel(energy, values, color)
         parity_panel(forces, *values.forces, "meV/Å", color, size=3)
         by_element = values.force_errors_by_element
         colors = [
             ELEMENT_COLORS.get(element, c) for element, c in zip(by_element, cycle(COLORS), strict=False)
         ]
         cumulative_panel(elements, by_element, "force component error [meV/Å]", colors)
-        energy.set(xlabel="reference energy − mean [eV]", ylabel="predicted energy − mean [eV]", title=name)
+        energy.set_title(name)
         forces.set(xlabel="reference force [eV/Å]", ylabel="predicted force [eV/Å]")
         elements.set_ylabel("share of errors below")
+        if stress:
+            parity_panel(row[3], *values.stresses, "MPa", color, size=6)
+            row[3].set(xlabel="reference stress [GPa]", ylabel="predicted stress [GPa]")
     return figure
+
+
+def energy_panel(ax: Axes, values: SetErrors, color: str) -> None:
+    """Parity of energies about their mean, or less ΣE0 and per atom where compositions differ."""
+    E_ref, E = values.energies
+    if values.mixed:
+        E_ref, E = ((energy - values.isolated) / values.num_atoms for energy in values.energies)
+        what, unit = "(energy − ΣE0) / atom [eV]", "meV/atom"
+    else:
+        zero = E_ref.mean() if len(E_ref) else 0.0
+        E_ref, E = E_ref - zero, E - zero
+        what, unit = "energy − mean [eV]", "meV"
+    parity_panel(ax, E_ref, E, unit, color, size=9)
+    ax.set(xlabel=f"reference {what}", ylabel=f"predicted {what}")
 
 
 def parity_panel(
@@ -266,17 +288,28 @@ def scan(
 
 
 @styled
-def dynamics(samples: Sequence[Sample]) -> Figure:
-    """Total energy per atom with its least-squares line, and the temperature, against time."""
+def dynamics(samples: Sequence[Sample], conserved: bool = True) -> Figure:
+    """Energy per atom and temperature against time.
+
+    Args:
+        samples: Of one trajectory.
+        conserved: Whether the total energy should be constant: it is drawn with its least-squares line;
+            otherwise the potential energy is drawn, from its mean.
+    """
     figure, axes = subplots(1, 2, 3.2)
     t = np.array([sample.time for sample in samples])
-    H = 1000 * np.array([sample.total / sample.num_atoms for sample in samples])
-    drift = energy_drift(samples)
-    line = H.mean() + drift.slope * (t - t.mean())
-    axes[0, 0].plot(t, H - line[0], color=COLORS[0], lw=0.9)
-    axes[0, 0].plot(t, line - line[0], color=COLORS[1], label=f"slope {drift.slope:+.2g} meV/atom/ps")
-    axes[0, 0].set(title="conservation of energy", xlabel="time [ps]", ylabel="total energy [meV/atom]")
-    legend_above(axes[0, 0])
+    if conserved:
+        H = 1000 * np.array([sample.total / sample.num_atoms for sample in samples])
+        drift = energy_drift(samples)
+        line = H.mean() + drift.slope * (t - t.mean())
+        axes[0, 0].plot(t, H - line[0], color=COLORS[0], lw=0.9)
+        axes[0, 0].plot(t, line - line[0], color=COLORS[1], label=f"slope {drift.slope:+.2g} meV/atom/ps")
+        axes[0, 0].set(title="conservation of energy", xlabel="time [ps]", ylabel="total energy [meV/atom]")
+        legend_above(axes[0, 0])
+    else:
+        V = 1000 * np.array([sample.potential / sample.num_atoms for sample in samples])
+        axes[0, 0].plot(t, V - V.mean(), color=COLORS[0], lw=0.9)
+        axes[0, 0].set(title="potential energy", xlabel="time [ps]", ylabel="energy − mean [meV/atom]")
     axes[0, 1].plot(t, [sample.temperature for sample in samples], color=COLORS[2], lw=0.9)
     axes[0, 1].set(title="temperature", xlabel="time [ps]", ylabel="T [K]")
     return figure
