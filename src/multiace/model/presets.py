@@ -1,8 +1,8 @@
 """Published models side by side: each is a value of the config.
 
 The architectures are the published ones; where a paper varies a number (channels, cutoff), its 3BPA setting
-is taken. A ``-small`` preset is the same point with fewer channels and layers, which trains in minutes on
-two CPU cores.
+is taken. A ``-small`` preset is the same kind of model with fewer channels, layers and irreps, which trains in
+minutes on two CPU cores.
 """
 
 from __future__ import annotations
