@@ -369,8 +369,8 @@ def dynamics_section(samples: list[Sample]) -> Section:
         text = f"{length:g} ps at constant energy, {temperature.mean():.0f} K on average. "
         text += f"Energy drift: {energy_drift(samples)}."
     else:
-        text = f"{length:g} ps of Langevin dynamics, at constant temperature: {temperature.mean():.0f} K on "
-        text += f"average, standard deviation {temperature.std():.0f} K. The bath exchanges energy with the "
+        text = f"{length:g} ps of Langevin dynamics, {temperature.mean():.0f} K on average with a standard "
+        text += f"deviation of {temperature.std():.0f} K. The bath exchanges energy with the "
         text += "structure, so there is no energy drift to measure."
     energy = "Total" if conserved else "Potential"
     body = html.figure(
