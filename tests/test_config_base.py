@@ -69,13 +69,6 @@ def test_each_mistake_has_one_sentence(values, sentence):
     assert "\n" not in str(error.value)
 
 
-def test_the_help_names_each_field_with_default_and_meaning():
-    lines = PlanetConfig.help().splitlines()
-    assert lines[0] == "planet.radius = 1.0: radius [Earth radii]"
-    assert lines[-1] == "planet.ring_number: number of rings"
-    assert len(lines) == len(PlanetConfig.model_fields)
-
-
 def test_a_choice_is_looked_up_in_its_table():
     assert choose({"one": 1, "two": 2}, "two", "planet.kind") == 2
     with pytest.raises(InputError, match=r"planet\.kind = 'tow' is not a choice\. Did you mean 'two'\?"):

@@ -53,15 +53,6 @@ class Config(BaseModel):
         """Return a copy with some fields changed, validated again."""
         return type(self)(**{**self.model_dump(), **changes})
 
-    @classmethod
-    def help(cls) -> str:
-        """One line per field: name, default, meaning."""
-        lines = []
-        for name, field in cls.model_fields.items():
-            default = "" if field.is_required() else f" = {field.default}"
-            lines.append(f"{cls.section()}.{name}{default}: {field.description}")
-        return "\n".join(lines)
-
 
 def choose(table: Mapping[str, Any], name: str, field: str) -> Any:
     """Look a choice up in its axis' table, or import ``package.module:Name`` from outside.

@@ -241,7 +241,9 @@ def test_an_output_that_cannot_be_reached_has_no_paths():
     ],
 )
 def test_number_of_terms_is_that_of_mace_for_l_max_3(out, correlation, terms):
-    coupling = symmetric_coupling(tuple(Irreps.spherical(3).irreps), Irrep.parse(out), correlation)
+    coupling = symmetric_coupling(
+        tuple(Irreps.parse("0e + 1o + 2e + 3o").irreps), Irrep.parse(out), correlation
+    )
     assert np.count_nonzero(np.abs(coupling.coefficients).max(axis=0)) == terms
 
 

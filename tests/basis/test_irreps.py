@@ -48,11 +48,6 @@ def test_order_of_blocks_is_kept():
     assert [str(irrep) for irrep in Irreps.parse("1o + 0e").irreps] == ["1o", "0e"]
 
 
-def test_spherical_irreps_have_natural_parity():
-    assert str(Irreps.spherical(3, mul=2)) == "2x0e + 2x1o + 2x2e + 2x3o"
-    assert Irreps.spherical(3).dim == 16
-
-
 def test_multiplicity_of_an_absent_irrep_is_zero():
     irreps = Irreps.parse("8x0e + 4x1o")
     assert (irreps.mul("1o"), irreps.mul(Irrep(1, -1)), irreps.mul("1e")) == (4, 4, 0)

@@ -34,7 +34,6 @@ def test_config_survives_a_yaml_file():
 @pytest.mark.parametrize("field", list(DataConfig.model_fields))
 def test_every_field_has_a_help_line(field):
     assert DataConfig.model_fields[field].description
-    assert f"data.{field}" in DataConfig.help()
 
 
 def test_label_keys_have_defaults():

@@ -18,16 +18,14 @@ every_symmetric_product = pytest.mark.parametrize(
 every_linear = pytest.mark.parametrize("linear", [reference.linear, cpu.linear], ids=["reference", "cpu"])
 
 PATHS = {
-    "invariants": ConvolutionPaths.build(Irreps.parse("5x0e"), 0, [Irrep(0, 1)]),
-    "natural": ConvolutionPaths.build(
-        Irreps.parse("4x0e + 3x1o + 2x2e"), 2, [Irrep(0, 1), Irrep(1, -1), Irrep(2, 1)]
+    "invariants": ConvolutionPaths(Irreps.parse("5x0e"), 0, (Irrep(0, 1),)),
+    "natural": ConvolutionPaths(
+        Irreps.parse("4x0e + 3x1o + 2x2e"), 2, (Irrep(0, 1), Irrep(1, -1), Irrep(2, 1))
     ),
-    "both parities": ConvolutionPaths.build(
-        Irreps.parse("2x1e + 3x0e + 1x0o + 2x1o"), 2, [Irrep(1, 1), Irrep(0, -1), Irrep(2, -1), Irrep(0, 1)]
+    "both parities": ConvolutionPaths(
+        Irreps.parse("2x1e + 3x0e + 1x0o + 2x1o"), 2, (Irrep(1, 1), Irrep(0, -1), Irrep(2, -1), Irrep(0, 1))
     ),
-    "from invariants": ConvolutionPaths.build(
-        Irreps.parse("3x0e"), 3, [Irrep(3, -1), Irrep(1, 1), Irrep(0, 1)]
-    ),
+    "from invariants": ConvolutionPaths(Irreps.parse("3x0e"), 3, (Irrep(3, -1), Irrep(1, 1), Irrep(0, 1))),
 }
 every_path_table = pytest.mark.parametrize("paths", PATHS.values(), ids=PATHS)
 
@@ -88,7 +86,7 @@ def test_convolution_is_its_definition(convolution, paths):
 @every_convolution
 def test_order_of_radial_weights_and_results(convolution):
     """One weight of R at a time: which numbers of A it makes."""
-    paths = ConvolutionPaths.build(Irreps.parse("2x0e + 1x1o"), 1, [Irrep(0, 1), Irrep(1, -1)])
+    paths = ConvolutionPaths(Irreps.parse("2x0e + 1x1o"), 1, (Irrep(0, 1), Irrep(1, -1)))
     assert [tuple(map(str, path)) for path in paths.paths] == [
         ("0e", "0", "0e"),
         ("0e", "1", "1o"),
@@ -161,7 +159,7 @@ def test_first_and_second_derivatives_of_convolution(convolution, name):
 
 @every_convolution
 def test_third_derivatives_of_convolution(convolution):
-    paths = ConvolutionPaths.build(Irreps.parse("2x0e + 1x1o"), 1, [Irrep(0, 1), Irrep(1, -1)])
+    paths = ConvolutionPaths(Irreps.parse("2x0e + 1x1o"), 1, (Irrep(0, 1), Irrep(1, -1)))
     h, Y, R, senders, receivers, _ = arguments(paths)
     inputs = [x.requires_grad_() for x in (h, Y, R)]
 
@@ -226,7 +224,7 @@ def test_convolution_takes_views_of_any_strides(convolution):
 
 @every_convolution
 def test_what_inference_mode_has_touched_can_still_be_trained(convolution):
-    paths = ConvolutionPaths.build(Irreps.parse("7x0e"), 1, [Irrep(1, -1)])  # used by no other test
+    paths = ConvolutionPaths(Irreps.parse("7x0e"), 1, (Irrep(1, -1),))  # used by no other test
     with torch.inference_mode():
         convolution(*arguments(paths))
     h, *rest = arguments(paths)

@@ -111,11 +111,6 @@ class Irreps(tuple[MulIrrep, ...]):
             blocks.append((int(match[1] or 1), Irrep.parse(match[2])))
         return cls(blocks)
 
-    @classmethod
-    def spherical(cls, l_max: int, mul: int = 1) -> Irreps:
-        """Irreps of Y up to l_max: natural parity, p = (-1)^l."""
-        return cls((mul, Irrep(degree, (-1) ** degree)) for degree in range(l_max + 1))
-
     @property
     def dim(self) -> int:
         """Number of values per node, Σ mul (2l + 1)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -47,11 +46,6 @@ class ConvolutionPaths:
     irreps_in: Irreps
     l_max: int
     targets: tuple[Irrep, ...]
-
-    @classmethod
-    def build(cls, irreps_in: Irreps, l_max: int, targets: Iterable[Irrep]) -> ConvolutionPaths:
-        """All paths into ``targets``, in the order in which these are given."""
-        return cls(irreps_in, l_max, tuple(targets))
 
     @cached_property
     def groups(self) -> tuple[PathGroup, ...]:
