@@ -12,7 +12,7 @@ from scipy.linalg import block_diag
 from scipy.spatial.transform import Rotation
 
 from multiace.basis.angular import SphericalHarmonics
-from multiace.basis.coupling import clebsch_gordan, symmetric_coupling
+from multiace.basis.coupling import clebsch_gordan, count_paths, symmetric_coupling
 from multiace.basis.irreps import Irrep, Irreps
 
 TRIPLES = [
@@ -56,9 +56,16 @@ def coupling_of(case):
     return irreps, Irrep.parse(out), correlation, symmetric_coupling(irreps, Irrep.parse(out), correlation)
 
 
+def coefficients(coupling):
+    """C with its zeros, (n_paths, 2L + 1, n_monomials)."""
+    C = np.zeros((coupling.n_paths, coupling.out.dim, len(coupling.factors)))
+    C[tuple(coupling.indices)] = coupling.values
+    return C
+
+
 def evaluate(coupling, A):
     """B (n_samples, n_paths, 2L + 1) from A (n_samples, components)."""
-    return np.einsum("pmn,sn->spm", coupling.coefficients, A[:, coupling.factors].prod(axis=-1))
+    return np.einsum("pmn,sn->spm", coefficients(coupling), A[:, coupling.factors].prod(axis=-1))
 
 
 def random_A(irreps, n_samples, seed=0):
@@ -135,7 +142,7 @@ def test_clebsch_gordan_is_kept_and_cannot_be_changed():
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_number_of_paths_is_the_multiplicity_from_characters(case):
     irreps, out, correlation, coupling = coupling_of(case)
-    assert coupling.coefficients.shape[0] == multiplicity(irreps, out, correlation)
+    assert coupling.n_paths == multiplicity(irreps, out, correlation)
 
 
 @pytest.mark.parametrize("degree", range(6))
@@ -144,7 +151,7 @@ def test_number_of_paths_is_right_for_every_power_of_one_irrep(degree):
     for correlation, J in itertools.product((2, 3, 4), range(5)):
         coupling = symmetric_coupling((irrep,), Irrep(J, 1), correlation)
         expected = multiplicity((irrep,), Irrep(J, 1), correlation)
-        assert len(coupling.coefficients) == expected, (correlation, J)
+        assert coupling.n_paths == expected, (correlation, J)
 
 
 @pytest.mark.parametrize("correlation", [1, 2, 3, 4])
@@ -152,14 +159,14 @@ def test_number_of_paths_is_right_for_every_output_of_mixed_parity(correlation):
     irreps = tuple(Irreps.parse("0o + 1o + 1e + 2e").irreps)
     for degree, parity in itertools.product(range(5), (1, -1)):
         out = Irrep(degree, parity)
-        n_paths = len(symmetric_coupling(irreps, out, correlation).coefficients)
+        n_paths = symmetric_coupling(irreps, out, correlation).n_paths
         assert n_paths == multiplicity(irreps, out, correlation), out
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_paths_are_linearly_independent_and_well_conditioned(case):
     irreps, _, _, coupling = coupling_of(case)
-    n_paths = len(coupling.coefficients)
+    n_paths = coupling.n_paths
     B = evaluate(coupling, random_A(irreps, 8 * n_paths + 20))
     if n_paths:
         B = B.transpose(0, 2, 1).reshape(-1, n_paths)
@@ -182,16 +189,22 @@ def test_paths_are_equivariant_under_rotation_and_inversion(case):
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
+def test_paths_are_counted_without_computing_them(case):
+    irreps, out, correlation, coupling = coupling_of(case)
+    assert count_paths(irreps, out, correlation) == coupling.n_paths
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
 def test_every_monomial_is_sorted_listed_once_and_used(case):
     irreps, out, correlation, coupling = coupling_of(case)
-    factors, coefficients = coupling.factors, coupling.coefficients
+    factors, C = coupling.factors, coefficients(coupling)
     assert factors.dtype == np.int64
-    assert coefficients.dtype == np.float64
-    assert factors.shape == (coefficients.shape[2], correlation)
-    assert coefficients.shape[1] == out.dim
+    assert C.dtype == np.float64
+    assert factors.shape == (C.shape[2], correlation)
+    assert C.shape[1] == out.dim
     assert np.all(np.diff(factors, axis=1) >= 0)
     assert len(np.unique(factors, axis=0)) == len(factors)
-    assert np.all(np.abs(coefficients).max(axis=(0, 1), initial=0) > 1e-9)
+    assert np.all(np.abs(C).max(axis=(0, 1), initial=0) > 1e-9)
     assert factors.size == 0 or 0 <= factors.min() <= factors.max() < sum(irrep.dim for irrep in irreps)
 
 
@@ -207,7 +220,7 @@ def test_paths_have_unit_mean_square_and_those_of_one_multiset_are_uncorrelated(
         for (i, a), (j, b) in itertools.combinations_with_replacement(enumerate(columns), 2):
             exponents = Counter([*coupling.factors[a], *coupling.factors[b]]).values()
             moments[i, j] = moments[j, i] = prod(double_factorial.get(exponent, 0) for exponent in exponents)
-        C = coupling.coefficients[:, :, columns]
+        C = coefficients(coupling)[:, :, columns]
         C = C[np.abs(C).max(axis=(1, 2)) > 0]
         C = C.reshape(-1, len(columns))
         np.testing.assert_allclose(C @ moments @ C.T, np.eye(len(C)), atol=1e-11)
@@ -219,12 +232,12 @@ def test_one_factor_gives_the_identity():
     for irrep in irreps:
         coupling = symmetric_coupling(irreps, irrep, 1)
         assert coupling.factors[:, 0].tolist() == list(range(*slices[irrep].indices(99)))
-        np.testing.assert_array_equal(coupling.coefficients, np.eye(irrep.dim)[None])
+        np.testing.assert_array_equal(coefficients(coupling), np.eye(irrep.dim)[None])
 
 
 def test_an_output_that_cannot_be_reached_has_no_paths():
     coupling = symmetric_coupling((Irrep(0, 1), Irrep(1, -1)), Irrep(1, 1), 2)
-    assert coupling.coefficients.shape == (0, 3, 0)
+    assert coefficients(coupling).shape == (0, 3, 0)
     assert coupling.factors.shape == (0, 2)
 
 
@@ -244,7 +257,7 @@ def test_number_of_terms_is_that_of_mace_for_l_max_3(out, correlation, terms):
     coupling = symmetric_coupling(
         tuple(Irreps.parse("0e + 1o + 2e + 3o").irreps), Irrep.parse(out), correlation
     )
-    assert np.count_nonzero(np.abs(coupling.coefficients).max(axis=0)) == terms
+    assert np.count_nonzero(np.abs(coefficients(coupling)).max(axis=0)) == terms
 
 
 def test_order_of_irreps_only_relabels_components():
@@ -261,6 +274,6 @@ def test_order_of_irreps_only_relabels_components():
 def test_coupling_is_kept_and_cannot_be_changed():
     coupling = symmetric_coupling((Irrep(1, -1),), Irrep(0, 1), 2)
     assert coupling is symmetric_coupling((Irrep(1, -1),), Irrep(0, 1), 2)
-    for array in (coupling.factors, coupling.coefficients):
+    for array in (coupling.factors, coupling.indices, coupling.values):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 0

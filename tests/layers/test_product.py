@@ -102,7 +102,7 @@ def test_full_products_span_all_equivariant_polynomials(irreps, out, correlation
     wanted = Irrep.parse(out)
     separate = tuple(irrep for irrep in single.irreps for _ in range(channels))
     dimension = sum(
-        len(symmetric_coupling(separate, wanted, order).coefficients) for order in range(1, correlation + 1)
+        symmetric_coupling(separate, wanted, order).n_paths for order in range(1, correlation + 1)
     )
     product = build("full", A_irreps, Irreps([(1, wanted)]), correlation, elements=0)
     A = features(dimension + 10, A_irreps)
@@ -155,7 +155,22 @@ def test_channelwise_products_have_one_weight_per_path_and_channel():
     assert isinstance(product, ChannelwiseProduct)
     for irrep, weight in product.weights.items():
         paths = sum(
-            len(symmetric_coupling(tuple(IN.irreps), Irrep.parse(irrep), order).coefficients)
-            for order in (1, 2, 3)
+            symmetric_coupling(tuple(IN.irreps), Irrep.parse(irrep), order).n_paths for order in (1, 2, 3)
         )
         assert weight.shape == (3, paths, 2)
+
+
+def test_more_products_than_fit_are_refused():
+    natural = [Irrep(degree, (-1) ** degree) for degree in range(7)]
+    A = Irreps((2, irrep) for irrep in (*natural, *(Irrep(i.l, -i.p) for i in natural)))
+    with pytest.raises(InputError, match=r"correlation = 4 .* makes products of [\d,]+ components .*lower"):
+        PRODUCTS["channelwise"](A, A, 4, 0)
+
+
+def test_products_of_four_factors_up_to_degree_five():
+    irreps = Irreps((3, Irrep(degree, (-1) ** degree)) for degree in range(6))
+    product = PRODUCTS["channelwise"](irreps, irreps.keep([Irrep(0, 1)]), 4, 0)
+    A = torch.randn(2, irreps.dim, generator=torch.Generator().manual_seed(0))
+    m = product(A, torch.zeros(2, dtype=torch.int64), torch.ones(1, 1))
+    assert m.shape == (2, 3)
+    assert torch.isfinite(m).all()

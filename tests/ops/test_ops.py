@@ -7,13 +7,13 @@ from torch.autograd import gradcheck, gradgradcheck
 
 from multiace.basis.coupling import clebsch_gordan, symmetric_coupling
 from multiace.basis.irreps import Irrep, Irreps
-from multiace.ops import ConvolutionPaths, cpu, reference
+from multiace.ops import ConvolutionPaths, ProductPaths, cpu, reference
 
 every_convolution = pytest.mark.parametrize(
     "convolution", [reference.convolution, cpu.convolution], ids=["reference", "cpu"]
 )
 every_symmetric_product = pytest.mark.parametrize(
-    "symmetric_product", [reference.symmetric_product], ids=["reference"]
+    "symmetric_product", [reference.symmetric_product, cpu.symmetric_product], ids=["reference", "cpu"]
 )
 every_linear = pytest.mark.parametrize("linear", [reference.linear, cpu.linear], ids=["reference", "cpu"])
 
@@ -232,63 +232,121 @@ def test_what_inference_mode_has_touched_can_still_be_trained(convolution):
     assert h.grad.any()
 
 
-PRODUCTS = [
-    (irreps, out, correlation)
-    for irreps, outs in (("0e + 1o + 2e", "0e 1o 2e"), ("0e + 0o + 1o + 1e", "0e 0o 1e"))
-    for out in outs.split()
-    for correlation in (1, 2, 3)
-]
+PRODUCTS = {
+    f"{irreps} to {targets}, {correlation}": ProductPaths(
+        tuple(Irreps.parse(irreps).irreps), tuple(map(Irrep.parse, targets.split())), correlation
+    )
+    for irreps, targets in (("0e + 1o + 2e", "0e 1o 2e"), ("0e + 0o + 1o + 1e", "1e 0o"), ("2e", "1o 2e"))
+    for correlation in (1, 2, 3, 4)
+}
+every_product_table = pytest.mark.parametrize("paths", PRODUCTS.values(), ids=PRODUCTS)
+
+
+def product_operands(paths, n_nodes=3, n_matrices=2, channels=2):
+    n_A, n_paths = sum(irrep.dim for irrep in paths.irreps_in), sum(paths.n_paths.values())
+    return random(n_nodes, n_A, channels, seed=1), random(n_matrices, n_paths, channels, seed=2)
 
 
 @every_symmetric_product
-@pytest.mark.parametrize(("irreps", "out", "correlation"), PRODUCTS)
-def test_symmetric_product_is_its_definition(symmetric_product, irreps, out, correlation):
-    blocks = Irreps.parse(irreps)
-    coupling = symmetric_coupling(tuple(blocks.irreps), Irrep.parse(out), correlation)
-    A = random(3, blocks.dim, 2)
-    B = symmetric_product(A, coupling)
-    n_paths = len(coupling.coefficients)
-    assert B.shape == (3, n_paths, Irrep.parse(out).dim, 2)
-    expected = torch.zeros_like(B)
-    for v, factors in enumerate(coupling.factors):
-        monomial = torch.stack([A[:, component] for component in factors]).prod(dim=0)  # [n_nodes, channels]
-        C = torch.from_numpy(coupling.coefficients[:, :, v].copy())
-        expected += torch.einsum("pM,nk->npMk", C, monomial)
-    torch.testing.assert_close(B, expected, rtol=1e-12, atol=1e-12)
+@every_product_table
+def test_symmetric_product_is_its_definition(symmetric_product, paths):
+    """m = Σ_η W_η B_η, the B of each irrep and order one after another."""
+    species = torch.tensor([1, 0, 1])
+    A, W = product_operands(paths)
+    blocks, first = [], 0
+    for irrep in paths.targets:
+        m = A.new_zeros(3, irrep.dim, 2)
+        for order in range(1, paths.correlation + 1):
+            coupling = symmetric_coupling(paths.irreps_in, irrep, order)
+            monomials = A[:, torch.tensor(coupling.factors)].prod(dim=2)  # [n_nodes, n_monomials, channels]
+            weights = W[species, first : first + coupling.n_paths]
+            for path, M, monomial, value in zip(*coupling.indices, coupling.values, strict=True):
+                m[:, M] += value * weights[:, path] * monomials[:, monomial]
+            first += coupling.n_paths
+        blocks.append(m)
+    assert first == W.shape[1]
+    expected = torch.cat(blocks, dim=1)
+    torch.testing.assert_close(symmetric_product(A, W, species, paths), expected, rtol=1e-12, atol=1e-12)
 
 
 @every_symmetric_product
 def test_symmetric_products_of_two_vectors_are_those_of_e3nn(symmetric_product):
     """A polar vector with itself: |A|² / sqrt(3) up to normalisation, and its traceless part."""
-    A = random(4, 3, 2)
-    for out, L in (("0e", 0), ("2e", 2)):
-        B = symmetric_product(A, symmetric_coupling((Irrep(1, -1),), Irrep.parse(out), 2))[:, 0]
+    for out, L in ((Irrep(0, 1), 0), (Irrep(2, 1), 2)):
+        paths = ProductPaths((Irrep(1, -1),), (out,), 2)
+        A, _ = product_operands(paths)
+        m = symmetric_product(A, torch.ones(1, 1, 2, dtype=A.dtype), None, paths)
         C = e3nn.o3.wigner_3j(1, 1, L, dtype=torch.float64)
         expected = torch.einsum("abM,nak,nbk->nMk", C, A, A)
-        ratio = (B * expected).sum() / expected.square().sum()
-        torch.testing.assert_close(B, ratio * expected, rtol=1e-12, atol=1e-12)
+        ratio = (m * expected).sum() / expected.square().sum()
+        torch.testing.assert_close(m, ratio * expected, rtol=1e-12, atol=1e-12)
 
 
 @every_symmetric_product
-@pytest.mark.parametrize("correlation", [2, 3])
+@pytest.mark.parametrize("correlation", [2, 3, 4])
 def test_derivatives_of_symmetric_product(symmetric_product, correlation):
-    coupling = symmetric_coupling((Irrep(0, 1), Irrep(1, -1)), Irrep(1, -1), correlation)
-    A = random(2, 4, 2).requires_grad_()
+    paths = ProductPaths((Irrep(0, 1), Irrep(1, -1)), (Irrep(1, -1), Irrep(0, 1)), correlation)
+    operands = [x.requires_grad_() for x in product_operands(paths, n_nodes=2)]
+    species = torch.tensor([1, 0])
 
-    def function(A):
-        return symmetric_product(A, coupling)
+    def function(A, W):
+        return symmetric_product(A, W, species, paths)
 
-    assert gradcheck(function, A)
-    assert gradgradcheck(function, A)
-    assert gradgradcheck(
-        lambda A: torch.autograd.grad(function(A).square().sum(), A, create_graph=True)[0], A, fast_mode=True
-    )
+    def gradients(A, W):
+        return torch.autograd.grad(function(A, W).square().sum(), (A, W), create_graph=True)
+
+    assert gradcheck(function, operands)
+    assert gradgradcheck(function, operands)
+    assert gradgradcheck(gradients, operands, fast_mode=True)
+
+
+@every_symmetric_product
+@every_product_table
+def test_gradients_of_symmetric_product_are_those_of_its_definition(symmetric_product, paths):
+    """Up to the third, with more channels than a vector has lanes."""
+    A, W = (x.requires_grad_() for x in product_operands(paths, channels=19))
+    species = torch.tensor([1, 0, 1])
+    if not W.numel():
+        return
+    results = []
+    for function in (symmetric_product, reference.symmetric_product):
+        total = function(A, W, species, paths).square().sum()
+        for order in range(3 if paths.correlation > 1 else 1):
+            g_A, g_W = torch.autograd.grad(total, (A, W), create_graph=True)
+            results.append((g_A / g_A.detach().abs().max(), g_W / g_W.detach().abs().max()))
+            total = (g_A * random(*A.shape, seed=10 + order)).sum() + (
+                g_W * random(*W.shape, seed=20 + order)
+            ).sum()
+    half = len(results) // 2
+    for ours, theirs in zip(results[:half], results[half:], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+@every_symmetric_product
+def test_symmetric_product_without_elements_takes_the_first_matrix(symmetric_product):
+    paths = PRODUCTS["0e + 1o + 2e to 0e 1o 2e, 3"]
+    A, W = product_operands(paths, n_matrices=1)
+    nought = torch.zeros(3, dtype=torch.int64)
+    first, second = (symmetric_product(A, W, species, paths) for species in (None, nought))
+    assert torch.equal(first, second)
 
 
 @every_symmetric_product
 def test_symmetric_product_of_no_atoms(symmetric_product):
-    coupling = symmetric_coupling((Irrep(0, 1), Irrep(1, -1)), Irrep(1, -1), 2)
-    assert symmetric_product(random(0, 4, 5), coupling).shape == (0, 1, 3, 5)
+    paths = ProductPaths((Irrep(0, 1), Irrep(1, -1)), (Irrep(1, -1),), 2)
+    A, W = (x.requires_grad_() for x in product_operands(paths, n_nodes=0, channels=5))
+    m = symmetric_product(A, W, torch.zeros(0, dtype=torch.int64), paths)
+    assert m.shape == (0, 3, 5)
+    assert not torch.autograd.grad(m.sum(), W)[0].any()
+
+
+@every_symmetric_product
+def test_symmetric_product_in_float32(symmetric_product):
+    paths = PRODUCTS["0e + 1o + 2e to 0e 1o 2e, 4"]
+    A, W = product_operands(paths, n_matrices=1, channels=33)
+    expected = reference.symmetric_product(A, W, None, paths).float()
+    m = symmetric_product(A.float(), W.float(), None, paths)
+    torch.testing.assert_close(m, expected, rtol=1e-4, atol=1e-4)
 
 
 MAPS = {
@@ -378,16 +436,33 @@ def test_gradients_that_nobody_asked_for_are_not_computed(monkeypatch):
     assert computed == [0]
 
 
-@pytest.mark.parametrize("form", [cpu.CONVOLUTION, cpu.LINEAR], ids=["convolution", "linear"])
-def test_operators_pass_the_checks_of_torch_library(form):
-    if form is cpu.LINEAR:
-        irreps = Irreps.parse("3x0e + 2x1o")
-        species = torch.tensor([1, 0, 1])
-        tensors = [random(3, 9, seed=1), random(2, 13, seed=2), random(3, 9, seed=3)]
-        constants, wrt = (species, 2, cpu.encode_irreps(irreps, irreps)), 2
-    else:
-        paths = PATHS["natural"]
-        tensors = [*arguments(paths)[:3], random(N_NODES, paths.irreps_out.dim, seed=4)]
-        constants, wrt = (SENDERS, RECEIVERS, cpu.encode_paths(paths)), 3
+def operands_of_convolution():
+    paths = PATHS["natural"]
+    tensors = [*arguments(paths)[:3], random(N_NODES, paths.irreps_out.dim, seed=4)]
+    return tensors, (SENDERS, RECEIVERS, cpu.encode_paths(paths)), 3
+
+
+def operands_of_linear():
+    irreps = Irreps.parse("3x0e + 2x1o")
+    tensors = [random(3, 9, seed=1), random(2, 13, seed=2), random(3, 9, seed=3)]
+    return tensors, (torch.tensor([1, 0, 1]), 2, cpu.encode_irreps(irreps, irreps)), 2
+
+
+def operands_of_product():
+    paths = PRODUCTS["0e + 1o + 2e to 0e 1o 2e, 3"]
+    tensors = [*product_operands(paths), random(3, 9, 2, seed=3)]
+    return tensors, (torch.tensor([1, 0, 1]), 2, cpu.encode_products(paths)), 2
+
+
+FORMS = {
+    "convolution": (cpu.CONVOLUTION, operands_of_convolution),
+    "linear": (cpu.LINEAR, operands_of_linear),
+    "product": (cpu.PRODUCT, operands_of_product),
+}
+
+
+@pytest.mark.parametrize(("form", "operands"), FORMS.values(), ids=FORMS)
+def test_operators_pass_the_checks_of_torch_library(form, operands):
+    tensors, constants, wrt = operands()
     tensors = [tensor.requires_grad_() for tensor in tensors]
-    torch.library.opcheck(form.operator, (*tensors, *constants, wrt))
+    torch.library.opcheck(form.operator, (tensors, *constants, wrt))

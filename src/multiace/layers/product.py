@@ -9,14 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from multiace import ops
-from multiace.basis.coupling import clebsch_gordan, symmetric_coupling
+from multiace.basis.coupling import clebsch_gordan
 from multiace.basis.irreps import Irrep, Irreps
 from multiace.errors import InputError
 from multiace.layers.equivariant import Linear
+from multiace.ops import ProductPaths
 
 __all__ = ["PRODUCTS", "ChannelwiseProduct", "FullProduct", "IdentityProduct"]
 
 MAX_FULL_WEIGHTS = 50_000_000
+MAX_PRODUCT_COMPONENTS = 100_000
 
 
 class IdentityProduct(nn.Module):
@@ -30,15 +32,15 @@ class IdentityProduct(nn.Module):
 class ChannelwiseProduct(nn.Module):
     r"""Message of all products of up to ν factors A of the same channel.
 
-    .. math:: m_{i,k,LM} = \sum_{k'} W_{kk'} \frac{1}{\sqrt{n_\eta}} \sum_{\nu' = 1}^{\nu} \sum_\eta
+    .. math:: m_{i,k,LM} = \sum_{k'} W_{kk'} \frac{1}{\sqrt{n_L}} \sum_{\nu' = 1}^{\nu} \sum_\eta
               W_{k'\eta}(z_i) \sum_{v} C^{LM}_{\eta v} \prod_{\xi=1}^{\nu'} A_{i,k',v_\xi}
 
     ==================  ============================  ==================================
     symbol              code                          shape
     ==================  ============================  ==================================
     A                   ``A``                         (n_nodes, components, channels)
-    B (one ν', L)       ``ops.symmetric_product``     (n_nodes, paths, 2L + 1, channels)
-    W_kη(z)             ``weights``                   (n_species or 1, paths, channels)
+    W_kη(z)             ``W``                         (n_species or 1, paths, channels)
+    n_L                 ``self.paths.n_paths[L]``     ()
     m                   return value                  (n_nodes, irreps_out.dim)
     ==================  ============================  ==================================
 
@@ -48,44 +50,41 @@ class ChannelwiseProduct(nn.Module):
         correlation: ν.
         embedding_dim: Length of the element attributes, or 0 for weights that do not see the element.
 
+    Raises:
+        InputError: If there are more than 100,000 components of products.
+
     Source: MACE (arXiv:2206.07697), eq. 10-11. The basis here is linearly independent; MACE's U matrices
     hold dependent paths as well, so numbers of weights differ.
     """
 
     def __init__(self, irreps_in: Irreps, irreps_out: Irreps, correlation: int, embedding_dim: int):
         super().__init__()
-        channels = irreps_in[0].mul
-        irreps = tuple(irreps_in.irreps)
-        self.components = sum(irrep.dim for irrep in irreps)
-        self.couplings = {
-            irrep: [
-                coupling
-                for order in range(1, correlation + 1)
-                if len((coupling := symmetric_coupling(irreps, irrep, order)).coefficients)
-            ]
-            for irrep in irreps_out.irreps
-        }
-        self.n_paths = {irrep: sum(len(c.coefficients) for c in cs) for irrep, cs in self.couplings.items()}
+        self.channels = irreps_in[0].mul
+        self.paths = ProductPaths(tuple(irreps_in.irreps), tuple(irreps_out.irreps), correlation)
+        n_components = sum(irrep.dim * n_paths for irrep, n_paths in self.paths.n_paths.items())
+        if n_components > MAX_PRODUCT_COMPONENTS:
+            raise InputError(
+                f"correlation = {correlation} with A of {', '.join(map(str, irreps_in.irreps))} makes products of "
+                f"{n_components:,} components (at most {MAX_PRODUCT_COMPONENTS:,}). Use a lower correlation or "
+                "l_max, or hidden_irreps of parity (-1)^l only."
+            )
         self.sees_element = embedding_dim > 0
         self.weights = nn.ParameterDict(
             {
-                str(irrep): torch.randn(max(embedding_dim, 1), n_paths, channels)
-                for irrep, n_paths in self.n_paths.items()
+                str(irrep): torch.randn(max(embedding_dim, 1), n_paths, self.channels)
+                for irrep, n_paths in self.paths.n_paths.items()
             }
         )
-        self.linear = Linear(Irreps((channels, irrep) for irrep in irreps_out.irreps), irreps_out)
+        self.linear = Linear(Irreps((self.channels, irrep) for irrep in irreps_out.irreps), irreps_out)
 
     def forward(self, A: Tensor, species: Tensor, attributes: Tensor) -> Tensor:
         """Return m, (n_nodes, irreps_out.dim)."""
-        A = A.unflatten(1, (self.components, -1))
-        blocks = []
-        for irrep, couplings in self.couplings.items():
-            B = torch.cat([ops.symmetric_product(A, coupling) for coupling in couplings], dim=1)
-            W = self.weights[str(irrep)] * self.n_paths[irrep] ** -0.5
-            if self.sees_element:
-                W = torch.einsum("zd,dpk->zpk", attributes, W).index_select(0, species)
-            blocks.append((W.unsqueeze(2) * B).sum(dim=1).flatten(1))
-        return self.linear(torch.cat(blocks, dim=1))
+        W = torch.cat([W * W.shape[1] ** -0.5 for W in self.weights.values()], dim=1)
+        if self.sees_element:
+            W = torch.einsum("zd,dpk->zpk", attributes, W)
+        A = A.unflatten(1, (-1, self.channels))
+        m = ops.symmetric_product(A, W, species if self.sees_element else None, self.paths)
+        return self.linear(m.flatten(1))
 
 
 class FullProduct(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from multiace.basis.coupling import symmetric_coupling
+from multiace.basis.coupling import count_paths
 from multiace.basis.irreps import Irrep, Irreps
 from multiace.ops import ConvolutionPaths
 
@@ -39,7 +39,7 @@ def message_irreps(A: list[Irrep], hidden: Irreps, correlation: int, full: bool 
             products = {irrep for left in products for right in A for irrep in left * right}
         else:
             left_out = set(hidden.irreps) - reached
-            products = {ir for ir in left_out if len(symmetric_coupling(tuple(A), ir, order).coefficients)}
+            products = {ir for ir in left_out if count_paths(A, ir, order)}
         reached = reached | products
     return hidden.keep(reached)
 

@@ -15,10 +15,9 @@ from torch import Tensor
 from multiace.basis.irreps import Irreps
 from multiace.ops import cpu, reference
 from multiace.ops.compiler import CompilerError
-from multiace.ops.paths import ConvolutionPaths
-from multiace.ops.reference import symmetric_product
+from multiace.ops.paths import ConvolutionPaths, ProductPaths
 
-__all__ = ["ConvolutionPaths", "convolution", "linear", "symmetric_product"]
+__all__ = ["ConvolutionPaths", "ProductPaths", "convolution", "linear", "symmetric_product"]
 
 
 def convolution(
@@ -33,6 +32,12 @@ def linear(x: Tensor, W: Tensor, species: Tensor | None, irreps_in: Irreps, irre
     """Mix the channels of equal irreps; see :func:`multiace.ops.reference.linear`."""
     implementation = cpu if _on_cpu(x) and _compiles() else reference
     return implementation.linear(x, W, species, irreps_in, irreps_out)
+
+
+def symmetric_product(A: Tensor, W: Tensor, species: Tensor | None, paths: ProductPaths) -> Tensor:
+    """Sum the weighted products of up to ν factors; see :func:`multiace.ops.reference.symmetric_product`."""
+    implementation = cpu if _on_cpu(A) and _compiles() else reference
+    return implementation.symmetric_product(A, W, species, paths)
 
 
 def _on_cpu(tensor: Tensor) -> bool:

@@ -6,8 +6,9 @@ import ctypes
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,9 +16,9 @@ from multiace.basis.irreps import Irrep, Irreps
 from multiace.ops.codegen import convolution_source
 from multiace.ops.compiler import compile_c
 from multiace.ops.forms import MultilinearForm
-from multiace.ops.paths import ConvolutionPaths, linear_blocks
+from multiace.ops.paths import ConvolutionPaths, ProductPaths, linear_blocks
 
-__all__ = ["check_compiler", "convolution", "linear"]
+__all__ = ["check_compiler", "convolution", "linear", "symmetric_product"]
 
 REALS = {torch.float32: "float", torch.float64: "double"}
 
@@ -88,7 +89,6 @@ def _run_convolution(arguments: Sequence[Tensor], constants: Sequence[Any], wrt:
 
 CONVOLUTION = MultilinearForm(
     "convolution_derivative",
-    ("x", "Y", "R", "g"),
     "Tensor senders, Tensor receivers, str paths",
     _convolution_shape,
     _run_convolution,
@@ -163,8 +163,107 @@ def _run_linear(arguments: Sequence[Tensor], constants: Sequence[Any], wrt: int)
 
 LINEAR = MultilinearForm(
     "linear_derivative",
-    ("x", "W", "y"),
     "Tensor? species, int n_matrices, str irreps",
     _linear_shape,
     _run_linear,
+)
+
+
+# ---------------------------------------------------------------------------- product basis: S(A; W, g)
+
+
+def symmetric_product(A: Tensor, W: Tensor, species: Tensor | None, paths: ProductPaths) -> Tensor:
+    """Same as :func:`multiace.ops.reference.symmetric_product`."""
+    text = encode_products(paths)
+    return PRODUCT((A, W, A.new_empty(A.shape[0], 0, 0)), (species, W.shape[0], text), 2)
+
+
+@cache
+def encode_products(paths: ProductPaths) -> str:
+    """Write the irreps of both sides and ν as text."""
+    return f"{' '.join(map(str, paths.irreps_in))}|{' '.join(map(str, paths.targets))}|{paths.correlation}"
+
+
+class _Products(NamedTuple):
+    """What the kernels need of a :class:`ProductPaths`."""
+
+    components_in: int
+    components_out: int
+    n_paths: int
+    correlation: int
+    table: list[int]  # what follows n_nodes ... threads in the kernels' table: first, then addresses
+    arrays: list[np.ndarray]  # what the addresses point to
+
+
+@cache
+def _products(text: str) -> _Products:
+    irreps, targets, correlation = text.split("|")
+    paths = ProductPaths(
+        tuple(map(Irrep.parse, irreps.split())), tuple(map(Irrep.parse, targets.split())), int(correlation)
+    )
+    factors, monomial, component, entry, path, values = paths.polynomial
+    degrees = (factors >= 0).sum(axis=1)
+    first = np.searchsorted(degrees, np.arange(1, paths.correlation + 2))
+    entries = np.searchsorted(monomial, np.arange(len(factors) + 1)).astype(np.int32)
+    terms = np.searchsorted(entry, np.arange(len(monomial) + 1)).astype(np.int32)
+    arrays = [np.ascontiguousarray(array) for array in (factors, entries, component, terms, path, values)]
+    return _Products(
+        sum(irrep.dim for irrep in paths.irreps_in),
+        sum(irrep.dim for irrep in paths.targets),
+        sum(paths.n_paths.values()),
+        paths.correlation,
+        [*first.tolist(), *(array.ctypes.data for array in arrays)],
+        arrays,
+    )
+
+
+def _product_shape(arguments: Sequence[Tensor], constants: Sequence[Any], wrt: int) -> Sequence[int]:
+    _, n_matrices, text = constants
+    products, (n_nodes, _, channels) = _products(text), arguments[0].shape
+    if wrt == 1:
+        return n_matrices, products.n_paths, channels
+    return n_nodes, products.components_out if wrt == 2 else products.components_in, channels
+
+
+@cache
+def _product_kernel(dtype: torch.dtype, correlation: int, directions: int, name: str) -> Callable[..., None]:
+    source = files("multiace.ops").joinpath("polynomial.c").read_text(encoding="utf-8")
+    constants = f"#define ORDER {correlation}\n#define DIRECTIONS {directions}"
+    library = compile_c(f"typedef {REALS[dtype]} real;\n{constants}\n{source}")
+    function = getattr(library, f"derivative_{name}")
+    function.argtypes = [ctypes.c_void_p] * (6 if name == "A" else 5)
+    function.restype = None
+    return function
+
+
+def _run_product(arguments: Sequence[Tensor], constants: Sequence[Any], wrt: int) -> None:
+    species, n_matrices, text = constants
+    products, (A, W, g, *directions) = _products(text), arguments
+    given = [A, *(u for number, u in enumerate(directions, start=3) if number != wrt)]
+    numbers = (ctypes.c_void_p * len(given))(*(u.data_ptr() for u in given))
+    sizes = (
+        A.shape[0],
+        n_matrices,
+        A.shape[2],
+        products.components_in,
+        products.components_out,
+        len(products.arrays[2]),
+    )
+    values = (*sizes, products.n_paths, torch.get_num_threads(), *products.table)
+    table = (ctypes.c_int64 * len(values))(*values)
+    tensors = (W, g) if wrt < 3 else (W, g, arguments[wrt])
+    _product_kernel(A.dtype, products.correlation, len(given) - 1, "AWg"[wrt] if wrt < 3 else "A")(
+        ctypes.addressof(numbers),
+        *(tensor.data_ptr() for tensor in tensors),
+        None if species is None else species.contiguous().data_ptr(),
+        ctypes.addressof(table),
+    )
+
+
+PRODUCT = MultilinearForm(
+    "product_derivative",
+    "Tensor? species, int n_matrices, str products",
+    _product_shape,
+    _run_product,
+    polynomial=True,
 )

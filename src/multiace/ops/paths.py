@@ -1,14 +1,26 @@
-"""Which paths a convolution runs over, which matrices a linear map has, and how their tensors are laid out."""
+"""What the operations run over, and how their tensors are laid out: paths of a convolution and of a product
+basis, matrices of a linear map."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import NamedTuple
 
+import numpy as np
+
+from multiace.basis.coupling import count_paths, symmetric_coupling
 from multiace.basis.irreps import Irrep, Irreps
 
-__all__ = ["ConvolutionPaths", "LinearBlock", "Path", "PathGroup", "linear_blocks"]
+__all__ = [
+    "ConvolutionPaths",
+    "LinearBlock",
+    "Path",
+    "PathGroup",
+    "Polynomial",
+    "ProductPaths",
+    "linear_blocks",
+]
 
 
 class Path(NamedTuple):
@@ -81,6 +93,81 @@ class ConvolutionPaths:
             (sum(g.mul * len(g.l2s) for g in self.groups if g.irrep_out == target), target)
             for target in self.targets
         )
+
+
+class Polynomial(NamedTuple):
+    """The product basis written out, sorted for the kernels; e counts pairs (μ, M) with a coefficient.
+
+    Monomials μ ascend in degree, then as their factors do; e ascends in μ.
+    """
+
+    factors: np.ndarray  # components of A, int32 (n_monomials, ν); those of lower degree end in -1
+    monomial: np.ndarray  # μ of e, int32 (n_entries,)
+    component: np.ndarray  # M of e, counted over all irreps of m, int32 (n_entries,)
+    entry: np.ndarray  # e of each coefficient, ascending, int32 (n_coefficients,)
+    path: np.ndarray  # η of each coefficient, counted over all irreps and orders, int32 (n_coefficients,)
+    values: np.ndarray  # C, float64 (n_coefficients,)
+
+
+@dataclass(frozen=True)
+class ProductPaths:
+    """All symmetrised products of up to ν factors A that give ``targets``.
+
+    A is (n_nodes, components, channels), the components of its irreps one after another; m likewise. The
+    weights W are (n_matrices, n_paths, channels): irrep by irrep of m, order by order, path by path.
+
+    Attributes:
+        irreps_in: Irreps of A.
+        targets: Irreps of m.
+        correlation: ν.
+    """
+
+    irreps_in: tuple[Irrep, ...]
+    targets: tuple[Irrep, ...]
+    correlation: int
+
+    @cached_property
+    def n_paths(self) -> dict[Irrep, int]:
+        """Number of paths to each irrep of m."""
+        orders = range(1, self.correlation + 1)
+        return {irrep: sum(count_paths(self.irreps_in, irrep, n) for n in orders) for irrep in self.targets}
+
+    @property
+    def polynomial(self) -> Polynomial:
+        """Monomials and coefficients of all paths together."""
+        return _polynomial(self)
+
+
+@cache
+def _polynomial(paths: ProductPaths) -> Polynomial:
+    n_in = sum(irrep.dim for irrep in paths.irreps_in)
+    n_out = sum(irrep.dim for irrep in paths.targets)
+    digits = (n_in + 1) ** np.arange(paths.correlation)[::-1]
+    columns, values = [], []  # columns: (monomial as a number, component, path) of each coefficient
+    first_path = first_component = 0
+    for irrep in paths.targets:
+        for order in range(1, paths.correlation + 1):
+            coupling = symmetric_coupling(paths.irreps_in, irrep, order)
+            path, M, monomial = coupling.indices
+            numbers = (coupling.factors + 1) @ digits[-order:]  # ascend in degree, then as the factors do
+            columns.append(np.stack([numbers[monomial], M + first_component, path + first_path]))
+            values.append(coupling.values)
+            first_path += coupling.n_paths
+        first_component += irrep.dim
+    number, component, path = np.concatenate(columns, axis=1)
+    pairs, entry = np.unique(number * n_out + component, return_inverse=True)
+    monomials, monomial = np.unique(pairs // n_out, return_inverse=True)
+    factors = monomials[:, None] // digits % (n_in + 1) - 1
+    factors = np.take_along_axis(factors, np.argsort(factors < 0, axis=1, kind="stable"), axis=1)
+    by_entry = np.argsort(entry, kind="stable")
+    return Polynomial(
+        factors.astype(np.int32),
+        monomial.astype(np.int32),
+        (pairs % n_out).astype(np.int32),
+        entry[by_entry].astype(np.int32),
+        path[by_entry].astype(np.int32),
+        np.concatenate(values)[by_entry],
+    )
 
 
 class LinearBlock(NamedTuple):

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from multiace.basis.coupling import SymmetricCoupling, clebsch_gordan
+from multiace.basis.coupling import clebsch_gordan
 from multiace.basis.irreps import Irrep, Irreps
-from multiace.ops.paths import ConvolutionPaths, linear_blocks
+from multiace.ops.paths import ConvolutionPaths, ProductPaths, linear_blocks
 
 __all__ = ["convolution", "linear", "symmetric_product"]
 
@@ -90,33 +90,50 @@ def _coupling_with_Y(
     }
 
 
-def symmetric_product(A: Tensor, coupling: SymmetricCoupling) -> Tensor:
-    r"""Symmetrised products of ν factors of the same channel.
+def symmetric_product(A: Tensor, W: Tensor, species: Tensor | None, paths: ProductPaths) -> Tensor:
+    r"""Weighted sum of all symmetrised products of up to ν factors of the same channel.
 
-    .. math:: B_{i,k\eta,LM} = \sum_{v} C^{LM}_{\eta v} \prod_{\xi=1}^{\nu} A_{i,k,v_\xi}
+    .. math:: m_{i,k,LM} = \sum_{\mu} c_{\mu M k}(z_i) \prod_{\xi} A_{i,k,f_{\mu\xi}}, \qquad
+              c_{\mu M k}(z) = \sum_\eta W_{k\eta}(z)\, C^{LM}_{\eta\mu}
+
+    The coefficients c are made once for all atoms of an element: m is a polynomial in A.
+
+    ==================  ========================  ====================================
+    symbol              code                      shape
+    ==================  ========================  ====================================
+    Π A                 ``monomials``             (n_nodes, n_monomials, channels)
+    c                   ``coefficients``          (n_matrices, n_entries, channels)
+    ==================  ========================  ====================================
 
     Args:
         A: (n_nodes, components, channels), the components of all irreps of A one after another.
-        coupling: Monomials v and generalised Clebsch-Gordan coefficients C.
+        W: (n_matrices, n_paths, channels), in the order of ``paths``.
+        species: Which row of W a node takes, (n_nodes,); None takes the first for all.
+        paths: The products and the layout.
 
     Returns:
-        B, (n_nodes, paths, 2L + 1, channels).
+        m, (n_nodes, components of m, channels).
     """
-    factors, C = _coefficients(coupling, A.dtype, A.device)
-    monomials = A.index_select(1, factors[0])
-    for factor in factors[1:]:
-        monomials = monomials * A.index_select(1, factor)
-    return (C.flatten(0, 1) @ monomials).unflatten(1, C.shape[:2])
+    factors, monomial, component, entry, path, C = _polynomial(paths, A.dtype, A.device)
+    powers = torch.cat([A, torch.ones_like(A[:, :1])], dim=1)  # the last one pads monomials of low degree
+    monomials = powers.index_select(1, factors[:, 0])
+    for factor in factors.T[1:]:
+        monomials = monomials * powers.index_select(1, factor)
+    terms = W.index_select(1, path) * C[:, None]
+    coefficients = W.new_zeros(W.shape[0], len(monomial), W.shape[2]).index_add(1, entry, terms)
+    c = coefficients if species is None else coefficients.index_select(0, species)
+    m = A.new_zeros(A.shape[0], sum(irrep.dim for irrep in paths.targets), A.shape[2])
+    return m.index_add(1, component, c * monomials.index_select(1, monomial))
 
 
 @lru_cache(maxsize=256)
 @torch.inference_mode(False)
-def _coefficients(
-    coupling: SymmetricCoupling, dtype: torch.dtype, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Indices (ν, n_monomials) and coefficients (n_paths, 2L + 1, n_monomials) as tensors."""
-    factors = torch.tensor(coupling.factors.T, device=device)
-    return factors, torch.tensor(coupling.coefficients, dtype=dtype, device=device)
+def _polynomial(paths: ProductPaths, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
+    """The arrays of ``paths.polynomial`` as tensors; factor -1 becomes the number of components."""
+    *indices, values = paths.polynomial
+    indices[0] = np.where(indices[0] < 0, sum(irrep.dim for irrep in paths.irreps_in), indices[0])
+    tensors = (torch.tensor(array, dtype=torch.int64, device=device) for array in indices)
+    return *tensors, torch.tensor(values, dtype=dtype, device=device)
 
 
 def linear(x: Tensor, W: Tensor, species: Tensor | None, irreps_in: Irreps, irreps_out: Irreps) -> Tensor:
