@@ -187,10 +187,8 @@ def encode_products(paths: ProductPaths) -> str:
 class _Products(NamedTuple):
     """What the kernels need of a :class:`ProductPaths`."""
 
-    components_in: int
-    components_out: int
-    n_paths: int
     correlation: int
+    sizes: tuple[int, int, int, int]  # components of A and m, entries, paths
     table: list[int]  # what follows n_nodes ... threads in the kernels' table: first, then addresses
     arrays: list[np.ndarray]  # what the addresses point to
 
@@ -207,11 +205,10 @@ def _products(text: str) -> _Products:
     entries = np.searchsorted(monomial, np.arange(len(factors) + 1)).astype(np.int32)
     terms = np.searchsorted(entry, np.arange(len(monomial) + 1)).astype(np.int32)
     arrays = [np.ascontiguousarray(array) for array in (factors, entries, component, terms, path, values)]
+    n_in, n_out = (sum(irrep.dim for irrep in irreps) for irreps in (paths.irreps_in, paths.targets))
     return _Products(
-        sum(irrep.dim for irrep in paths.irreps_in),
-        sum(irrep.dim for irrep in paths.targets),
-        sum(paths.n_paths.values()),
         paths.correlation,
+        (n_in, n_out, len(component), sum(paths.n_paths.values())),
         [*first.tolist(), *(array.ctypes.data for array in arrays)],
         arrays,
     )
@@ -219,10 +216,11 @@ def _products(text: str) -> _Products:
 
 def _product_shape(arguments: Sequence[Tensor], constants: Sequence[Any], wrt: int) -> Sequence[int]:
     _, n_matrices, text = constants
-    products, (n_nodes, _, channels) = _products(text), arguments[0].shape
+    n_nodes, _, channels = arguments[0].shape
+    components_in, components_out, _, n_paths = _products(text).sizes
     if wrt == 1:
-        return n_matrices, products.n_paths, channels
-    return n_nodes, products.components_out if wrt == 2 else products.components_in, channels
+        return n_matrices, n_paths, channels
+    return n_nodes, components_out if wrt == 2 else components_in, channels
 
 
 @cache
@@ -241,15 +239,7 @@ def _run_product(arguments: Sequence[Tensor], constants: Sequence[Any], wrt: int
     products, (A, W, g, *directions) = _products(text), arguments
     given = [A, *(u for number, u in enumerate(directions, start=3) if number != wrt)]
     numbers = (ctypes.c_void_p * len(given))(*(u.data_ptr() for u in given))
-    sizes = (
-        A.shape[0],
-        n_matrices,
-        A.shape[2],
-        products.components_in,
-        products.components_out,
-        len(products.arrays[2]),
-    )
-    values = (*sizes, products.n_paths, torch.get_num_threads(), *products.table)
+    values = (A.shape[0], n_matrices, A.shape[2], *products.sizes, torch.get_num_threads(), *products.table)
     table = (ctypes.c_int64 * len(values))(*values)
     tensors = (W, g) if wrt < 3 else (W, g, arguments[wrt])
     _product_kernel(A.dtype, products.correlation, len(given) - 1, "AWg"[wrt] if wrt < 3 else "A")(
