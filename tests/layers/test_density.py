@@ -91,7 +91,7 @@ def test_full_coupling_spans_channelwise_coupling():
     radial_weights = channelwise.radial_network.weights[0]  # (num_radial, (group, path, k'))
     blocks = []
     for mul, irrep in OUT:
-        mixing = channelwise.linear.weights[str(irrep)]  # ((group, path, k'), k)
+        mixing = channelwise.linear.matrices()[irrep]  # ((group, path, k'), k)
         n = len(mixing)
         columns = torch.cat(
             [radial_weights[:, g.weights] for g in channelwise.paths.groups if g.irrep_out == irrep], dim=1

@@ -5,7 +5,7 @@ import e3nn.o3
 import pytest
 import torch
 
-from multiace.basis.irreps import Irreps
+from multiace.basis.irreps import Irrep, Irreps
 from multiace.layers.activations import ACTIVATIONS, ODD_ACTIVATIONS, Activation
 from multiace.layers.equivariant import ElementLinear, Gate, Linear, NormActivation
 from tests.layers.e3nn_order import from_e3nn, to_e3nn
@@ -31,7 +31,7 @@ def test_linear_is_that_of_e3nn():
     with torch.no_grad():
         for instruction, weight in zip(theirs.instructions, theirs.weight_views(), strict=True):
             irrep = theirs.irreps_in[instruction.i_in].ir
-            weight.copy_(ours.weights[str(irrep)])
+            weight.copy_(ours.matrices()[Irrep.parse(str(irrep))])
     torch.testing.assert_close(to_e3nn(ours(x), OUT), theirs(to_e3nn(x, IN)), rtol=1e-6, atol=1e-6)
     assert not ours(x)[:, OUT.slices()[OUT[3].irrep]].any()  # 3o, which the input lacks
 
@@ -43,7 +43,9 @@ def test_element_linear_is_the_fully_connected_tensor_product_of_e3nn():
     with torch.no_grad():
         for instruction, weight in zip(theirs.instructions, theirs.weight_views(), strict=True):
             irrep = theirs.irreps_in1[instruction.i_in1].ir
-            weight.copy_(ours.weights[str(irrep)].transpose(0, 1))  # (mul_in, element, mul_out)
+            weight.copy_(
+                ours.matrices()[Irrep.parse(str(irrep))].transpose(0, 1)
+            )  # (mul_in, element, mul_out)
     expected = theirs(to_e3nn(x, IN), attributes[SPECIES]) * 3**0.5  # e3nn counts elements as fan-in
     torch.testing.assert_close(to_e3nn(ours(x, SPECIES, attributes), OUT), expected, rtol=1e-6, atol=1e-6)
 

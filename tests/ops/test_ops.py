@@ -380,7 +380,7 @@ def test_linear_multiplies_each_atom_by_the_matrices_of_its_element(linear, maps
         size = irreps_in.mul(irrep) * mul
         part = x[:, irreps_in.slices()[irrep]].view(6, irrep.dim, -1)
         for atom, z in enumerate(species.tolist()):
-            expected = part[atom] @ W[z, start : start + size].view(-1, mul)
+            expected = part[atom] @ W[z, start : start + size].view(-1, mul) / part.shape[2] ** 0.5
             torch.testing.assert_close(mine[atom], expected, rtol=1e-13, atol=1e-13)
         start += size
 

@@ -2,7 +2,7 @@
 
 Features are flat, ``(n_nodes, irreps.dim)``: one block ``(2l + 1, mul)`` per irrep, the channel last.
 Weights start unit normal; the factor 1/√(fan-in) stands in the forward pass, so that one learning rate
-serves all of them (as in e3nn).
+serves all of them (as in e3nn). The matrices of all irreps lie in one tensor, ``weight``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from multiace import ops
 from multiace.basis.irreps import Irrep, Irreps
 from multiace.layers.activations import Activation
-from multiace.ops.paths import linear_blocks
+from multiace.ops.paths import linear_blocks, n_weights
 
 __all__ = ["ElementLinear", "Gate", "Linear", "NormActivation"]
 
@@ -38,15 +38,15 @@ class Linear(nn.Module):
     def __init__(self, irreps_in: Irreps, irreps_out: Irreps):
         super().__init__()
         self.irreps_in, self.irreps_out = irreps_in, irreps_out
-        self.weights = nn.ParameterDict(
-            {str(b.irrep): torch.randn(b.mul_in, b.mul_out) for b in linear_blocks(irreps_in, irreps_out)}
-        )
+        self.weight = nn.Parameter(torch.randn(1, n_weights(irreps_in, irreps_out)))
+
+    def matrices(self) -> dict[Irrep, Tensor]:
+        """W^l of each irrep, (channels in, channels out): views of ``weight``."""
+        return {irrep: W[0] for irrep, W in _matrices(self).items()}
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n_nodes, irreps_in.dim) to (n_nodes, irreps_out.dim)."""
-        weights = (self.weights[str(b.irrep)] for b in linear_blocks(self.irreps_in, self.irreps_out))
-        W = torch.cat([(W * W.shape[0] ** -0.5).flatten() for W in weights])
-        return ops.linear(x, W.unsqueeze(0), None, self.irreps_in, self.irreps_out)
+        return ops.linear(x, self.weight, None, self.irreps_in, self.irreps_out)
 
 
 class ElementLinear(nn.Module):
@@ -66,12 +66,11 @@ class ElementLinear(nn.Module):
     def __init__(self, irreps_in: Irreps, irreps_out: Irreps, embedding_dim: int):
         super().__init__()
         self.irreps_in, self.irreps_out = irreps_in, irreps_out
-        self.weights = nn.ParameterDict(
-            {
-                str(b.irrep): torch.randn(embedding_dim, b.mul_in, b.mul_out)
-                for b in linear_blocks(irreps_in, irreps_out)
-            }
-        )
+        self.weight = nn.Parameter(torch.randn(embedding_dim, n_weights(irreps_in, irreps_out)))
+
+    def matrices(self) -> dict[Irrep, Tensor]:
+        """W^l of each irrep, (embedding_dim, channels in, channels out): views of ``weight``."""
+        return _matrices(self)
 
     def forward(self, x: Tensor, species: Tensor, attributes: Tensor) -> Tensor:
         """Map (n_nodes, irreps_in.dim) to (n_nodes, irreps_out.dim).
@@ -81,9 +80,14 @@ class ElementLinear(nn.Module):
             species: z, (n_nodes,).
             attributes: a(z) of every element, (n_species, embedding_dim).
         """
-        weights = (self.weights[str(b.irrep)] for b in linear_blocks(self.irreps_in, self.irreps_out))
-        W = torch.cat([(W * W.shape[1] ** -0.5).flatten(1) for W in weights], dim=1)
-        return ops.linear(x, attributes @ W, species, self.irreps_in, self.irreps_out)
+        return ops.linear(x, attributes @ self.weight, species, self.irreps_in, self.irreps_out)
+
+
+def _matrices(module: Linear | ElementLinear) -> dict[Irrep, Tensor]:
+    return {
+        b.irrep: module.weight[:, b.weights].unflatten(1, (b.mul_in, b.mul_out))
+        for b in linear_blocks(module.irreps_in, module.irreps_out)
+    }
 
 
 class Gate(nn.Module):

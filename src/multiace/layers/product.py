@@ -170,7 +170,7 @@ class FullProduct(nn.Module):
                 collected[irrep].append(product)
         blocks = []
         for irrep, parts in collected.items():
-            W = self.weights[str(irrep)] * self.n_products[irrep] ** -0.5
+            W = self.weights[str(irrep)]
             B = torch.cat(parts, dim=2)
             products_in, channels_out = Irreps([(B.shape[2], irrep)]), Irreps([(W.shape[2], irrep)])
             matrices = attributes @ W.flatten(1) if self.sees_element else W.flatten(1)

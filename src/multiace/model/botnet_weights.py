@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from multiace.basis.coupling import OPPOSITE_SIGN_IN_E3NN_04
 from multiace.basis.irreps import Irrep, Irreps
@@ -188,9 +188,9 @@ def fill(network: MultiACE, blocks: Sequence[Block], mlp_width: int, parameters:
 def _fill_layer(layer: Any, block: Block, layout: _Layout, n_elements: int, take: Take) -> None:
     density = layer.density
     if block.linear_up:
-        _copy(density.linear_up.weights, _matrices(take, "linear_up.weight", layout.h_in, layout.h_in))
+        _copy(density.linear_up.matrices(), _matrices(take, "linear_up.weight", layout.h_in, layout.h_in))
     else:
-        for W in density.linear_up.weights.values():
+        for W in density.linear_up.matrices().values():
             W.copy_(torch.eye(len(W), dtype=W.dtype) * len(W) ** 0.5)
     _fill_radial(density.radial_network, block, layout, density.paths.paths, n_elements, take)
 
@@ -198,14 +198,14 @@ def _fill_layer(layer: Any, block: Block, layout: _Layout, n_elements: int, take
     for irrep in density.linear.irreps_out.irreps:
         paths = [path for path in density.paths.paths if path.irrep_out == irrep]
         mixing[irrep] = _reorder(mixing[irrep].T, layout.paths_to(irrep), paths).T
-    _copy(density.linear.weights, mixing)
+    _copy(density.linear.matrices(), mixing)
 
     element_linear = layer.selector or layer.residual
     if element_linear is not None:
         source = layout.m if block.self_connection == "selector" else layout.h_in
         matrices = _matrices(take, "skip_tp.weight", source, layout.m, n_elements)
         scaled = {irrep: W.transpose(0, 1) * n_elements**-0.5 for irrep, W in matrices.items()}
-        _copy(element_linear.weights, scaled)
+        _copy(element_linear.matrices(), scaled)
     for activation in layer.nonlinearity.children():
         if isinstance(activation, Activation):
             _set_e3nn_scale(activation)
@@ -225,10 +225,10 @@ def _matrices(
     return {irrep: part.view(shape) for irrep, part, shape in zip(common, parts, shapes, strict=True)}
 
 
-def _copy(weights: nn.ParameterDict, matrices: dict[Irrep, Tensor]) -> None:
+def _copy(ours: dict[Irrep, Tensor], matrices: dict[Irrep, Tensor]) -> None:
     """Fill ours; where we have fewer columns (the last layer has no gates), the first ones."""
-    for name, into in weights.items():
-        into.copy_(matrices[Irrep.parse(name)][..., : into.shape[-1]])
+    for irrep, into in ours.items():
+        into.copy_(matrices[irrep][..., : into.shape[-1]])
 
 
 def _reorder(x: Tensor, blocks: dict[Path, int], order: Iterable[Path]) -> Tensor:

@@ -66,6 +66,8 @@ class MultilinearForm:
         """Return ∂S/∂a_wrt: through the operator where PyTorch traces, else directly, which costs a fifth."""
         if torch.compiler.is_compiling() or any(type(a) not in (Tensor, nn.Parameter) for a in arguments):
             return self.operator(list(arguments), *constants, wrt)
+        if not torch.is_grad_enabled():
+            return self._run(arguments, *constants, wrt)
         return _Derivative.apply(self, constants, wrt, *arguments)
 
     def _empty(self, arguments: Sequence[Tensor], *constants_wrt: Any) -> Tensor:

@@ -1,6 +1,8 @@
 /* Linear maps of channels, one matrix per irrep and element: the three derivatives of
  *
- *   S(x, W, y) = sum over nodes n, irreps b, components m of  y[n,b,m,:] . (x[n,b,m,:] W[z_n,b]).
+ *   S(x, W, y) = sum over nodes n, irreps b, components m of  y[n,b,m,:] . (x[n,b,m,:] W[z_n,b]) / sqrt(K_b),
+ *
+ * K_b being the channels of x.
  *
  * A row is one component of one node: contiguous channels. Rows of one element that share a matrix go through
  * a register-blocked product, ROWS rows by two vectors of columns. `real` is float or double. */
@@ -17,6 +19,8 @@ typedef real vec __attribute__((vector_size(32), aligned(sizeof(real))));
 /* An irrep of both sides: 2l+1 components, channels in and out, where it starts in a row of x, y and W. */
 typedef struct { int64_t components, in, out, x, y, w; } block;
 
+static inline real scale_of(const block *b) { return (real)(1.0 / __builtin_sqrt((double)b->in)); }
+
 /* Nodes sorted by matrix: nodes[first[z] .. first[z + 1]) use matrix z. */
 typedef struct { int64_t *nodes, *first; } order;
 
@@ -30,9 +34,9 @@ static order sort_nodes(const int64_t *species, int64_t n_nodes, int64_t n_matri
 
 static void release(order o) { free(o.nodes); free(o.first); }
 
-/* out[r][0..columns) = sum_k in[r][k] W[k][0..columns) for up to ROWS rows */
+/* out[r][0..columns) = scale sum_k in[r][k] W[k][0..columns) for up to ROWS rows */
 static inline void multiply(const real *const *in, real *const *out, int rows, const real *W, int64_t inner,
-                            int64_t columns) {
+                            int64_t columns, real scale) {
   int64_t c = 0;
   for (; c + 2 * LANES <= columns; c += 2 * LANES) {
     vec a0[ROWS] = {{0}}, a1[ROWS] = {{0}};
@@ -40,7 +44,10 @@ static inline void multiply(const real *const *in, real *const *out, int rows, c
       const vec w0 = *(const vec *)(W + k * columns + c), w1 = *(const vec *)(W + k * columns + c + LANES);
       for (int r = 0; r < ROWS; ++r) { a0[r] += in[r][k] * w0; a1[r] += in[r][k] * w1; }
     }
-    for (int r = 0; r < rows; ++r) { *(vec *)(out[r] + c) = a0[r]; *(vec *)(out[r] + c + LANES) = a1[r]; }
+    for (int r = 0; r < rows; ++r) {
+      *(vec *)(out[r] + c) = scale * a0[r];
+      *(vec *)(out[r] + c + LANES) = scale * a1[r];
+    }
   }
   for (; c + LANES <= columns; c += LANES) {
     vec a[ROWS] = {{0}};
@@ -48,19 +55,20 @@ static inline void multiply(const real *const *in, real *const *out, int rows, c
       const vec w = *(const vec *)(W + k * columns + c);
       for (int r = 0; r < ROWS; ++r) a[r] += in[r][k] * w;
     }
-    for (int r = 0; r < rows; ++r) *(vec *)(out[r] + c) = a[r];
+    for (int r = 0; r < rows; ++r) *(vec *)(out[r] + c) = scale * a[r];
   }
   for (; c < columns; ++c) {
     real a[ROWS] = {0};
     for (int64_t k = 0; k < inner; ++k)
       for (int r = 0; r < ROWS; ++r) a[r] += in[r][k] * W[k * columns + c];
-    for (int r = 0; r < rows; ++r) out[r][c] = a[r];
+    for (int r = 0; r < rows; ++r) out[r][c] = scale * a[r];
   }
 }
 
 /* out rows = in rows times W; `from` and `to` are the offsets of the block in a row of each. */
 static void products(const real *in, real *out, int64_t in_stride, int64_t out_stride, const real *W, order o,
-                     int64_t z, int64_t components, int64_t inner, int64_t columns, int64_t from, int64_t to) {
+                     int64_t z, int64_t components, int64_t inner, int64_t columns, int64_t from, int64_t to,
+                     real scale) {
   const int64_t n_rows = (o.first[z + 1] - o.first[z]) * components;
 #pragma omp for schedule(static) nowait
   for (int64_t tile = 0; tile < (n_rows + ROWS - 1) / ROWS; ++tile) {
@@ -73,13 +81,14 @@ static void products(const real *in, real *out, int64_t in_stride, int64_t out_s
       in_row[r] = in + n * in_stride + from + m * inner;
       out_row[r] = out + n * out_stride + to + m * columns;
     }
-    multiply(in_row, out_row, rows, W, inner, columns);
+    multiply(in_row, out_row, rows, W, inner, columns, scale);
   }
 }
 
-/* W[k][c] += sum over rows of nodes a..b of x[k] y[c], for the block's whole matrix */
+/* W[k][c] += scale sum over rows of nodes a..b of x[k] y[c], for the block's whole matrix */
 static void outer(const real *x, const real *y, real *W, int64_t x_stride, int64_t y_stride, const int64_t *nodes,
                   int64_t n_nodes, block b) {
+  const real scale = scale_of(&b);
 #pragma omp for schedule(static) nowait
   for (int64_t tile = 0; tile < (b.in + ROWS - 1) / ROWS; ++tile) {
     const int rows = b.in - tile * ROWS < ROWS ? b.in - tile * ROWS : ROWS;
@@ -95,8 +104,8 @@ static void outer(const real *x, const real *y, real *W, int64_t x_stride, int64
         }
       }
       for (int r = 0; r < rows; ++r) {
-        *(vec *)(W + k[r] * b.out + c) += a0[r];
-        *(vec *)(W + k[r] * b.out + c + LANES) += a1[r];
+        *(vec *)(W + k[r] * b.out + c) += scale * a0[r];
+        *(vec *)(W + k[r] * b.out + c + LANES) += scale * a1[r];
       }
     }
     for (; c < b.out; ++c) {
@@ -106,7 +115,7 @@ static void outer(const real *x, const real *y, real *W, int64_t x_stride, int64
         for (int64_t m = 0; m < b.components; ++m, xr += b.in, yr += b.out)
           for (int r = 0; r < ROWS; ++r) a[r] += xr[k[r]] * *yr;
       }
-      for (int r = 0; r < rows; ++r) W[k[r] * b.out + c] += a[r];
+      for (int r = 0; r < rows; ++r) W[k[r] * b.out + c] += scale * a[r];
     }
   }
 }
@@ -120,7 +129,8 @@ void derivative_y(const real *x, const real *W, real *y, const int64_t *species,
 #pragma omp parallel num_threads(s->threads) if (s->threads > 1)
   for (int64_t z = 0; z < s->n_matrices; ++z)
     for (const block *b = blocks; b < blocks + s->n_blocks; ++b)
-      products(x, y, s->x_dim, s->y_dim, W + z * s->w_dim + b->w, o, z, b->components, b->in, b->out, b->x, b->y);
+      products(x, y, s->x_dim, s->y_dim, W + z * s->w_dim + b->w, o, z, b->components, b->in, b->out, b->x, b->y,
+               scale_of(b));
   release(o);
 }
 
@@ -137,7 +147,8 @@ void derivative_x(real *x, const real *W, const real *y, const int64_t *species,
 #pragma omp parallel num_threads(s->threads) if (s->threads > 1)
   for (int64_t z = 0; z < s->n_matrices; ++z)
     for (const block *b = blocks; b < blocks + s->n_blocks; ++b)
-      products(y, x, s->y_dim, s->x_dim, T + z * s->w_dim + b->w, o, z, b->components, b->out, b->in, b->y, b->x);
+      products(y, x, s->y_dim, s->x_dim, T + z * s->w_dim + b->w, o, z, b->components, b->out, b->in, b->y, b->x,
+               scale_of(b));
   free(T);
   release(o);
 }

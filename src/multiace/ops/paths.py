@@ -20,6 +20,7 @@ __all__ = [
     "Polynomial",
     "ProductPaths",
     "linear_blocks",
+    "n_weights",
 ]
 
 
@@ -192,3 +193,8 @@ def linear_blocks(irreps_in: Irreps, irreps_out: Irreps) -> list[LinearBlock]:
             blocks.append(LinearBlock(irrep, mul_in, mul_out, x[irrep], y[irrep], weights))
             start = weights.stop
     return blocks
+
+
+def n_weights(irreps_in: Irreps, irreps_out: Irreps) -> int:
+    """Number of weights of a linear map, Σ channels in x channels out."""
+    return sum(block.mul_in * block.mul_out for block in linear_blocks(irreps_in, irreps_out))

@@ -139,7 +139,8 @@ def _polynomial(paths: ProductPaths, dtype: torch.dtype, device: torch.device) -
 def linear(x: Tensor, W: Tensor, species: Tensor | None, irreps_in: Irreps, irreps_out: Irreps) -> Tensor:
     r"""Mix the channels of equal irreps, with a matrix for each irrep and element.
 
-    .. math:: y_{i,lm,k'} = \sum_k x_{i,lm,k} W^l_{kk'}(z_i)
+    .. math:: y_{i,lm,k'} = \frac{1}{\sqrt{K_l}} \sum_k x_{i,lm,k} W^l_{kk'}(z_i), \quad
+              K_l \text{ the channels of } x
 
     Args:
         x: (n_nodes, irreps_in.dim), channel last in each block.
@@ -157,5 +158,5 @@ def linear(x: Tensor, W: Tensor, species: Tensor | None, irreps_in: Irreps, irre
         matrices = W[:, block.weights].unflatten(1, (block.mul_in, block.mul_out))
         matrix = matrices[0] if species is None else matrices.index_select(0, species)
         part = x[:, block.x].unflatten(1, (block.irrep.dim, block.mul_in))
-        y[block.irrep] = (part @ matrix).flatten(1)
+        y[block.irrep] = (part @ (matrix * block.mul_in**-0.5)).flatten(1)
     return torch.cat(list(y.values()), dim=1)
