@@ -40,9 +40,9 @@ def harmonics(graph: Graph, l_max: int) -> torch.Tensor:
 def radial(graph: Graph, num_radial: int = 3) -> torch.Tensor:
     """Some functions of the distance, one row per undirected pair."""
     _, lengths = graph.edge_vectors()
-    pairs, _ = graph.pairs
+    lengths = lengths[graph.pairs[0][:, 0], None]
     n = torch.arange(1, num_radial + 1)
-    return torch.sin(n * lengths[pairs, None]) * (CUTOFF - lengths[pairs, None]) ** 3
+    return torch.sin(n * lengths) * (CUTOFF - lengths) ** 3
 
 
 def without_edges(graph: Graph) -> Graph:

@@ -186,6 +186,28 @@ def test_convolution_without_edges_is_zero(convolution, paths):
 
 
 @every_convolution
+def test_convolution_with_one_row_of_R_for_both_edges_of_a_pair(convolution):
+    """Value and three derivatives are those with R written out for each edge."""
+    paths = PATHS["both parities"]
+    senders, receivers = torch.tensor([1, 2, 0, 3, 0, 1]), torch.tensor([0, 0, 1, 1, 2, 3])
+    pairs = torch.tensor([[0, 2], [1, 4], [3, 5]]), torch.tensor([0, 1, 0, 2, 1, 2])
+    h, Y, R, *_ = arguments(paths, 4, senders, receivers)
+    inputs = [x.requires_grad_() for x in (h, Y, R[:3].contiguous())]
+    results = []
+    for function in (
+        lambda h, Y, R: convolution(h, Y, R, senders, receivers, paths, pairs),
+        lambda h, Y, R: reference.convolution(h, Y, R[pairs[1]], senders, receivers, paths),
+    ):
+        total, of_function = function(*inputs).pow(2).sum(), []
+        for _ in range(3):
+            gradients = torch.autograd.grad(total, inputs, create_graph=True)
+            of_function += [g / g.detach().abs().max() for g in gradients]
+            total = sum((g / g.detach().abs().max()).pow(2).sum() for g in gradients)
+        results.append(of_function)
+    torch.testing.assert_close(*results, rtol=1e-10, atol=1e-10)
+
+
+@every_convolution
 def test_convolution_of_one_atom_with_its_own_images(convolution):
     paths = PATHS["natural"]
     self_edges = torch.zeros(2, dtype=torch.int64)
@@ -431,7 +453,7 @@ def test_gradients_that_nobody_asked_for_are_not_computed(monkeypatch):
     y = cpu.linear(x * 1.0, W * 1.0, None, irreps, irreps).square().sum()
     computed = []
     run = cpu.LINEAR.run
-    monkeypatch.setattr(cpu.LINEAR, "run", lambda *inputs: (computed.append(inputs[-1]), run(*inputs)))
+    monkeypatch.setattr(cpu.LINEAR, "run", lambda *inputs: (computed.append(inputs[2]), run(*inputs)))
     torch.autograd.grad(y, x)
     assert computed == [0]
 
@@ -439,7 +461,7 @@ def test_gradients_that_nobody_asked_for_are_not_computed(monkeypatch):
 def operands_of_convolution():
     paths = PATHS["natural"]
     tensors = [*arguments(paths)[:3], random(N_NODES, paths.irreps_out.dim, seed=4)]
-    return tensors, (SENDERS, RECEIVERS, cpu.encode_paths(paths)), 3
+    return tensors, (SENDERS, RECEIVERS, None, None, cpu.encode_paths(paths)), 3
 
 
 def operands_of_linear():
@@ -463,6 +485,20 @@ FORMS = {
 
 @pytest.mark.parametrize(("form", "operands"), FORMS.values(), ids=FORMS)
 def test_operators_pass_the_checks_of_torch_library(form, operands):
-    tensors, constants, wrt = operands()
+    tensors, constants, slot = operands()
     tensors = [tensor.requires_grad_() for tensor in tensors]
-    torch.library.opcheck(form.operator, (tensors, *constants, wrt))
+    torch.library.opcheck(form.operator, (tensors, *constants, slot))
+
+
+@pytest.mark.parametrize(("form", "operands"), FORMS.values(), ids=FORMS)
+def test_traced_operators_have_the_derivatives_of_the_eager_ones(form, operands):
+    tensors, constants, slot = operands()
+    inputs = [tensor.requires_grad_() for b, tensor in enumerate(tensors) if b != slot]
+    results = []
+    for function in (
+        lambda: form.operator([*inputs, torch.empty(0)], *constants, slot),
+        lambda: form(inputs, constants),
+    ):
+        first = torch.autograd.grad(function().pow(3).sum(), inputs, create_graph=True)
+        results.append((first, torch.autograd.grad(sum(g.pow(2).sum() for g in first), inputs)))
+    torch.testing.assert_close(*results, rtol=1e-11, atol=1e-11)

@@ -71,10 +71,11 @@ class Graph:
 
     @cached_property
     def pairs(self) -> tuple[Tensor, Tensor]:
-        """Undirected pairs: one edge of each (n_pairs,), and the pair that each edge is of (n_edges,)."""
-        first = torch.arange(self.n_edges, device=self.reverse.device) < self.reverse
-        number = first.cumsum(0) - 1
-        return first.nonzero().squeeze(1), torch.where(first, number, number[self.reverse])
+        """Undirected pairs: the two edges of each (n_pairs, 2), and the pair that each edge is of (n_edges,)."""
+        is_first = torch.arange(self.n_edges, device=self.reverse.device) < self.reverse
+        first, number = is_first.nonzero().squeeze(1), is_first.cumsum(0) - 1
+        edges = torch.stack([first, self.reverse[first]], dim=1)
+        return edges, torch.where(is_first, number, number[self.reverse])
 
     def edge_vectors(self) -> tuple[Tensor, Tensor]:
         """Return r_ij (n_edges, 3) and |r_ij| (n_edges,) [Å], float64, differentiable."""

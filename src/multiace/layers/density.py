@@ -28,7 +28,7 @@ class ChannelwiseDensity(nn.Module):
     symbol              code                          shape
     ==================  ============================  ==================================
     W h_j               ``self.linear_up(h)``         (n_nodes, irreps_in.dim)
-    R                   ``self.radial_network(...)``  (n_edges, n_weights)
+    R                   ``self.radial_network(...)``  (n_edges or n_pairs, n_weights)
     A before mixing     ``ops.convolution(...)``      (n_nodes, paths.irreps_out.dim)
     λ                   ``self.norm``                 ()
     A                   return value                  (n_nodes, irreps_out.dim)
@@ -56,7 +56,8 @@ class ChannelwiseDensity(nn.Module):
         """Return A, (n_nodes, irreps_out.dim)."""
         j, i = graph.senders, graph.receivers
         R = self.radial_network(radial, attributes, graph)
-        A = ops.convolution(self.linear_up(h), Y, R, j, i, self.paths)
+        pairs = None if self.radial_network.sees_elements else graph.pairs
+        A = ops.convolution(self.linear_up(h), Y, R, j, i, self.paths, pairs)
         return self.norm(self.linear(A))
 
 
@@ -87,6 +88,7 @@ class FullDensity(nn.Module):
         """Return A, (n_nodes, irreps_out.dim)."""
         j, i = graph.senders, graph.receivers
         R = self.radial_network(radial, attributes, graph)
+        pairs = None if self.radial_network.sees_elements else graph.pairs
         h = self.linear_up(h)
         blocks = []
         parts = R.split([paths.n_weights for paths in self.paths], dim=1)
@@ -98,7 +100,7 @@ class FullDensity(nn.Module):
                 ],
                 dim=1,
             )
-            A = ops.convolution(repeated, Y, R_part, j, i, paths)
+            A = ops.convolution(repeated, Y, R_part, j, i, paths, pairs)
             A = A.unflatten(1, (irrep.dim, -1, mul))  # [n_nodes, M, (path, k'), k]
             blocks.append((A.sum(dim=2) * A.shape[2] ** -0.5).flatten(1))
         return self.norm(torch.cat(blocks, dim=1))

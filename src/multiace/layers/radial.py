@@ -55,7 +55,7 @@ class RadialNetwork(nn.Module):
     ==============  ===================================  =============================
     e_n             ``radial``                           (n_pairs, num_radial)
     a(z)            ``attributes``                       (n_species, embedding_dim)
-    R               return value                         (n_edges, n_weights)
+    R               return value                         (n_edges or n_pairs, n_weights)
     ==============  ===================================  =============================
 
     Args:
@@ -82,6 +82,7 @@ class RadialNetwork(nn.Module):
     ):
         super().__init__()
         power, self.edge_attributes = RADIAL_SPECIES[species]
+        self.sees_elements = power > 0
         n_attributes = embedding_dim**power
         sizes = [num_radial * n_attributes, *widths, n_weights]
         self.fan_in = [num_radial, *widths]
@@ -91,12 +92,17 @@ class RadialNetwork(nn.Module):
         self.activation = Activation(activation)
 
     def forward(self, radial: Tensor, attributes: Tensor, graph: Graph) -> Tensor:
-        """Return R, (n_edges, n_weights), from e_n of each pair (n_pairs, num_radial)."""
-        _, pair = graph.pairs
+        """Return R, (n_edges, n_weights), or (n_pairs, n_weights) where it sees no elements.
+
+        Args:
+            radial: e_n of each pair, (n_pairs, num_radial).
+            attributes: a(z) of every element, (n_species, embedding_dim).
+            graph: The edges.
+        """
+        if not self.sees_elements:
+            return self.network(radial, None)
         a = self.edge_attributes(attributes, graph.species[graph.senders], graph.species[graph.receivers])
-        if a is None:
-            return self.network(radial, None).index_select(0, pair)
-        product = torch.einsum("en,ed->end", radial.index_select(0, pair), a)
+        product = torch.einsum("en,ed->end", radial.index_select(0, graph.pairs[1]), a)
         return self.network(product.flatten(1), a)
 
     def network(self, R: Tensor, a: Tensor | None) -> Tensor:

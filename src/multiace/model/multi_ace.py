@@ -74,9 +74,9 @@ class MultiACE(nn.Module):
         vectors, lengths = graph.edge_vectors()
         z, dtype = graph.species, self.embedding.weight.dtype
         Y = self.angular(vectors.to(dtype), lengths.to(dtype))  # Y_lm(r̂)
-        pairs, _ = graph.pairs
-        ends = z[graph.senders[pairs]], z[graph.receivers[pairs]]
-        radial = self.radial_basis(lengths[pairs], *ends)  # e_n(r) x envelope, of each undirected pair
+        one_edge = graph.pairs[0][:, 0]
+        ends = z[graph.senders[one_edge]], z[graph.receivers[one_edge]]
+        radial = self.radial_basis(lengths[one_edge], *ends)  # e_n(r) x envelope, of each undirected pair
         attributes = self.elements()  # a(z)
         h = self.embedding(z, attributes)  # h⁰
         energies: list[Tensor] = []

@@ -21,11 +21,17 @@ __all__ = ["ConvolutionPaths", "ProductPaths", "convolution", "linear", "symmetr
 
 
 def convolution(
-    h: Tensor, Y: Tensor, R: Tensor, senders: Tensor, receivers: Tensor, paths: ConvolutionPaths
+    h: Tensor,
+    Y: Tensor,
+    R: Tensor,
+    senders: Tensor,
+    receivers: Tensor,
+    paths: ConvolutionPaths,
+    pairs: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Sum the one-particle basis over neighbours; see :func:`multiace.ops.reference.convolution`."""
     implementation = cpu if _on_cpu(h) and _compiles() else reference
-    return implementation.convolution(h, Y, R, senders, receivers, paths)
+    return implementation.convolution(h, Y, R, senders, receivers, paths, pairs)
 
 
 def linear(x: Tensor, W: Tensor, species: Tensor | None, irreps_in: Irreps, irreps_out: Irreps) -> Tensor:

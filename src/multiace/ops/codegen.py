@@ -11,7 +11,8 @@ four kernels again: nothing else is needed at any order.
 
 The bracket (called ``c`` below: ``coupled``, only its entries that can be non-zero) is built once per edge,
 for all channels. Then the loops run over nodes, groups of paths and blocks of channels, with the sums over
-edges of a node innermost, so that sums stay in registers.
+edges of a node and over terms innermost, so that sums stay in registers. A term is a set of the other three
+arguments: each kernel gives the sum over several, as derivatives of derivatives need it.
 """
 
 from __future__ import annotations
@@ -39,6 +40,17 @@ typedef {real} real;
 #define NR {n_R}
 #define NG {n_g}
 #define NC {n_c}
+
+/* Arguments of one term; the one that is computed is not read. */
+typedef struct {{ const real *x, *Y, *R, *g; }} term;
+
+/* Edges, and rows of R: row p holds for the edges rows[p] (two), or for edge p alone where rows is NULL. */
+typedef struct {{
+  const int64_t *senders, *receivers, *row_of_edge, *rows;
+  int64_t n_nodes, n_edges, n_rows, n_terms, threads;
+}} edges;
+
+static inline int64_t row_of(const edges *E, int64_t e) {{ return E->row_of_edge ? E->row_of_edge[e] : e; }}
 
 /* First edge of each node; receivers ascend. */
 static int64_t *rows(const int64_t *receivers, int64_t n_edges, int64_t n_nodes) {{
@@ -158,29 +170,46 @@ def _coupled(groups: list[_Group]) -> str:
     return "\n".join([*lines, "}", ""])
 
 
-def _node_loop(name: str, arguments: str, setup: str, body: list[str], needs_coupled: bool = True) -> str:
-    """A kernel: nodes in parallel; inside, edges a..b of node i, and c of each of them."""
-    coupled = (
-        "      for (int64_t e = a; e < b; ++e) coupled(Y + e * NY, c + (e - a) * NC);\n"
-        if needs_coupled
-        else ""
+def _kernel(name: str, loop: str, setup: list[str], body: list[str]) -> str:
+    """A kernel: ``body`` for each i of a parallel loop."""
+    return "\n".join(
+        [
+            f"void derivative_{name}(const term *terms, real *restrict {name}, const edges *E) {{",
+            "  const int64_t n_terms = E->n_terms, *senders = E->senders;",
+            "  const int threads = (int)E->threads;",
+            "  int64_t *row = rows(E->receivers, E->n_edges, E->n_nodes), degree = largest_degree(row, E->n_nodes);",
+            "  (void)degree; (void)senders;",
+            *setup,
+            "#pragma omp parallel num_threads(threads) if (threads > 1)",
+            "  {",
+            "    BEFORE",
+            "#pragma omp for schedule(static)",
+            f"    for (int64_t i = 0; i < {loop}; ++i) {{",
+            *body,
+            "    }",
+            "    AFTER",
+            "  }",
+            "  free(row);",
+            "}",
+            "",
+        ]
     )
-    allocate = "    real *c = malloc((degree + 1) * NC * sizeof *c);\n" if needs_coupled else ""
-    free = "    free(c);\n" if needs_coupled else ""
-    return (
-        f"void derivative_{name}({arguments},\n"
-        "    const int64_t *senders, const int64_t *receivers, int64_t n_nodes, int64_t n_edges, int threads) {\n"
-        "  int64_t *row = rows(receivers, n_edges, n_nodes), degree = largest_degree(row, n_nodes);\n"
-        "  (void)degree; (void)senders;\n"
-        f"{setup}"
-        "#pragma omp parallel num_threads(threads) if (threads > 1)\n  {\n"
-        f"{allocate}"
-        "#pragma omp for schedule(static)\n"
-        "    for (int64_t i = 0; i < n_nodes; ++i) {\n"
-        "      const int64_t a = row[i], b = row[i + 1];\n"
-        f"{coupled}" + "\n".join(body) + "\n    }\n" + free + "  }\n"
-        "  free(row);\n}\n"
-    )
+
+
+ALLOCATE = "real *c = malloc((degree + 1) * n_terms * NC * sizeof *c);"
+NODE_EDGES = [
+    "      const int64_t a = row[i], b = row[i + 1];",
+    "      for (int64_t t = 0; t < n_terms; ++t) {  /* a Y that an earlier term has is not coupled again */",
+    "        int64_t s = 0;",
+    "        while (terms[s].Y != terms[t].Y) ++s;",
+    "        for (int64_t e = a; e < b; ++e) {",
+    "          real *ce = c + (t * degree + e - a) * NC;",
+    "          if (s == t) coupled(terms[t].Y + e * NY, ce);",
+    "          else memcpy(ce, c + (s * degree + e - a) * NC, NC * sizeof *ce);",
+    "        }",
+    "      }",
+]
+EACH_TERM = "for (int64_t t = 0; t < n_terms; ++t)"
 
 
 def _load(width: int, address: str) -> str:
@@ -204,16 +233,17 @@ def _each_path(group: _Group) -> Iterator[tuple[int, list[tuple[int, list[_Entry
 
 def _derivative_g(groups: list[_Group]) -> str:
     """The convolution: g_M = Σ_e R Σ_m1 c x."""
-    body = []
+    body = [*NODE_EDGES]
     for group in groups:
         w, K = group.width, group.paths.mul
         D1, D3, P = group.paths.irrep_in.dim, group.paths.irrep_out.dim, len(group.entries)
         body.append(f"      for (int k = 0; k < {K}; k += {w}) {{")
         body.append(f"        {_zeros(w, [f'g{p}_{M}' for p in range(P) for M in range(D3)])}")
-        body.append("        for (int64_t e = a; e < b; ++e) {")
+        body.append(f"        {EACH_TERM} for (int64_t e = a; e < b; ++e) {{")
         body.append(
-            f"          const real *ce = c + (e - a) * NC, *xe = x + senders[e] * NX + {group.x} + k, "
-            f"*Re = R + e * NR + {group.paths.weights.start} + k;"
+            f"          const real *ce = c + (t * degree + e - a) * NC, "
+            f"*xe = terms[t].x + senders[e] * NX + {group.x} + k, "
+            f"*Re = terms[t].R + row_of(E, e) * NR + {group.paths.weights.start} + k;"
         )
         for m1 in range(D1):
             body.append(f"          const v{w} x{m1} = {_load(w, f'xe + {m1 * K}')};")
@@ -229,57 +259,59 @@ def _derivative_g(groups: list[_Group]) -> str:
                 address = f"g + i * NG + {group.g + M * group.stride + p * K} + k"
                 body.append(f"        {_store(w, address, f'g{p}_{M}')}")
         body.append("      }")
-    return _node_loop(
-        "g",
-        "const real *restrict x, const real *restrict Y, const real *restrict R, real *restrict g",
-        "",
-        body,
-    )
+    kernel = _kernel("g", "E->n_nodes", [], body)
+    return kernel.replace("BEFORE", ALLOCATE).replace("AFTER", "free(c);")
 
 
 def _derivative_R(groups: list[_Group]) -> str:
-    """R = Σ_M g_M Σ_m1 c x of each edge."""
-    body = []
+    """R = Σ_M g_M Σ_m1 c x, summed over the edges of each row."""
+    body = [
+        "      const int64_t n = E->rows ? 2 : 1, *of_row = E->rows ? E->rows + 2 * i : &i;",
+        f"      {EACH_TERM} for (int64_t s = 0; s < n; ++s)",
+        "        coupled(terms[t].Y + of_row[s] * NY, c + (t * 2 + s) * NC);",
+    ]
     for group in groups:
         w, K = group.width, group.paths.mul
-        body.append(f"      for (int k = 0; k < {K}; k += {w})")
-        body.append("        for (int64_t e = a; e < b; ++e) {")
+        body.append(f"      for (int k = 0; k < {K}; k += {w}) {{")
+        body.append(f"        {_zeros(w, [f'R{p}' for p in range(len(group.entries))])}")
+        body.append(f"        {EACH_TERM} for (int64_t s = 0; s < n; ++s) {{")
         body.append(
-            f"          const real *ce = c + (e - a) * NC, *xe = x + senders[e] * NX + {group.x} + k, "
-            f"*gi = g + i * NG + {group.g} + k;\n          real *Re = R + e * NR + {group.paths.weights.start} + k;"
+            f"          const real *ce = c + (t * 2 + s) * NC, "
+            f"*xe = terms[t].x + senders[of_row[s]] * NX + {group.x} + k, "
+            f"*gi = terms[t].g + E->receivers[of_row[s]] * NG + {group.g} + k;"
         )
         for m1 in range(group.paths.irrep_in.dim):
             body.append(f"          const v{w} x{m1} = {_load(w, f'xe + {m1 * K}')};")
         for p, by_M in _each_path(group):
-            body.append(f"          v{w} R{p} = {{0}};")
             for M, entries in by_M:
                 if entries:
                     total = " + ".join(f"ce[{entry.position}] * x{entry.m1}" for entry in entries)
                     loaded = _load(w, f"gi + {M * group.stride + p * K}")
                     body.append(f"          R{p} += {loaded} * ({total});")
-            body.append(f"          {_store(w, f'Re + {p * K}', f'R{p}')}")
         body.append("        }")
-    return _node_loop(
-        "R",
-        "const real *restrict x, const real *restrict Y, real *restrict R, const real *restrict g",
-        "",
-        body,
-    )
+        for p in range(len(group.entries)):
+            address = f"R + i * NR + {group.paths.weights.start + p * K} + k"
+            body.append(f"        {_store(w, address, f'R{p}')}")
+        body.append("      }")
+    kernel = _kernel("R", "E->n_rows", [], body)
+    allocate = "real *c = malloc(2 * (n_terms + 1) * NC * sizeof *c);"
+    return kernel.replace("BEFORE", allocate).replace("AFTER", "free(c);")
 
 
 def _derivative_x(groups: list[_Group]) -> str:
     """x_m1 = Σ_M c R g_M, summed at the sender of each edge: every thread has sums of its own."""
-    body = []
+    body = [*NODE_EDGES]
     for group in groups:
         w, K = group.width, group.paths.mul
         D1 = group.paths.irrep_in.dim
         body.append(f"      for (int k = 0; k < {K}; k += {w})")
-        body.append("        for (int64_t e = a; e < b; ++e) {")
-        body.append(
-            f"          const real *ce = c + (e - a) * NC, *Re = R + e * NR + {group.paths.weights.start} + k, "
-            f"*gi = g + i * NG + {group.g} + k;\n          real *xe = mine + senders[e] * NX + {group.x} + k;"
-        )
+        body.append(f"        {EACH_TERM} for (int64_t e = a; e < b; ++e) {{")
         body.append(f"          {_zeros(w, [f'x{m1}' for m1 in range(D1)])}")
+        body.append(
+            f"          const real *ce = c + (t * degree + e - a) * NC, "
+            f"*Re = terms[t].R + row_of(E, e) * NR + {group.paths.weights.start} + k, "
+            f"*gi = terms[t].g + i * NG + {group.g} + k;"
+        )
         for p, by_M in _each_path(group):
             body.append(f"          const v{w} R{p} = {_load(w, f'Re + {p * K}')};")
             for M, entries in by_M:
@@ -289,45 +321,44 @@ def _derivative_x(groups: list[_Group]) -> str:
                     body.extend(
                         f"          x{entry.m1} += ce[{entry.position}] * u{p}_{M};" for entry in entries
                     )
+        body.append(f"          real *xe = mine + senders[e] * NX + {group.x} + k;")
         body.extend(f"          {_store(w, f'xe + {m1 * K}', f'x{m1}', '+=')}" for m1 in range(D1))
         body.append("        }")
-    kernel = _node_loop(
-        "x",
-        "real *restrict x, const real *restrict Y, const real *restrict R, const real *restrict g",
-        "  const int64_t n_x = n_nodes * NX;\n"
-        "  memset(x, 0, n_x * sizeof *x);\n"
-        "  real *others = threads > 1 ? calloc((threads - 1) * n_x, sizeof *others) : NULL;\n",
-        body,
-    )
-    kernel = kernel.replace(
-        "#pragma omp for schedule(static)\n",
-        "    const int thread = omp_get_thread_num();\n"
-        "    real *mine = thread ? others + (thread - 1) * n_x : x;\n"
-        "#pragma omp for schedule(static)\n",
-        1,
-    )
-    reduction = (
-        "#pragma omp for schedule(static)\n"
-        "    for (int64_t n = 0; n < n_nodes; ++n)\n"
-        "      for (int t = 1; t < threads; ++t)\n"
-        "        for (int q = 0; q < NX; ++q) x[n * NX + q] += others[(t - 1) * n_x + n * NX + q];\n"
-    )
-    kernel = kernel.replace("    free(c);\n", reduction + "    free(c);\n", 1)
-    return kernel.replace("  free(row);\n", "  free(others);\n  free(row);\n", 1)
+    setup = [
+        "  const int64_t n_x = E->n_nodes * NX;",
+        "  memset(x, 0, n_x * sizeof *x);",
+        "  real *others = threads > 1 ? calloc((threads - 1) * n_x, sizeof *others) : NULL;",
+    ]
+    before = f"""{ALLOCATE}
+    const int thread = omp_get_thread_num();
+    real *mine = thread ? others + (thread - 1) * n_x : x;"""
+    after = """free(c);
+#pragma omp for schedule(static)
+    for (int64_t n = 0; n < E->n_nodes; ++n)
+      for (int t = 1; t < threads; ++t)
+        for (int q = 0; q < NX; ++q) x[n * NX + q] += others[(t - 1) * n_x + n * NX + q];"""
+    kernel = _kernel("x", "E->n_nodes", setup, body)
+    kernel = kernel.replace("BEFORE", before).replace("AFTER", after)
+    return kernel.replace("  free(row);\n", "  free(others);\n  free(row);\n")
 
 
 def _derivative_Y(groups: list[_Group]) -> str:
     """Y_m2 = Σ C Σ_k R g_M x_m1 of each edge: the sums over channels are kept as vectors up to the end."""
-    body = ["      for (int64_t e = a; e < b; ++e) {"]
     n_Y = 1 + max(y for group in groups for path in group.entries for entry in path for y, _ in entry.terms)
-    body.append("        real *Ye = Y + e * NY;\n        memset(Ye, 0, NY * sizeof *Ye);")
+    body = [
+        "      for (int64_t e = row[i]; e < row[i + 1]; ++e) {",
+        "        real *Ye = Y + e * NY;",
+        "        memset(Ye, 0, NY * sizeof *Ye);",
+    ]
     for w in sorted({group.width for group in groups}):
-        body.append(f"        {{ v{w} y[{n_Y}] = {{{{0}}}};" if w > 1 else f"        {{ v1 y[{n_Y}] = {{0}};")
+        zero = "{{0}}" if w > 1 else "{0}"
+        body.append(f"        {{ v{w} y[{n_Y}] = {zero}; {EACH_TERM} {{")
         for group in (group for group in groups if group.width == w):
             K = group.paths.mul
             body.append(
-                f"        {{ const real *xe = x + senders[e] * NX + {group.x}, "
-                f"*Re = R + e * NR + {group.paths.weights.start}, *gi = g + i * NG + {group.g};"
+                f"        {{ const real *xe = terms[t].x + senders[e] * NX + {group.x}, "
+                f"*Re = terms[t].R + row_of(E, e) * NR + {group.paths.weights.start}, "
+                f"*gi = terms[t].g + i * NG + {group.g};"
             )
             for p, by_M in _each_path(group):
                 for M, entries in by_M:
@@ -350,12 +381,6 @@ def _derivative_Y(groups: list[_Group]) -> str:
                     body.append("          }")
             body.append("        }")
         sum_up = " + ".join(f"y[n][{lane}]" for lane in range(w)) if w > 1 else "y[n]"
-        body.append(f"        for (int n = 0; n < {n_Y}; ++n) Ye[n] += {sum_up};\n        }}")
+        body.append(f"        }}\n        for (int n = 0; n < {n_Y}; ++n) Ye[n] += {sum_up};\n        }}")
     body.append("      }")
-    return _node_loop(
-        "Y",
-        "const real *restrict x, real *restrict Y, const real *restrict R, const real *restrict g",
-        "",
-        body,
-        needs_coupled=False,
-    )
+    return _kernel("Y", "E->n_nodes", [], body).replace("    BEFORE\n", "").replace("    AFTER\n", "")

@@ -15,7 +15,7 @@ from torch import Tensor
 from multiace.basis.irreps import Irrep, Irreps
 from multiace.ops.codegen import convolution_source
 from multiace.ops.compiler import compile_c
-from multiace.ops.forms import MultilinearForm
+from multiace.ops.forms import Form, Term
 from multiace.ops.paths import ConvolutionPaths, ProductPaths, linear_blocks
 
 __all__ = ["check_compiler", "convolution", "linear", "symmetric_product"]
@@ -36,11 +36,16 @@ def check_compiler() -> None:
 
 
 def convolution(
-    h: Tensor, Y: Tensor, R: Tensor, senders: Tensor, receivers: Tensor, paths: ConvolutionPaths
+    h: Tensor,
+    Y: Tensor,
+    R: Tensor,
+    senders: Tensor,
+    receivers: Tensor,
+    paths: ConvolutionPaths,
+    pairs: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Same as :func:`multiace.ops.reference.convolution`."""
-    g = h.new_empty(h.shape[0], 0)
-    return CONVOLUTION((h, Y, R, g), (senders, receivers, encode_paths(paths)), 3)
+    return CONVOLUTION((h, Y, R), (senders, receivers, *(pairs or (None, None)), encode_paths(paths)))
 
 
 @cache
@@ -56,43 +61,58 @@ def decode_paths(text: str) -> ConvolutionPaths:
     return ConvolutionPaths(Irreps.parse(irreps), int(l_max), tuple(map(Irrep.parse, targets.split())))
 
 
-def _convolution_shape(arguments: Sequence[Tensor], constants: Sequence[Any], wrt: int) -> Sequence[int]:
-    senders, _, text = constants
+def _convolution_shape(a: Sequence[Tensor | None], constants: Sequence[Any], slot: int) -> Sequence[int]:
+    senders, _, rows, _, text = constants
     paths = decode_paths(text)
-    n_nodes = arguments[0 if wrt == 3 else 3].shape[0]
-    return (
-        (n_nodes, paths.irreps_in.dim),
-        (senders.shape[0], (paths.l_max + 1) ** 2),
-        (senders.shape[0], paths.n_weights),
-        (n_nodes, paths.irreps_out.dim),
-    )[wrt]
+    if slot in (1, 2):
+        n_rows = len(senders) if slot == 1 or rows is None else len(rows)
+        return n_rows, (paths.l_max + 1) ** 2 if slot == 1 else paths.n_weights
+    n_nodes = next(len(nodes) for nodes in (a[0], a[3]) if nodes is not None)
+    return n_nodes, paths.irreps_in.dim if slot == 0 else paths.irreps_out.dim
 
 
 @cache
-def _convolution_kernel(text: str, dtype: torch.dtype, wrt: int) -> Callable[..., None]:
+def _convolution_kernel(text: str, dtype: torch.dtype, slot: int) -> Callable[..., None]:
     library = compile_c(convolution_source(decode_paths(text), REALS[dtype]))
-    function = getattr(library, f"derivative_{'xYRg'[wrt]}")
-    function.argtypes = [ctypes.c_void_p] * 6 + [ctypes.c_int64] * 2 + [ctypes.c_int]
-    function.restype = None
-    return function
+    return _function(library, f"derivative_{'xYRg'[slot]}", 3)
 
 
-def _run_convolution(arguments: Sequence[Tensor], constants: Sequence[Any], wrt: int) -> None:
-    senders, receivers, text = constants
-    _convolution_kernel(text, arguments[wrt].dtype, wrt)(
-        *(tensor.data_ptr() for tensor in (*arguments, senders.contiguous(), receivers.contiguous())),
-        arguments[0].shape[0],
-        senders.shape[0],
-        torch.get_num_threads(),
+def _run_convolution(terms: list[Term], constants: Sequence[Any], slot: int, result: Tensor) -> None:
+    senders, receivers, rows, row_of_edge, text = constants
+    numbers = [0 if b == slot else argument.data_ptr() for term in terms for b, argument in enumerate(term)]
+    n_nodes = len(terms[0][0 if slot else 3])
+    n_rows = len(senders) if rows is None else len(rows)
+    edges = (
+        *(_address(tensor) for tensor in (senders, receivers, row_of_edge, rows)),
+        *(n_nodes, len(senders), n_rows, len(terms), torch.get_num_threads()),
     )
+    _convolution_kernel(text, result.dtype, slot)(_array(numbers), result.data_ptr(), _array(edges))
 
 
-CONVOLUTION = MultilinearForm(
-    "convolution_derivative",
-    "Tensor senders, Tensor receivers, str paths",
+CONVOLUTION = Form(
+    "convolution",
+    4,
+    "Tensor senders, Tensor receivers, Tensor? pair_edges, Tensor? pair, str paths",
     _convolution_shape,
     _run_convolution,
 )
+
+
+def _address(tensor: Tensor | None) -> int:
+    """Where the numbers of a contiguous tensor lie."""
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def _array(numbers: Sequence[int]) -> ctypes.Array:
+    """Integers and addresses as C sees them, eight bytes each: also a structure of such fields."""
+    return (ctypes.c_int64 * len(numbers))(*numbers)
+
+
+def _function(library: ctypes.CDLL, name: str, n_arguments: int) -> Callable[..., None]:
+    function = getattr(library, name)
+    function.argtypes = [ctypes.c_void_p] * n_arguments
+    function.restype = None
+    return function
 
 
 # ---------------------------------------------------------------------------- linear maps: S(x, W, y)
@@ -100,8 +120,7 @@ CONVOLUTION = MultilinearForm(
 
 def linear(x: Tensor, W: Tensor, species: Tensor | None, irreps_in: Irreps, irreps_out: Irreps) -> Tensor:
     """Same as :func:`multiace.ops.reference.linear`."""
-    irreps = encode_irreps(irreps_in, irreps_out)
-    return LINEAR((x, W, x.new_empty(x.shape[0], 0)), (species, W.shape[0], irreps), 2)
+    return LINEAR((x, W), (species, W.shape[0], encode_irreps(irreps_in, irreps_out)))
 
 
 @cache
@@ -124,49 +143,40 @@ def _blocks(text: str) -> tuple[Irreps, Irreps, int, int, Any]:
     return irreps_in, irreps_out, len(blocks), n_weights, (ctypes.c_int64 * len(numbers))(*numbers)
 
 
-def _linear_shape(arguments: Sequence[Tensor], constants: Sequence[Any], wrt: int) -> Sequence[int]:
+def _linear_shape(a: Sequence[Tensor | None], constants: Sequence[Any], slot: int) -> Sequence[int]:
     _, n_matrices, text = constants
     irreps_in, irreps_out, _, n_weights, _ = _blocks(text)
-    n_nodes = arguments[2 if wrt == 0 else 0].shape[0]
-    return ((n_nodes, irreps_in.dim), (n_matrices, n_weights), (n_nodes, irreps_out.dim))[wrt]
+    if slot == 1:
+        return n_matrices, n_weights
+    n_nodes = next(len(nodes) for nodes in (a[0], a[2]) if nodes is not None)
+    return n_nodes, irreps_in.dim if slot == 0 else irreps_out.dim
 
 
 @cache
-def _linear_kernel(dtype: torch.dtype, wrt: int) -> Callable[..., None]:
+def _linear_kernel(dtype: torch.dtype, slot: int) -> Callable[..., None]:
     source = files("multiace.ops").joinpath("linear.c").read_text(encoding="utf-8")
     library = compile_c(f"typedef {REALS[dtype]} real;\n{source}")
-    function = getattr(library, f"derivative_{'xWy'[wrt]}")
-    function.argtypes = [ctypes.c_void_p] * 6
-    function.restype = None
-    return function
+    return _function(library, f"derivative_{'xWy'[slot]}", 6)
 
 
-def _run_linear(arguments: Sequence[Tensor], constants: Sequence[Any], wrt: int) -> None:
+def _run_linear(terms: list[Term], constants: Sequence[Any], slot: int, result: Tensor) -> None:
     species, n_matrices, text = constants
     irreps_in, irreps_out, n_blocks, n_weights, blocks = _blocks(text)
-    sizes = (ctypes.c_int64 * 7)(
-        arguments[0].shape[0],
-        n_matrices,
-        n_blocks,
-        irreps_in.dim,
-        irreps_out.dim,
-        n_weights,
-        torch.get_num_threads(),
-    )
-    _linear_kernel(arguments[wrt].dtype, wrt)(
-        *(tensor.data_ptr() for tensor in arguments),
-        None if species is None else species.contiguous().data_ptr(),
-        ctypes.addressof(blocks),
-        ctypes.addressof(sizes),
-    )
+    for number, term in enumerate(terms):
+        into = result if number == 0 else torch.empty_like(result)
+        term[slot] = into
+        sizes = (len(term[0]), n_matrices, n_blocks, irreps_in.dim, irreps_out.dim, n_weights)
+        _linear_kernel(result.dtype, slot)(
+            *(tensor.data_ptr() for tensor in term),
+            _address(species),
+            ctypes.addressof(blocks),
+            _array((*sizes, torch.get_num_threads())),
+        )
+        if number > 0:
+            result += into
 
 
-LINEAR = MultilinearForm(
-    "linear_derivative",
-    "Tensor? species, int n_matrices, str irreps",
-    _linear_shape,
-    _run_linear,
-)
+LINEAR = Form("linear", 3, "Tensor? species, int n_matrices, str irreps", _linear_shape, _run_linear)
 
 
 # ---------------------------------------------------------------------------- product basis: S(A; W, g)
@@ -174,8 +184,7 @@ LINEAR = MultilinearForm(
 
 def symmetric_product(A: Tensor, W: Tensor, species: Tensor | None, paths: ProductPaths) -> Tensor:
     """Same as :func:`multiace.ops.reference.symmetric_product`."""
-    text = encode_products(paths)
-    return PRODUCT((A, W, A.new_empty(A.shape[0], 0, 0)), (species, W.shape[0], text), 2)
+    return PRODUCT((A, W), (species, W.shape[0], encode_products(paths)))
 
 
 @cache
@@ -214,46 +223,47 @@ def _products(text: str) -> _Products:
     )
 
 
-def _product_shape(arguments: Sequence[Tensor], constants: Sequence[Any], wrt: int) -> Sequence[int]:
+def _product_shape(a: Sequence[Tensor | None], constants: Sequence[Any], slot: int) -> Sequence[int]:
     _, n_matrices, text = constants
-    n_nodes, _, channels = arguments[0].shape
+    assert a[0] is not None
+    n_nodes, _, channels = a[0].shape
     components_in, components_out, _, n_paths = _products(text).sizes
-    if wrt == 1:
+    if slot == 1:
         return n_matrices, n_paths, channels
-    return n_nodes, components_out if wrt == 2 else components_in, channels
+    return n_nodes, components_in if slot == 0 else components_out, channels
 
 
 @cache
-def _product_kernel(dtype: torch.dtype, correlation: int, directions: int, name: str) -> Callable[..., None]:
+def _product_kernel(dtype: torch.dtype, correlation: int, directions: int, slot: int) -> Callable[..., None]:
     source = files("multiace.ops").joinpath("polynomial.c").read_text(encoding="utf-8")
     constants = f"#define ORDER {correlation}\n#define DIRECTIONS {directions}"
     library = compile_c(f"typedef {REALS[dtype]} real;\n{constants}\n{source}")
-    function = getattr(library, f"derivative_{name}")
-    function.argtypes = [ctypes.c_void_p] * (6 if name == "A" else 5)
-    function.restype = None
-    return function
+    return _function(library, f"derivative_{'AWg'[slot]}", 6)
 
 
-def _run_product(arguments: Sequence[Tensor], constants: Sequence[Any], wrt: int) -> None:
+def _run_product(terms: list[Term], constants: Sequence[Any], slot: int, result: Tensor) -> None:
     species, n_matrices, text = constants
-    products, (A, W, g, *directions) = _products(text), arguments
-    given = [A, *(u for number, u in enumerate(directions, start=3) if number != wrt)]
-    numbers = (ctypes.c_void_p * len(given))(*(u.data_ptr() for u in given))
-    values = (A.shape[0], n_matrices, A.shape[2], *products.sizes, torch.get_num_threads(), *products.table)
-    table = (ctypes.c_int64 * len(values))(*values)
-    tensors = (W, g) if wrt < 3 else (W, g, arguments[wrt])
-    _product_kernel(A.dtype, products.correlation, len(given) - 1, "AWg"[wrt] if wrt < 3 else "A")(
-        ctypes.addressof(numbers),
-        *(tensor.data_ptr() for tensor in tensors),
-        None if species is None else species.contiguous().data_ptr(),
-        ctypes.addressof(table),
-    )
+    products = _products(text)
+    for number, (A, W, g, *directions) in enumerate(terms):
+        into = result if number == 0 else torch.empty_like(result)
+        sizes = (len(A), n_matrices, A.shape[2], *products.sizes, torch.get_num_threads())
+        _product_kernel(A.dtype, products.correlation, len(directions), slot)(
+            _array([u.data_ptr() for u in (A, *directions)]),
+            _address(W),
+            _address(g),
+            into.data_ptr(),
+            _address(species),
+            _array((*sizes, *products.table)),
+        )
+        if number > 0:
+            result += into
 
 
-PRODUCT = MultilinearForm(
-    "product_derivative",
+PRODUCT = Form(
+    "product",
+    3,
     "Tensor? species, int n_matrices, str products",
     _product_shape,
     _run_product,
-    polynomial=True,
+    nonlinear=True,
 )

@@ -1,149 +1,215 @@
-r"""Operators from multilinear forms, differentiable to any order with the same few kernels.
+r"""Operators from forms, differentiable to any order with the same few kernels.
 
-The heavy operations of a layer are derivatives of a scalar form S(a_1, ..., a_n) that is linear in each
-argument. One operator computes ∂S/∂a_w for a given w, which is a function of the other arguments and linear in
-each. The derivative of <c, ∂S/∂a_w> with respect to another argument a_b is then
+The heavy operations of a layer are derivatives of a scalar form S(a_1, ..., a_n) that is a polynomial in its
+arguments, and linear in the last one: the value of the operation is ∂S/∂a_n. With directions u_1 ... u_k, each
+a tuple like a,
 
-.. math:: \frac{\partial}{\partial a_b} \Bigl\langle c, \frac{\partial S}{\partial a_w} \Bigr\rangle
-          = \frac{\partial S}{\partial a_b}\Big|_{a_w = c}:
+.. math:: S_k(a; u_1 \dots u_k) = \frac{\partial^k}{\partial\epsilon_1 \cdots \partial\epsilon_k}
+          S\Bigl(a + \sum_i \epsilon_i u_i\Bigr) \Big|_{\epsilon = 0},
 
-the same operator, with the cotangent c in the place of a_w.
+the one function needed is the gradient of S_k with respect to a. Its own derivative, with a cotangent w, is
+the same function again:
 
-A form may be a polynomial in its first argument A. Its derivatives with respect to A are forms again, with the
-directions u_1, u_2, ... as further arguments in which they are linear:
-
-.. math:: S_n(A, \dots, u_1 \dots u_n) = \frac{\partial^n}{\partial\epsilon_1 \cdots \partial\epsilon_n}
-          S\Bigl(A + \sum_i \epsilon_i u_i, \dots\Bigr), \qquad
-          \frac{\partial S_n}{\partial A} = \frac{\partial S_{n+1}}{\partial u_{n+1}}.
+.. math:: \frac{\partial}{\partial a} \Bigl\langle w, \frac{\partial S_k}{\partial a} \Bigr\rangle
+          = \frac{\partial S_{k+1}(a; u_1 \dots u_k, w)}{\partial a}, \qquad
+          \frac{\partial}{\partial u_i} \Bigl\langle w, \frac{\partial S_k}{\partial a} \Bigr\rangle
+          = \frac{\partial S_k(a; \dots u_{i-1}, w, u_{i+1} \dots)}{\partial a}.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["MultilinearForm"]
+__all__ = ["Form", "Term"]
 
 LIBRARY = torch.library.Library("multiace", "FRAGMENT")
 KEPT = object()  # stands for a tensor among the constants
 
+Arguments = list[Tensor | None]
+"""One tensor for each argument of S; None where it is absent: not read, or a direction's zero."""
 
-class MultilinearForm:
-    """The operator ``torch.ops.multiace.NAME([a_1, ..., a_n], *constants, wrt) -> ∂S/∂a_wrt``.
+Term = list[Any]
+"""One term of a ∂S_k/∂a_slot: the argument in each place, then directions of a nonlinear a_1."""
 
-    The argument that ``wrt`` numbers is not read: only its number of rows may matter to ``shape``.
+Shape = Callable[[Sequence[Tensor | None], Sequence[Any], int], Sequence[int]]
+Run = Callable[[list[Term], Sequence[Any], int, Tensor], None]
+
+
+class Form:
+    """A form S and the gradients of its S_k.
+
+    The operator ``torch.ops.multiace.NAME(tensors, *constants, slot)`` gives ∂S_k/∂a_slot; ``tensors`` are a, then
+    each direction, where a tensor of shape (0,) is absent. It is for PyTorch's tracers. Without one,
+    gradients with respect to all arguments that are wanted are one node of the graph.
 
     Args:
         name: Of the operator.
+        number: n, how many arguments S has.
         constants: Schema of what is not differentiated, such as ``Tensor senders, str paths``.
-        shape: From (arguments, constants, wrt) to the shape of the derivative.
-        run: Writes the derivative: called with (arguments, constants, wrt), where argument ``wrt`` is the
-            tensor to fill; all tensors are contiguous and on the CPU.
-        polynomial: Whether S is a polynomial in the first argument; directions follow the other arguments.
+        shape: From (a, constants, slot) to the shape of a_slot, which may be absent.
+        run: Called with (terms, constants, slot, result); writes the sum of the terms of ∂S_k/∂a_slot into
+            the result. There is at least one; all tensors are contiguous and on the CPU.
+        nonlinear: Whether S is a polynomial in a_1 instead of linear.
     """
 
     def __init__(
-        self,
-        name: str,
-        constants: str,
-        shape: Callable[[Sequence[Tensor], Sequence[Any], int], Sequence[int]],
-        run: Callable[[Sequence[Tensor], Sequence[Any], int], None],
-        polynomial: bool = False,
+        self, name: str, number: int, constants: str, shape: Shape, run: Run, nonlinear: bool = False
     ) -> None:
-        self.shape, self.run, self.polynomial = shape, run, polynomial
-        LIBRARY.define(f"{name}(Tensor[] arguments, {constants}, int wrt) -> Tensor")
-        LIBRARY.impl(name, self._run, "CPU")
+        self.number, self.shape, self.run, self.nonlinear = number, shape, run, nonlinear
+        LIBRARY.define(f"{name}(Tensor[] tensors, {constants}, int slot) -> Tensor")
+        LIBRARY.impl(name, self._run_operator, "CPU")
         torch.library.register_fake(f"multiace::{name}", self._empty, lib=LIBRARY)
         torch.library.register_autograd(
             f"multiace::{name}", self._backward, setup_context=self._setup, lib=LIBRARY
         )
         self.operator = getattr(torch.ops.multiace, name).default
 
-    def __call__(self, arguments: Sequence[Tensor], constants: Sequence[Any], wrt: int) -> Tensor:
-        """Return ∂S/∂a_wrt: through the operator where PyTorch traces, else directly, which costs a fifth."""
+    def __call__(self, arguments: Sequence[Tensor], constants: Sequence[Any]) -> Tensor:
+        """Return ∂S/∂a_n at a_1 ... a_(n-1)."""
+        last = self.number - 1
         if torch.compiler.is_compiling() or any(type(a) not in (Tensor, nn.Parameter) for a in arguments):
-            return self.operator(list(arguments), *constants, wrt)
-        if not torch.is_grad_enabled():
-            return self._run(arguments, *constants, wrt)
-        return _Derivative.apply(self, constants, wrt, *arguments)
-
-    def _empty(self, arguments: Sequence[Tensor], *constants_wrt: Any) -> Tensor:
-        *constants, wrt = constants_wrt
-        return arguments[wrt - 1].new_empty(self.shape(arguments, constants, wrt))
-
-    def _run(self, arguments: Sequence[Tensor], *constants_wrt: Any) -> Tensor:
-        *constants, wrt = constants_wrt
-        result = self._empty(arguments, *constants, wrt)
-        read = [argument.contiguous() for argument in arguments]
-        read[wrt] = result
-        self.run(read, constants, wrt)
-        return result
-
-    def _setup(self, ctx: Any, inputs: Sequence[Any], output: Tensor) -> None:
-        arguments, *constants, ctx.wrt = inputs
-        ctx.number = len(arguments)
-        ctx.constants = [KEPT if isinstance(value, Tensor) else value for value in constants]
-        ctx.save_for_backward(*arguments, *(value for value in constants if isinstance(value, Tensor)))
-
-    def _backward(self, ctx: Any, cotangent: Tensor) -> tuple[Any, ...]:
-        arguments = list(ctx.saved_tensors[: ctx.number])
-        kept = iter(ctx.saved_tensors[ctx.number :])
-        constants = [next(kept) if value is KEPT else value for value in ctx.constants]
-        gradients = self.gradients(arguments, constants, ctx.wrt, cotangent, lambda b: True)
-        return (gradients, *(None for _ in constants), None)
+            return self.operator([*arguments, arguments[0].new_empty(0)], *constants, last)
+        return self.gradients([*arguments, None], constants, [last])[0]
 
     def gradients(
-        self,
-        arguments: list[Tensor],
-        constants: Sequence[Any],
-        wrt: int,
-        cotangent: Tensor,
-        wanted: Callable[[int], bool],
-    ) -> list[Tensor | None]:
-        """Return ∂<c, ∂S/∂a_wrt>/∂a_b for all b that are wanted."""
-        arguments[wrt] = cotangent
+        self, tensors: Sequence[Tensor | None], constants: Sequence[Any], slots: Sequence[int]
+    ) -> tuple[Tensor, ...]:
+        """Return ∂S_k/∂a_slot of every slot; ``tensors`` are a, then each direction."""
+        if torch.is_grad_enabled():
+            return _Gradients.apply(self, constants, slots, *tensors)
+        return self.compute(tensors, constants, slots)
 
-        def gradient(b: int) -> Tensor:
-            if b == 0 and self.polynomial:  # along one more direction, of the shape of A
-                return self([*arguments, arguments[0]], constants, len(arguments))
-            return self(arguments, constants, b)
+    def compute(
+        self, tensors: Sequence[Tensor | None], constants: Sequence[Any], slots: Sequence[int]
+    ) -> tuple[Tensor, ...]:
+        """Same as :meth:`gradients`, not differentiable."""
+        like = next(tensor for tensor in tensors if tensor is not None)
+        read = [None if tensor is None else tensor.contiguous() for tensor in tensors]
+        constants = [value.contiguous() if isinstance(value, Tensor) else value for value in constants]
+        results = []
+        for slot in slots:
+            result = like.new_empty(self.shape(tensors[: self.number], constants, slot))
+            terms = list(self.terms(read, slot))
+            if terms:
+                self.run(terms, constants, slot, result)
+            else:
+                result.zero_()
+            results.append(result)
+        return tuple(results)
 
-        return [gradient(b) if b != wrt and wanted(b) else None for b in range(len(arguments))]
+    def terms(self, tensors: Sequence[Tensor | None], slot: int) -> Iterator[Term]:
+        """Terms of ∂S_k/∂a_slot: each direction takes the place of one argument, two never the same.
+
+        A nonlinear a_1 stays, and any number of directions are listed behind the arguments instead.
+        """
+        base, *directions = (tensors[n : n + self.number] for n in range(0, len(tensors), self.number))
+        for places in product(*(self._places(direction, slot) for direction in directions)):
+            term, taken = list(base), set()
+            for place, direction in zip(places, directions, strict=True):
+                if place == 0 and self.nonlinear:
+                    term.append(direction[0])
+                elif place not in taken:
+                    term[place] = direction[place]
+                    taken.add(place)
+                else:
+                    break
+            else:
+                if all(argument is not None for place, argument in enumerate(term) if place != slot):
+                    yield term
+
+    def _places(self, direction: Sequence[Tensor | None], slot: int) -> list[int]:
+        given = (place for place, tensor in enumerate(direction) if tensor is not None)
+        return [place for place in given if place != slot or (place == 0 and self.nonlinear)]
+
+    def _cut(self, tensors: Sequence[Tensor]) -> list[Tensor | None]:
+        return [None if tensor.shape == (0,) else tensor for tensor in tensors]
+
+    def _run_operator(self, tensors: Sequence[Tensor], *rest: Any) -> Tensor:
+        *constants, slot = rest
+        return self.compute(self._cut(tensors), constants, [slot])[0]
+
+    def _empty(self, tensors: Sequence[Tensor], *rest: Any) -> Tensor:
+        *constants, slot = rest
+        return tensors[0].new_empty(self.shape(self._cut(tensors[: self.number]), constants, slot))
+
+    def _setup(self, ctx: Any, inputs: Sequence[Any], output: Tensor) -> None:
+        tensors, *constants, ctx.slot = inputs
+        ctx.number = len(tensors)
+        ctx.constants = [KEPT if isinstance(value, Tensor) else value for value in constants]
+        ctx.save_for_backward(*tensors, *(value for value in constants if isinstance(value, Tensor)))
+
+    def _backward(self, ctx: Any, cotangent: Tensor) -> tuple[Any, ...]:
+        tensors = list(ctx.saved_tensors[: ctx.number])
+        kept = iter(ctx.saved_tensors[ctx.number :])
+        constants = [next(kept) if value is KEPT else value for value in ctx.constants]
+        direction = [cotangent.new_empty(0) for _ in range(self.number)]
+        direction[ctx.slot] = cotangent
+        gradients: list[Tensor | None] = []
+        for number, tensor in enumerate(tensors):
+            along, slot = divmod(number, self.number)
+            own = along == 0 and slot == ctx.slot and not (slot == 0 and self.nonlinear)
+            if tensor.shape == (0,) or own:
+                gradients.append(None)
+            else:
+                gradients.append(self.operator(_derived(tensors, direction, along), *constants, slot))
+        return (gradients, *(None for _ in constants), None)
 
 
-class _Derivative(torch.autograd.Function):
-    """The operator of a form without the dispatcher."""
+def _derived(tensors: Sequence[Any], direction: Sequence[Any], along: int) -> list[Any]:
+    """Tensors of the derivative with respect to a (``along`` = 0), or to direction number ``along``."""
+    n = len(direction)
+    if along == 0:
+        return [*tensors, *direction]
+    return [*tensors[: n * along], *direction, *tensors[n * (along + 1) :]]
+
+
+class _Gradients(torch.autograd.Function):
+    """∂S_k/∂a_slot for several slots as one node."""
 
     @staticmethod
     def forward(
-        ctx: Any, form: MultilinearForm, constants: Sequence[Any], wrt: int, *arguments: Tensor
-    ) -> Tensor:
-        ctx.form, ctx.constants, ctx.wrt = form, constants, wrt
-        ctx.save_for_backward(*arguments)
-        return form._run(arguments, *constants, wrt)
+        ctx: Any, form: Form, constants: Sequence[Any], slots: Sequence[int], *tensors: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        ctx.form, ctx.constants, ctx.slots = form, constants, slots
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*tensors)
+        return form.compute(tensors, constants, slots)
 
     @staticmethod
-    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
-        arguments = list(ctx.saved_tensors)
-        gradients = ctx.form.gradients(
-            arguments, ctx.constants, ctx.wrt, cotangent, lambda b: _is_wanted(ctx, 3 + b, b)
-        )
+    def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
+        form, tensors, n = ctx.form, ctx.saved_tensors, ctx.form.number
+        direction: Arguments = [None] * n
+        for slot, cotangent in zip(ctx.slots, cotangents, strict=True):
+            direction[slot] = cotangent
+        wanted = _wanted(ctx, tensors)
+        gradients: list[Tensor | None] = [None] * len(tensors)
+        for along in range(len(tensors) // n):
+            derived = _derived(tensors, direction, along)
+            slots = [slot for slot in range(n) if wanted[n * along + slot] and any(form.terms(derived, slot))]
+            if slots:
+                results = form.gradients(derived, ctx.constants, slots)
+                for slot, result in zip(slots, results, strict=True):
+                    gradients[n * along + slot] = result
         return (None, None, None, *gradients)
 
 
-def _is_wanted(ctx: Any, number: int, edge: int) -> bool:
-    """Whether the backward pass under way uses the gradient of this input, whose node is the given edge.
+def _wanted(ctx: Any, tensors: Sequence[Tensor | None]) -> list[bool]:
+    """Whether the backward pass under way uses the gradient of each tensor.
 
     ``needs_input_grad`` says only that some backward pass would: forces need no gradient of the weights, and
     the weights none of Y. PyTorch tells which nodes it is going to run, except for leaves.
     """
-    if not ctx.needs_input_grad[number]:
-        return False
-    node = ctx.next_functions[edge][0]
-    try:
-        return node is not None and torch._C._will_engine_execute_node(node)
-    except (AttributeError, RuntimeError):
-        return True
+    nodes = iter(ctx.next_functions)
+    wanted = []
+    for tensor, needed in zip(tensors, ctx.needs_input_grad[3:], strict=True):
+        node = next(nodes)[0] if tensor is not None else None
+        try:
+            wanted.append(needed and node is not None and torch._C._will_engine_execute_node(node))
+        except (AttributeError, RuntimeError):
+            wanted.append(needed)
+    return wanted

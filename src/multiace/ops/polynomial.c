@@ -99,7 +99,8 @@ static inline void load_numbers(numbers x, int64_t i, const table *t, int64_t ch
     }                                                                                                      \
   }
 
-void derivative_g(numbers x, const real *W, real *g, const int64_t *species, const table *t) {
+void derivative_g(numbers x, const real *W, const real *absent, real *g, const int64_t *species, const table *t) {
+  (void)absent;
   const int64_t chunks = (t->channels + LANES - 1) / LANES, last = t->first[ORDER];
   vec *c = coefficients(W, t, chunks);
 #pragma omp parallel num_threads(t->threads) if (t->threads > 1)
@@ -152,7 +153,8 @@ void derivative_A(numbers x, const real *W, const real *g, real *u, const int64_
   free(c);
 }
 
-void derivative_W(numbers x, real *W, const real *g, const int64_t *species, const table *t) {
+void derivative_W(numbers x, const real *absent, const real *g, real *W, const int64_t *species, const table *t) {
+  (void)absent;
   const int64_t chunks = (t->channels + LANES - 1) / LANES, last = t->first[ORDER];
   const int64_t blocks = (last + BLOCK - 1) / BLOCK, n_c = t->n_matrices * chunks * t->n_entries;
   vec *c = vectors(n_c);

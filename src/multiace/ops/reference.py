@@ -20,7 +20,13 @@ __all__ = ["convolution", "linear", "symmetric_product"]
 
 
 def convolution(
-    h: Tensor, Y: Tensor, R: Tensor, senders: Tensor, receivers: Tensor, paths: ConvolutionPaths
+    h: Tensor,
+    Y: Tensor,
+    R: Tensor,
+    senders: Tensor,
+    receivers: Tensor,
+    paths: ConvolutionPaths,
+    pairs: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     r"""Sum the one-particle basis over neighbours.
 
@@ -42,15 +48,19 @@ def convolution(
     Args:
         h: Features of the nodes, (n_nodes, irreps_in.dim), channel last in each block.
         Y: Spherical harmonics of the edges, (n_edges, (l_max + 1)²).
-        R: Radial weights, (n_edges, n_weights) in the order of ``paths``.
+        R: Radial weights, (n_edges or n_pairs, n_weights) in the order of ``paths``.
         senders: j, (n_edges,).
         receivers: i, (n_edges,), ascending.
         paths: The paths and the layout.
+        pairs: Where both edges of a pair share a row of R: the edges of each pair (n_pairs, 2), and the pair
+            of each edge (n_edges,).
 
     Returns:
         A, (n_nodes, paths.irreps_out.dim).
     """
     n_nodes, n_edges = h.shape[0], senders.shape[0]
+    if pairs is not None:
+        R = R.index_select(0, pairs[1])
     pooled: dict[Irrep, list[Tensor]] = {irrep: [] for irrep in paths.irreps_out.irreps}
     slices = paths.irreps_in.slices()
     h_senders = h.index_select(0, senders)
