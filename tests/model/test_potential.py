@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 from ase.build import molecule as ase_molecule
+from ase.data import covalent_radii
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from multiace.errors import InputError
 from multiace.graph import Graph
-from multiace.model import ModelConfig, Potential, Statistics
+from multiace.model import ModelConfig, Potential, Statistics, multi_ace, zbl
 from multiace.model.config import OPEN_TABLES
 from multiace.model.potential import SCHEMA_VERSION
 from tests.model.design_space import (
@@ -298,6 +299,20 @@ def test_weights_that_do_not_fit_the_config_are_refused(tmp_path):
         with pytest.raises(InputError, match="the weights do not fit the config in the file") as error:
             Potential.load(path)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("change", [{"zbl": True}, {"distance_transform": "agnesi"}])
+def test_covalent_radii_are_those_of_the_file_whatever_the_tables_say_later(tmp_path, monkeypatch, change):
+    at, path = random_potential(BASE.replace(**change)), tmp_path / "model.safetensors"
+    header = write(at, path)
+    for module in (multi_ace, zbl):
+        monkeypatch.setattr(module, "covalent_radii", 1.1 * covalent_radii)
+    assert_same_bits(predict(Potential.load(path)), predict(at))
+    without = {name: tensor for name, tensor in contents(path)[1].items() if "radii" not in name}
+    without = {name: tensor for name, tensor in without.items() if "transform" not in name}
+    save_file(without, path, {"multiace": json.dumps(header)})
+    with pytest.raises(InputError, match=r"do not fit the config in the file: Missing key.*(radii|r0)"):
+        Potential.load(path)
 
 
 def test_configs_that_cannot_be_used_are_refused_with_the_name_of_the_file(tmp_path):

@@ -65,5 +65,6 @@ def test_both_atoms_have_half_of_the_energy_of_a_pair():
     assert halves.dtype == torch.float64
 
 
-def test_there_is_nothing_to_train_or_to_save():
-    assert not ZBL(ELEMENTS, 4.0).state_dict()
+def test_there_is_nothing_to_train_and_the_radii_are_saved():
+    assert not list(ZBL(ELEMENTS, 4.0).parameters())
+    assert list(ZBL(ELEMENTS, 4.0).state_dict()) == ["radii"]

@@ -245,7 +245,8 @@ class AgnesiTransform(nn.Module):
               \rho(r) = r_c\, \frac{1 - y(r)}{1 - y(r_c)}
 
     y falls from 1 at r = 0. ρ rises from 0 to r_c over the same interval as r, so that every radial
-    basis is used over the whole range on which it is defined.
+    basis is used over the whole range on which it is defined. r_0 and the factor before 1 - y are kept with
+    the weights.
 
     Args:
         cutoff: Cutoff radius r_c [Å].
@@ -271,8 +272,8 @@ class AgnesiTransform(nn.Module):
             )
         radii = covalent_radii.to(torch.float64)
         r0 = 0.5 * (radii[:, None] + radii[None, :])
-        self.register_buffer("r0", r0, persistent=False)  # [n_species, n_species]
-        self.register_buffer("scale", cutoff / self._one_minus_y(cutoff / r0), persistent=False)
+        self.register_buffer("r0", r0)  # [n_species, n_species]
+        self.register_buffer("scale", cutoff / self._one_minus_y(cutoff / r0))
 
     def forward(self, lengths: Tensor, senders: Tensor | None, receivers: Tensor | None) -> Tensor:
         """Map lengths r [Å] to ρ [Å], both (n_edges,), given the species of both ends."""

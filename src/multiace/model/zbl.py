@@ -26,7 +26,8 @@ class ZBL(nn.Module):
               a = \frac{0.46850\,\text{Å}}{Z_i^{0.23} + Z_j^{0.23}}
 
     f_c is the polynomial envelope with p = 6 and cutoff r_i + r_j, the sum of covalent radii, where most
-    bonded pairs are: it acts on compressed pairs only. The network learns the rest of the energy.
+    bonded pairs are: it acts on compressed pairs only. The network learns the rest of the energy. The radii
+    are ASE's, and kept with the weights.
 
     Args:
         elements: Chemical symbols in the order of the species index.
@@ -44,7 +45,7 @@ class ZBL(nn.Module):
         Z = [atomic_numbers[symbol] for symbol in elements]
         self.cutoff = cutoff
         self.register_buffer("numbers", torch.tensor(Z, dtype=torch.float64), persistent=False)
-        self.register_buffer("radii", torch.from_numpy(covalent_radii[Z].copy()), persistent=False)
+        self.register_buffer("radii", torch.from_numpy(covalent_radii[Z].copy()))
 
     def forward(self, graph: Graph) -> Tensor:
         """Return the energy of each atom [eV], (n_nodes,) float64: half of every pair's."""
