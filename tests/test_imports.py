@@ -12,6 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src/multiace"
 LEVELS = (
     ("errors", "progress"),
+    ("fields",),
     ("config",),
     ("graph", "basis"),
     ("ops",),

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic_core import PydanticKnownError
 
 from multiace.errors import InputError, did_you_mean
+from multiace.fields import explain, takes_numbers_only
 
 __all__ = ["Config", "choose", "parse_overrides", "read_yaml"]
 
@@ -38,11 +40,19 @@ class Config(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             cause = first.get("ctx", {}).get("error")
-            where = ".".join([type(self).section(), *map(str, first["loc"])])
             if isinstance(cause, InputError):
                 raise cause from None
-            message = str(cause) if cause is not None else first["msg"]
-            raise InputError(f"{where} = {first['input']!r}: {message}.") from None
+            raise InputError(explain(first, type(self).section(), type(self).model_fields)) from None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean_for_a_number(cls, value: Any, info: Any) -> Any:
+        annotation = cls.model_fields[info.field_name].annotation
+        listed = isinstance(value, list | tuple)
+        parts = value.values() if isinstance(value, dict) else value if listed else [value]
+        if any(isinstance(part, bool) for part in parts) and takes_numbers_only(annotation):
+            raise PydanticKnownError("int_type")
+        return value
 
     @classmethod
     def section(cls) -> str:
@@ -79,15 +89,43 @@ def choose(table: Mapping[str, Any], name: str, field: str) -> Any:
     raise InputError(f"{field} = {name!r} is not a choice.{did_you_mean(name, table)}")
 
 
+class Loader(yaml.SafeLoader):
+    """Safe YAML in which a key occurs once."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Read a mapping.
+
+        Raises:
+            InputError: If a key occurs twice.
+        """
+        node = super().compose_mapping_node(anchor)
+        lines: dict[str, int] = {}
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                raise InputError(
+                    f"{self.name}, line {line}: {key.value!r} is given twice, first in line {lines[key.value]}. "
+                    "Remove one of them."
+                )
+            lines[key.value] = line
+        return node
+
+    @classmethod
+    def parse(cls, text: str, name: str) -> Any:
+        """Return the content of a YAML text; ``name`` is what errors call it."""
+        loader = cls(text)
+        loader.name = name
+        return loader.get_single_data()
+
+
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read a YAML mapping.
 
     Raises:
-        InputError: If the file is missing, is not YAML, or is not a mapping.
+        InputError: If the file is missing, is not YAML, has a key twice, or is not a mapping.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        content = yaml.safe_load(text)
+        content = Loader.parse(Path(path).read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}.") from None
     except yaml.YAMLError as error:
@@ -110,7 +148,7 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, dict[str, Any]]:
         if not (equals and dot and section and field):
             raise InputError(f"override {item!r} cannot be read; write section.field=value.")
         try:
-            sections.setdefault(section, {})[field] = yaml.safe_load(text)
+            sections.setdefault(section, {})[field] = Loader.parse(text, f"override {item!r}")
         except yaml.YAMLError:
             raise InputError(f"override {item!r}: the value is not valid YAML.") from None
     return sections

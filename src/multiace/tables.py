@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import types
-import typing
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Group
@@ -16,6 +14,7 @@ from rich.text import Text
 
 from multiace.config import Config
 from multiace.errors import InputError, did_you_mean
+from multiace.fields import plain, type_name
 
 if TYPE_CHECKING:
     from multiace.model.potential import Potential
@@ -33,19 +32,6 @@ __all__ = [
 ]
 
 EMPHASIS, DIM = "bold cyan", "dim"
-
-
-def plain(value: Any) -> str:
-    """Write a config value as a run file would."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {plain(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(plain, value)) + "]"
-    return str(value)
 
 
 def new_table(*columns: str, title: str | None = None, right: Iterable[str] = ()) -> Table:
@@ -130,23 +116,6 @@ def fields_help(sections: Mapping[str, type[Config]], chosen: Sequence[tuple[str
         )
         lines += [head, Padding(Text(info.description or ""), (0, 0, 0, 4))]
     return Group(*lines)
-
-
-def type_name(annotation: Any) -> str:
-    """Write a type as a user would say it: choices by name, ``X | None`` as "X or null"."""
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is typing.Annotated:
-        return type_name(arguments[0])
-    if origin is Literal:
-        return ", ".join(map(plain, arguments))
-    if origin in (types.UnionType, typing.Union):
-        return " or ".join(map(type_name, arguments))
-    if origin is tuple:
-        return f"list of {type_name(arguments[0])}"
-    if origin is dict:
-        return f"{type_name(arguments[0])}: {type_name(arguments[1])}"
-    names = {float: "number", int: "integer", bool: "true or false", str: "text", type(None): "null"}
-    return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 
 def config_table(config: Config) -> Table:

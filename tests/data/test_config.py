@@ -52,7 +52,7 @@ def test_label_keys_have_defaults():
         ({"train": "a", "valid": []}, "data.valid"),
         ({"train": "a", "energy_unit": "kcal", "forces_unit": "eV/A"}, "Did you mean 'kcal/mol'"),
         ({"train": "a", "energy_unit": "kcal/mol"}, "say in which unit the forces are"),
-        ({"train": "a", "stress_sign": "positive"}, "'tension' or 'compression'"),
+        ({"train": "a", "stress_sign": "positive"}, "is not a choice. Allowed: compression, tension"),
         ({"train": "a", "config_type_weights": {"bulk": -1.0}}, "bulk = -1.0"),
         ({"train": "a", "trian": "b"}, "Did you mean 'train'"),
         ({"train": "a", "seed": -1}, "data.seed"),

@@ -65,12 +65,13 @@ def test_a_misspelt_choice_is_corrected(field):
         ({"hidden_irreps": ""}, "model.hidden_irreps = '': irreps '': the term '' cannot be read"),
         ({"elements": ["H", "Q"]}, "model.elements: 'Q' is not a chemical symbol."),
         ({"elements": ["H", "H"]}, "model.elements names an element twice: H, H."),
-        ({"cutoff": 0}, "model.cutoff = 0: Input should be greater than 0."),
-        ({"cutoff": float("inf")}, "model.cutoff = inf: Input should be a finite number."),
-        ({"l_max": 7}, "model.l_max = 7: Input should be less than or equal to 6."),
-        ({"correlation": 5}, "model.correlation = 5: Input should be less than or equal to 4."),
-        ({"num_layers": 0}, "model.num_layers = 0: Input should be greater than or equal to 1."),
-        ({"dtype": "float16"}, "model.dtype = 'float16': Input should be 'float32' or 'float64'."),
+        ({"cutoff": 0}, "model.cutoff = 0 cannot be used. Allowed: number (above 0); default 5.0."),
+        ({"cutoff": float("inf")}, "model.cutoff = inf cannot be used. Allowed: finite number (above 0)"),
+        ({"l_max": 7}, "model.l_max = 7 cannot be used. Allowed: integer (at least 0, at most 6)"),
+        ({"correlation": 5}, "model.correlation = 5 cannot be used. Allowed: integer (at least 1,"),
+        ({"l_max": True}, "model.l_max = true cannot be used. Allowed: integer (at least 0, at most 6)"),
+        ({"num_layers": 0}, "model.num_layers = 0 cannot be used. Allowed: integer (at least 1, "),
+        ({"dtype": "float16"}, "model.dtype = 'float16' is not a choice. Did you mean 'float64'?"),
         ({"radial_widths": [8, 0]}, "model.radial_widths = [8, 0]: every width must be at least 1."),
         ({"radial_widths": []}, "model.radial_network = mlp needs radial_widths; for none use"),
         (
@@ -97,7 +98,7 @@ def test_a_misspelt_choice_is_corrected(field):
         ),
         (
             {"energy_reference": "given", "isolated_energies": {"H": float("nan")}},
-            "model.isolated_energies.H = nan: Input should be a finite number.",
+            "model.isolated_energies.H = nan cannot be used. Allowed: finite number.",
         ),
         (
             {"first_layer": {"self_connection": "none"}},
@@ -109,6 +110,7 @@ def test_a_misspelt_choice_is_corrected(field):
             "model.nonlinearity = 'gte' is not a choice. Did you mean 'gate'?",
         ),
         ({"first_layer": {"radial_widths": []}}, "model.radial_network = mlp needs radial_widths"),
+        ({"first_layer": {"radial_widths": [True]}}, "model.radial_widths = [true] cannot be used."),
     ],
     ids=lambda value: None if isinstance(value, str) else str(value),
 )

@@ -265,7 +265,7 @@ def random_changes(draw):
         ({"r_max": None}, "r_max: Field required"),
         ({"hidden_irreps": None}, "hidden_irreps: Field required"),
         ({"r_max": "five"}, "r_max: Input should be a valid number"),
-        ({"r_max": -5.0}, "model.cutoff = -5.0: Input should be greater than 0"),
+        ({"r_max": -5.0}, "model.cutoff = -5.0 cannot be used"),
         ({"r_max": float("nan")}, "r_max: Input should be a finite number"),
         ({"num_interactions": 0}, "num_interactions: Input should be greater than or equal to 1"),
         ({"num_interactions": 9}, "num_interactions: Input should be less than or equal to 8"),

@@ -17,11 +17,12 @@ from multiace.data.read import Frame
 from multiace.deploy.md import Sample, energy_drift, read_log
 from multiace.errors import InputError
 from multiace.evaluation import OWN_KEYS, Evaluation, evaluate
+from multiace.fields import plain
 from multiace.model.potential import Potential
 from multiace.report import figures, html
 from multiace.report.figures import SetErrors
 from multiace.report.html import Section
-from multiace.tables import error_rows, model_facts, plain, quantity_name
+from multiace.tables import error_rows, model_facts, quantity_name
 from multiace.train.metrics import UNITS
 
 __all__ = ["write_report"]
