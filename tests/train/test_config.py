@@ -51,6 +51,53 @@ def test_mistyped_run_file_is_refused(sections, says):
 
 
 @pytest.mark.parametrize(
+    ("model", "overrides", "says"),
+    [
+        ("{hidden_irreps: 8x0e + 8x1o, l_max: 1, num_layers: 2}", ["model.num_layers=1"], None),
+        (
+            "{hidden_irreps: 8x0e + 8x1o, l_max: 1, num_layers: 1}",
+            ["model.cutoff=4"],
+            "model.hidden_irreps = 8x0e",
+        ),
+        ("{preset: botnet, num_layers: 1}", ["model.self_connection=none"], "model.self_connection has no"),
+        ("{preset: painn, radial_widths: [8]}", [], "model.radial_widths has no effect"),
+        ("{preset: painn, radial_widths: [8]}", ["train.seed=1"], "model.radial_widths has no effect"),
+        ("{preset: painn, radial_widths: [8]}", ["model.radial_network=mlp"], None),
+        ("{preset: botnet, radial_widths: [8]}", ["model.preset=painn"], None),
+        ("{l_max: true}", [], "model.l_max = true cannot be used"),
+        ("{l_max: 3}", ["model.l_max=true"], "model.l_max = true cannot be used"),
+        ("{preset: botnet, preset: mace}", [], "line 1: 'preset' is given twice"),
+        ("botnet", ["model.cutoff=4"], "section 'model' must hold fields, found 'botnet'"),
+        ("{on: 1}", [], "model has no field 'True'"),
+    ],
+)
+def test_a_field_of_the_model_acts_unless_something_later_left_it_idle(tmp_path, model, overrides, says):
+    (tmp_path / "run.yaml").write_text(f"model: {model}\ndata: {{train: a.xyz}}\n")
+    if says is None:
+        RunConfig.read(tmp_path / "run.yaml", overrides)
+    else:
+        with pytest.raises(InputError, match=says):
+            RunConfig.read(tmp_path / "run.yaml", overrides)
+
+
+def test_a_resolved_run_file_is_read_with_what_its_preset_left_idle(run, tmp_path):
+    config = run(
+        model={"preset": "painn-small", "hidden_irreps": "4x0e", "l_max": 0, "radial_network": "mlp"}
+    )
+    config = config.replace(model=config.model.replace(radial_network="linear"))
+    (tmp_path / "config.yaml").write_text(config.to_yaml())
+    assert RunConfig.read(tmp_path / "config.yaml") == config
+    assert RunConfig.read(tmp_path / "config.yaml", ["model.num_layers=1"]).model.num_layers == 1
+    with pytest.raises(InputError, match=r"model\.radial_widths has no effect"):
+        RunConfig.read(tmp_path / "config.yaml", ["model.radial_widths=[4]"])
+
+
+def test_keys_that_are_no_text_are_refused():
+    with pytest.raises(InputError, match="data has no field '1'"):
+        RunConfig.from_dict({"data": {1: 2}})
+
+
+@pytest.mark.parametrize(
     ("fields", "says"),
     [
         ({"batch_size": 5, "max_edges": 100}, "give one of them"),

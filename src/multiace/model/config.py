@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal, Self
 
 from ase.data import atomic_numbers
@@ -17,6 +17,7 @@ from multiace.layers.density import DENSITIES, NEIGHBOR_NORMS
 from multiace.layers.embedding import ELEMENT_EMBEDDINGS
 from multiace.layers.radial import RADIAL_NETWORKS, RADIAL_SPECIES
 from multiace.layers.update import NONLINEARITIES, SELF_CONNECTIONS
+from multiace.model.idle import refuse_idle
 from multiace.model.irreps import reachable_irreps
 
 __all__ = ["ENERGY_REFERENCES", "SCALES", "SHIFTS", "TABLES", "ModelConfig"]
@@ -64,6 +65,8 @@ FIRST_LAYER_FIELDS = (
 )
 """Fields that ``first_layer`` may set."""
 
+KINKS = "; relu and abs have a kink, where forces jump"
+
 
 def outside_choices(values: Mapping[str, Any]) -> list[str]:
     """Choices among these fields that name code from outside multiace, ``field = package.module:Name``."""
@@ -72,7 +75,14 @@ def outside_choices(values: Mapping[str, Any]) -> list[str]:
 
 
 class ModelConfig(Config):
-    """A point of the design space. Equations: docs, "Design space"; published points: ``PRESETS``."""
+    """A point of the design space. Equations: docs, "Design space"; published points: ``PRESETS``.
+
+    Fields that are given must have an effect; those with defaults need not, nor those of a whole config, which
+    gives every field (``replace``, model files).
+
+    Raises:
+        InputError: If a field is unknown, impossible, or given without effect.
+    """
 
     # what is seen
     elements: tuple[str, ...] = Field(
@@ -112,7 +122,7 @@ class ModelConfig(Config):
     distance_transform: str = Field("none", description="map of the distance that the basis sees")
     radial_network: str = Field("mlp", description="radial weights R: linear in the basis, or an MLP of it")
     radial_widths: tuple[int, ...] = Field((64, 64, 64), description="hidden widths of the radial MLP")
-    radial_activation: str = Field("silu", description="activation of the radial MLP")
+    radial_activation: str = Field("silu", description="activation of the radial MLP" + KINKS)
     radial_species: str = Field(
         "none", description="elements the radial weights see: none, that of the sender, or both (pair)"
     )
@@ -147,7 +157,7 @@ class ModelConfig(Config):
     nonlinearity: str = Field(
         "none", description="nonlinearity of the update: none, gate, or norm (activation of norms)"
     )
-    activation: str = Field("silu", description="activation of invariants, gates and norms")
+    activation: str = Field("silu", description="activation of invariants, gates and norms" + KINKS)
     odd_activation: str = Field(
         "tanh", description="activation of pseudoscalars 0o in the gate (an odd function)"
     )
@@ -155,7 +165,7 @@ class ModelConfig(Config):
     readout_width: int = Field(
         16, ge=0, description="hidden width of the MLP that reads the last layer; 0 makes it linear"
     )
-    readout_activation: str = Field("silu", description="activation of that MLP")
+    readout_activation: str = Field("silu", description="activation of that MLP" + KINKS)
 
     # outside the network
     energy_reference: str = Field(
@@ -262,6 +272,8 @@ class ModelConfig(Config):
             raise InputError(f"model.isolated_energies lacks {', '.join(missing)}.")
         if self.first_layer:
             self.of_layer(0)
+        if len(self.model_fields_set) < len(type(self).model_fields):
+            refuse_idle(self, dict.fromkeys(self.model_fields_set, 1))
         return self
 
     def of_layer(self, t: int) -> Self:
@@ -282,18 +294,25 @@ class ModelConfig(Config):
         return self.irreps.mul("0e")
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+    def from_dict(cls, values: Mapping[str, Any], overrides: Collection[str] = ()) -> Self:
         """Build from the ``model:`` section of a run file; ``preset: name`` supplies the other fields.
 
+        Args:
+            values: The fields that are given.
+            overrides: Those of them that were given after the others, which they may leave without effect.
+
         Raises:
-            InputError: If the preset is unknown, or a field is.
+            InputError: If the preset is unknown, or a field is unknown, impossible, or given without effect.
         """
         from multiace.model.presets import PRESETS
 
         values = {str(key): value for key, value in values.items()}
+        whole = set(values) >= set(cls.model_fields)  # a resolved run file: all of it is inherited
+        given = {key: 1 + (key in overrides) for key in (overrides if whole else values)}
         name = values.pop("preset", None)
-        if name is None:
-            return cls(**values)
-        if not isinstance(name, str) or name not in PRESETS:
+        if name is not None and (not isinstance(name, str) or name not in PRESETS):
             raise InputError(f"model.preset = {name!r} is not a preset.{did_you_mean(name, PRESETS)}")
-        return cls(**{**PRESETS[name].model_dump(), **values})
+        base = ModelConfig() if name is None else PRESETS[name]
+        config = cls(**{**base.model_dump(), **values})
+        refuse_idle(config, given, given.get("preset", 0))
+        return config

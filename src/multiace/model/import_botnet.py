@@ -219,7 +219,7 @@ def botnet_config(hyper: Hyperparameters) -> ModelConfig:
     """Translate the original's hyper-parameters."""
     first, later = (_layer_fields(BLOCKS[name], hyper) for name in (hyper.layers[0], hyper.interaction))
     elements = tuple(chemical_symbols[number] for number in hyper.atomic_numbers)
-    return ModelConfig(
+    return ModelConfig().replace(
         elements=elements,
         cutoff=hyper.r_max,
         l_max=hyper.max_ell,

@@ -6,7 +6,7 @@ from multiace.basis.coupling import count_paths
 from multiace.basis.irreps import Irrep, Irreps
 from multiace.ops import ConvolutionPaths
 
-__all__ = ["density_irreps", "message_irreps", "reachable_irreps"]
+__all__ = ["density_irreps", "irreps_by_depth", "message_irreps", "reachable_irreps"]
 
 
 def density_irreps(h_in: Irreps, hidden: Irreps, l_max: int, correlation: int) -> list[Irrep]:
@@ -44,12 +44,17 @@ def message_irreps(A: list[Irrep], hidden: Irreps, correlation: int, full: bool 
     return hidden.keep(reached)
 
 
+def irreps_by_depth(hidden: Irreps, l_max: int, correlation: int, full: bool = False) -> list[Irreps]:
+    """The part of the hidden features that occurs after 0, 1, ... layers, until no layer reaches more."""
+    depths = [hidden.keep([Irrep(0, 1)])]
+    while True:
+        A = density_irreps(depths[-1], hidden, l_max, correlation)
+        h = message_irreps(A, hidden, correlation, full)
+        if h == depths[-1]:
+            return depths
+        depths.append(h)
+
+
 def reachable_irreps(hidden: Irreps, l_max: int, correlation: int, full: bool = False) -> Irreps:
     """The part of the hidden features that occurs at some depth, starting from invariants alone."""
-    h = hidden.keep([Irrep(0, 1)])
-    while True:
-        A = density_irreps(h, hidden, l_max, correlation)
-        h_next = message_irreps(A, hidden, correlation, full)
-        if h_next == h:
-            return h
-        h = h_next
+    return irreps_by_depth(hidden, l_max, correlation, full)[-1]

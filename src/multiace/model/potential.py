@@ -237,7 +237,7 @@ class Potential(nn.Module):
             )
         with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and replaced
             try:
-                config = ModelConfig(**header["config"]).replace(**({"dtype": dtype} if dtype else {}))
+                config = ModelConfig().replace(**{**header["config"], **({"dtype": dtype} if dtype else {})})
                 potential = cls(config, Statistics(np.zeros(len(config.elements))), header["metadata"])
                 potential.load_state_dict(tensors)
             except InputError as error:

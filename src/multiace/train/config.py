@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -181,11 +181,16 @@ class RunConfig(Config):
     train: TrainConfig = Field(default=TrainConfig(), description="how to fit")
 
     @classmethod
-    def from_dict(cls, sections: dict[str, Any]) -> RunConfig:
+    def from_dict(cls, sections: dict[str, Any], overrides: Collection[str] = ()) -> RunConfig:
         """Build from plain values; a ``preset`` in the model section is expanded.
 
+        Args:
+            sections: The fields of each section.
+            overrides: Fields of the model that were given after the others, see :meth:`ModelConfig.from_dict`.
+
         Raises:
-            InputError: If a section or a field is unknown, missing or impossible.
+            InputError: If a section or a field is unknown, missing or impossible, or a field of the model is
+                given without effect.
         """
         for name in sections:
             if name not in cls.model_fields:
@@ -194,10 +199,11 @@ class RunConfig(Config):
         for name, section in values.items():
             if not isinstance(section, dict):
                 raise InputError(f"section {name!r} must hold fields, found {section!r}.")
+            values[name] = {str(key): value for key, value in section.items()}
         if "data" not in values:
             raise InputError("the run file has no section 'data'; add data: {train: FILE, valid: FILE}.")
         return cls(
-            model=ModelConfig.from_dict(values.get("model", {})),
+            model=ModelConfig.from_dict(values.get("model", {}), overrides),
             data=DataConfig(**values["data"]),
             train=TrainConfig(**values.get("train", {})),
         )
@@ -209,16 +215,19 @@ class RunConfig(Config):
         Paths in the file are relative to the file's folder, paths in overrides to the working directory.
 
         Raises:
-            InputError: If the file cannot be read or a field is unknown or impossible.
+            InputError: If the file cannot be read, a field is unknown or impossible, or a field of the model is
+                given without effect.
         """
         sections = read_yaml(path)
         if isinstance(sections.get("data"), dict):
             sections["data"] = absolute_paths(sections["data"], Path(path).parent)
-        for section, fields in parse_overrides(overrides).items():
+        changes = parse_overrides(overrides)
+        for section, fields in changes.items():
             if section == "data":
                 fields = absolute_paths(fields, Path())
-            sections[section] = {**(sections.get(section) or {}), **fields}
-        return cls.from_dict(sections)
+            there = sections.get(section) or {}
+            sections[section] = {**there, **fields} if isinstance(there, dict) else there
+        return cls.from_dict(sections, changes.get("model", ()))
 
     def to_dict(self) -> dict[str, Any]:
         """Return every field as plain JSON values."""
