@@ -29,13 +29,14 @@ from multiace.data.download import BOTNET_FOLDERS
 from multiace.data.rmd17 import FILES
 from multiace.deploy.md import MDConfig
 from multiace.deploy.relax import RelaxConfig
+from multiace.fields import plain, type_name
 from multiace.graph import graph
 from multiace.layers import density, embedding, product, radial, readout, update
 from multiace.model import config as model_config
 from multiace.model import multi_ace, potential, presets, zbl
 from multiace.model.config import OPEN_TABLES, TABLES, ModelConfig
+from multiace.model.idle import BESIDE
 from multiace.model.presets import PRESETS
-from multiace.tables import plain, type_name
 from multiace.train import loss, optimizer, schedule
 from multiace.train.config import TrainConfig
 
@@ -343,6 +344,14 @@ def preset_sources(_: str) -> str:
     return "\n".join(lines)
 
 
+def idle_of(_: str) -> str:
+    """Return the fields that have no effect beside another one."""
+    rows = ["| field | has no effect with |", "|---|---|"]
+    for field_name, other, values, _instead in BESIDE:
+        rows.append(f"| `{field_name}` | " + " or ".join(f"`{other}: {value}`" for value in values) + " |")
+    return "\n".join(rows)
+
+
 def data_sets(_: str) -> str:
     """Return the files of the public data sets."""
     rows = ["| name | files |", "|---|---|"]
@@ -364,6 +373,7 @@ PARTS = {
     "data-sets": data_sets,
     "fields": fields_of,
     "file": file_of,
+    "idle": idle_of,
     "preset-sources": preset_sources,
     "presets": presets_of,
     "table": table_of,
