@@ -63,6 +63,7 @@ def test_evaluate_writes_predictions_and_metrics(files, capsys):
     out = command("evaluate model.safetensors several.xyz one.xyz --out p.xyz --json m.json", capsys).out
     assert "energy/atom" in out
     assert "meV/Å" in out
+    assert "spread: standard deviation" in out
     assert len(ase.io.read("p.xyz", ":")) == 4
     assert json.loads((files / "m.json").read_text())["sets"]["several"]["energy"]["count"] == 3
 

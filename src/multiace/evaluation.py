@@ -34,7 +34,7 @@ class Evaluation:
         energies: Predicted E [eV], shape (n_frames,).
         forces: Predicted F [eV/Å] of each frame, shape (n_atoms, 3).
         stresses: Predicted stress [eV/Å³] of each frame, shape (3, 3), None without a cell.
-        metrics: MAE and RMSE of each quantity, overall, per config type and per element.
+        metrics: Errors of each quantity and spread of its labels, overall, per config type and per element.
     """
 
     name: str
@@ -93,7 +93,7 @@ def evaluate(
     """
     frames = read_any(structures, keys or training_keys(potential))
     dataset = Dataset(frames, potential.elements, potential.cutoff)
-    metrics = Metrics(dataset)
+    metrics = Metrics(dataset, potential.isolated_energies)
     stress = any(frame.atoms.pbc.all() for frame in frames)
     energies = np.zeros(len(frames))
     forces: list[np.ndarray] = [np.zeros((0, 3))] * len(frames)

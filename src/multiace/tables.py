@@ -29,18 +29,19 @@ __all__ = [
     "model_facts",
     "presets_table",
     "quantity_name",
+    "size",
 ]
 
 EMPHASIS, DIM = "bold cyan", "dim"
 
 
-def new_table(*columns: str, title: str | None = None, right: Iterable[str] = ()) -> Table:
+def new_table(*columns: str, right: Iterable[str] = (), caption: str | None = None) -> Table:
     """Return an empty table in the one style of the command line; columns named in ``right`` align right."""
     table = Table(
-        title=title,
+        caption=caption,
         box=box.SIMPLE_HEAD,
-        title_justify="left",
-        title_style="bold",
+        caption_justify="left",
+        caption_style=DIM,
         pad_edge=False,
         padding=(0, 1),
     )
@@ -138,27 +139,33 @@ def error_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
     from multiace.train.metrics import UNITS  # torch, which help texts do without
 
     table = new_table(
-        "set", "of", "quantity", "MAE", "RMSE", "unit", "labels", right=("MAE", "RMSE", "labels")
+        *("set", "of", "quantity", "MAE", "RMSE", "spread", "unit", "labels"),
+        right=("MAE", "RMSE", "spread", "labels"),
+        caption="spread: standard deviation of the labels, of energies less ΣE0",
     )
+    for column in table.columns[2:]:
+        column.no_wrap = True
     for name, result in results.items():
         first = name
         for group, quantity, figures in error_rows(result, UNITS):
-            cells = (
-                f"{figures['mae']:.2f}",
-                f"{figures['rmse']:.2f}",
-                UNITS[quantity],
-                f"{figures['count']:,}",
-            )
+            sizes = [size(figures[key]) if key in figures else "" for key in ("mae", "rmse", "spread")]
             table.add_row(
                 Text(first, style="bold"),
                 group,
                 quantity_name(quantity),
-                *cells,
+                *sizes,
+                UNITS[quantity],
+                f"{figures['count']:,}",
                 style="" if group == "all" else DIM,
             )
             first = ""
         table.add_section()
     return table
+
+
+def size(error: float) -> str:
+    """Return an error or a spread with two decimals, from 1,000 on with none."""
+    return f"{error:.2f}" if error < 1000 else f"{error:,.0f}"
 
 
 def quantity_name(quantity: str) -> str:

@@ -22,7 +22,7 @@ from multiace.model.potential import Potential
 from multiace.report import figures, html
 from multiace.report.figures import SetErrors
 from multiace.report.html import Section
-from multiace.tables import error_rows, model_facts, quantity_name
+from multiace.tables import error_rows, model_facts, quantity_name, size
 from multiace.train.metrics import UNITS
 
 __all__ = ["write_report"]
@@ -59,10 +59,10 @@ def write_report(
     run = read_yaml(folder / "config.yaml")
     potential = Potential.load(folder)
     evaluations = [evaluate(potential, test) for test in tests or run["data"]["test"]]
-    sets = {evaluation.name: set_errors(evaluation, potential) for evaluation in evaluations}
     curves = scan_curves(potential, scan, coordinate) if scan is not None else []
 
-    sections = [error_section(evaluations, sets), parity_section(sets)] if evaluations else []
+    sets = {evaluation.name: set_errors(evaluation, potential) for evaluation in evaluations}
+    sections = [error_section(evaluations), parity_section(sets)] if evaluations else []
     sections.append(learning_section(folder / "metrics.csv"))
     if scan is not None:
         sections.append(scan_section(Path(scan).stem, curves, coordinate))
@@ -74,7 +74,7 @@ def write_report(
 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(
-        html.page(folder.resolve().name, subtitle(potential), lead(evaluations, sets, curves), sections),
+        html.page(folder.resolve().name, subtitle(potential), lead(evaluations, curves), sections),
         encoding="utf-8",
     )
     return path
@@ -90,7 +90,7 @@ def subtitle(potential: Potential) -> str:
     )
 
 
-def lead(evaluations: Sequence[Evaluation], sets: dict[str, SetErrors], curves: Sequence[Curve]) -> str:
+def lead(evaluations: Sequence[Evaluation], curves: Sequence[Curve]) -> str:
     """The figures most asked for: of the scan's barrier, and of each test set with its yardstick."""
     items = []
     barriers = [(*curve.barriers, curve.suffix) for curve in curves if curve.barriers]
@@ -99,11 +99,10 @@ def lead(evaluations: Sequence[Evaluation], sets: dict[str, SetErrors], curves: 
         text = f"error of the barrier{suffix}; it is {reference:.1f} meV"
         items.append((f"{predicted - reference:+.1f}", "meV", text))
     for evaluation in evaluations:
-        yardsticks = spreads(sets[evaluation.name])
         names = (("forces", "force RMSE"), ("energy_per_atom", "energy RMSE"), ("stress", "stress RMSE"))
         for quantity, what in names:
             if quantity in evaluation.metrics:
-                rmse, spread = evaluation.metrics[quantity]["rmse"], yardsticks[quantity]
+                rmse, spread = (evaluation.metrics[quantity][name] for name in ("rmse", "spread"))
                 value, unit = f"{rmse:.3g}" if rmse < 1000 else f"{rmse:,.0f}", UNITS[quantity]
                 if quantity == "stress":
                     value, unit = f"{rmse * MILLI_TO_GPA:.3g}", "GPa"
@@ -116,25 +115,16 @@ MILLI_TO_GPA = 1e-3 / units.GPa
 """GPa in one meV/Å³."""
 
 
-def spreads(values: SetErrors) -> dict[str, float]:
-    """Standard deviations of the labels of a set, in the units of their errors; of energies, less ΣE0."""
-    E = values.energies[0] - values.isolated
-    labels = {"energy_per_atom": E / values.num_atoms, "energy": E, "forces": values.forces[0]}
-    labels["stress"] = values.stresses[0] * units.GPa
-    return {quantity: 1000 * float(np.std(x)) if len(x) else 0.0 for quantity, x in labels.items()}
-
-
-def error_section(evaluations: Sequence[Evaluation], sets: dict[str, SetErrors]) -> Section:
+def error_section(evaluations: Sequence[Evaluation]) -> Section:
     """Table of errors."""
     rows: list[tuple[str, ...]] = []
     kinds = []
     for evaluation in evaluations:
-        name, yardsticks = evaluation.name, spreads(sets[evaluation.name])
+        name = evaluation.name
         for group, quantity, errors in error_rows(evaluation.metrics, UNITS):
-            mae, rmse, count = errors["mae"], errors["rmse"], f"{errors['count']:,}"
-            spread = yardsticks[quantity] if group == "all" else 0.0
-            shown = (f"{spread:.2f}", f"{rmse / spread:.2g}") if spread > 0 else ("", "")
-            numbers = f"{mae:.2f}", f"{rmse:.2f}", *shown, count
+            mae, rmse, spread, count = errors["mae"], errors["rmse"], errors["spread"], f"{errors['count']:,}"
+            shown = (size(spread), f"{rmse / spread:.2g}") if spread > 0 else ("", "")
+            numbers = size(mae), size(rmse), *shown, count
             rows.append((name, group, quantity_name(quantity), UNITS[quantity], *numbers))
             kinds.append("group" if name else "" if group == "all" else "minor")
             if quantity == "stress":

@@ -78,11 +78,12 @@ class Console:
             for quantity, unit in UNITS.items():
                 if quantity in result:
                     figures = result[quantity]
-                    errors = (f"{figures['mae']:.3g}", f"{figures['rmse']:.3g}")
+                    errors = [f"{figures[name]:.3g}" for name in ("mae", "rmse", "spread")]
                     rows.append(
                         (Path(name).name, quantity.replace("_", " "), *errors, unit, str(figures["count"]))
                     )
-        self.table("errors of the final model", ("set", "quantity", "MAE", "RMSE", "unit", "labels"), rows)
+        columns = ("set", "quantity", "MAE", "RMSE", "spread", "unit", "labels")
+        self.table("errors of the final model; spread: standard deviation of the labels", columns, rows)
 
     @contextmanager
     def progress(self, description: str) -> Iterator[Any]:

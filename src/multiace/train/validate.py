@@ -21,7 +21,7 @@ def validate(
     potential: Potential, dataset: Dataset, loss: Loss, config: TrainConfig, fabric: Fabric
 ) -> tuple[float, dict[str, Any]]:
     """Return the loss and the errors (:meth:`Metrics.result`) on a data set; processes share the batches."""
-    metrics = Metrics(dataset, fabric.device)
+    metrics = Metrics(dataset, potential.isolated_energies, fabric.device)
     totals = torch.zeros(2, 3, dtype=torch.float64, device=fabric.device)
     forces, stress = (bool(labels.isfinite().any()) for labels in (dataset.all.forces, dataset.all.stress))
     for indices in dataset.plan(config.batch_size, config.max_edges)[fabric.global_rank :: fabric.world_size]:
