@@ -105,6 +105,7 @@ def test_an_exploding_trajectory_is_a_sentence_and_stays_on_disk(files, capsys):
 def test_relax_writes_the_structure_and_says_whether_it_converged(files, capsys):
     out = command("relax model.safetensors one.xyz --fmax 100 --out r.xyz", capsys).out
     assert "converged after 0 steps" in out
+    assert "+0.0000   eV" in out
     assert len(ase.io.read("r.xyz")) == 6
     out = command("relax model.safetensors one.xyz --fmax 1e-9 --max-steps 1 --optimizer fire", capsys, 1).out
     assert "not converged" in out

@@ -19,7 +19,15 @@ from multiace.deploy.md import MDConfig, energy_drift, simulate
 from multiace.deploy.relax import RelaxConfig, relax
 from multiace.errors import InputError
 from multiace.progress import progress_bar
-from multiace.tables import config_table, error_table, facts_table, fields_help, find_fields, presets_table
+from multiace.tables import (
+    change_table,
+    config_table,
+    error_table,
+    facts_table,
+    fields_help,
+    find_fields,
+    presets_table,
+)
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -158,14 +166,19 @@ def relax_structure(arguments: argparse.Namespace) -> int:
     atoms = structure_with_calculator(arguments)
     with progress_bar(console()) as bar:
         task = bar.add_task(config.optimizer.upper(), total=config.max_steps, state="")
+        states = []
         for state in relax(atoms, config):
+            states.append(state)
             bar.update(
                 task, completed=state.step, state=f"E {state.energy:.6f} eV  fmax {state.fmax:.4f} eV/Å"
             )
         bar.update(task, total=state.step)
     ase.io.write(arguments.out, atoms)
-    outcome = "converged" if state.converged else "not converged (raise --max-steps, or try --optimizer fire)"
-    print(f"{outcome} after {state.step} steps: E = {state.energy:.6f} eV, fmax = {state.fmax:.5f} eV/Å")
+    if state.converged:
+        print(f"converged after {state.step} steps")
+    else:
+        print(f"not converged after {state.step} steps; raise --max-steps, or try --optimizer fire")
+    console().print(change_table(state.changes(states[0])))
     print(f"structure: {arguments.out}")
     return 0 if state.converged else 1
 

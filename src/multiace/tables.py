@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from multiace.model.potential import Potential
 
 __all__ = [
+    "change_table",
     "config_table",
     "error_rows",
     "error_table",
@@ -131,6 +132,14 @@ def config_table(config: Config) -> Table:
             Text(value, style=DIM if same else EMPHASIS),
             default if not same else "",
         )
+    return table
+
+
+def change_table(rows: Iterable[tuple[str, str, float, float]]) -> Table:
+    """What a relaxation changed; rows are (quantity, unit, at the start, at the end)."""
+    table = new_table("", "start", "end", "change", "unit", right=("start", "end", "change"))
+    for quantity, unit, start, end in rows:
+        table.add_row(quantity, f"{start:.4f}", f"{end:.4f}", f"{end - start:+.4f}", unit)
     return table
 
 

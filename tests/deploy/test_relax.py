@@ -36,6 +36,25 @@ def test_the_cell_relaxes_to_zero_stress():
     assert steps[-1].converged
     assert np.abs(atoms.get_stress()).max() < 1e-4
     assert atoms.cell.lengths()[0] * np.sqrt(2) == pytest.approx(3.59, abs=0.01)
+    changes = {name: (unit, start, end) for name, unit, start, end in steps[-1].changes(steps[0])}
+    assert list(changes) == ["energy", "largest force", "largest stress", *"abcαβγV"]
+    assert changes["V"] == ("Å³", pytest.approx(3.75**3 / 4), pytest.approx(atoms.cell.volume))
+    unit, start, end = changes["largest stress"]
+    assert (unit, end) == ("GPa", pytest.approx(0, abs=0.02))
+    assert start > 10  # stretched: in tension
+
+
+def test_a_cell_that_is_kept_is_not_reported():
+    atoms = bulk("Cu", a=3.6, cubic=True)
+    atoms.rattle(0.05, seed=1)
+    atoms.calc = EMT()
+    first, *_, last = relax(atoms, RelaxConfig())
+    assert [row[:2] for row in last.changes(first)] == [
+        ("energy", "eV"),
+        ("largest force", "eV/Å"),
+        ("largest stress", "GPa"),
+    ]
+    assert last.changes(first)[1][3] == last.fmax <= 0.01
 
 
 def test_a_molecule_has_no_cell_to_relax():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from ase import Atoms
+from ase import Atoms, units
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS, FIRE, LBFGS
 from pydantic import Field
@@ -33,12 +33,33 @@ class RelaxConfig(Config):
 
 @dataclass(frozen=True)
 class RelaxStep:
-    """State after one step: energy [eV], largest force [eV/Å] (with the cell's, if relaxed), convergence."""
+    """State after a number of steps.
+
+    Attributes:
+        step: Steps so far.
+        energy: E [eV].
+        fmax: Largest force [eV/Å], with the cell's where that is relaxed.
+        stress: Its largest component by size [eV/Å³], positive in tension; None where there is none.
+        cell: Lengths a, b, c [Å], angles α, β, γ [°] and volume [Å³].
+        converged: Whether ``fmax`` is small enough.
+    """
 
     step: int
     energy: float
     fmax: float
+    stress: float | None
+    cell: tuple[float, ...]
     converged: bool
+
+    def changes(self, start: RelaxStep) -> list[tuple[str, str, float, float]]:
+        """Return (quantity, unit, at the start, now): energy, force, stress [GPa], and what changed of the cell."""
+        rows = [("energy", "eV", start.energy, self.energy), ("largest force", "eV/Å", start.fmax, self.fmax)]
+        if start.stress is not None and self.stress is not None:
+            rows.append(("largest stress", "GPa", start.stress / units.GPa, self.stress / units.GPa))
+        if self.cell != start.cell:
+            units_of_cell = ("Å", "Å", "Å", "°", "°", "°", "Å³")
+            rows += zip("abcαβγV", units_of_cell, start.cell, self.cell, strict=True)
+        return rows
 
 
 def relax(atoms: Atoms, config: RelaxConfig) -> Iterator[RelaxStep]:
@@ -53,6 +74,7 @@ def relax(atoms: Atoms, config: RelaxConfig) -> Iterator[RelaxStep]:
             f"relax.cell = true needs a structure periodic in three directions, got pbc = {atoms.pbc}."
         )
     target = FrechetCellFilter(atoms) if config.cell else atoms
+    stressed = atoms.pbc.all() and "stress" in atoms.calc.implemented_properties
     optimizer = OPTIMIZERS[config.optimizer](target, logfile=None)
     for converged in optimizer.irun(fmax=config.fmax, steps=config.max_steps):
         energy = float(atoms.get_potential_energy())
@@ -62,4 +84,6 @@ def relax(atoms: Atoms, config: RelaxConfig) -> Iterator[RelaxStep]:
                 f"the relaxation left the region the model knows: energy {energy} eV and force {fmax} eV/Å "
                 f"at step {optimizer.nsteps}. Start closer to a minimum, or use optimizer fire."
             )
-        yield RelaxStep(optimizer.nsteps, energy, fmax, bool(converged))
+        stress = float(max(atoms.get_stress(), key=abs)) if stressed else None
+        cell = (*atoms.cell.cellpar().tolist(), float(atoms.cell.volume))
+        yield RelaxStep(optimizer.nsteps, energy, fmax, stress, cell, bool(converged))
