@@ -1,0 +1,90 @@
+"""multiace, through its own pieces: the training step is that of multiace.train.loop."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from multiace.data.dataset import Batch as Labelled
+from multiace.data.dataset import Dataset
+from multiace.data.read import Frame
+from multiace.model.config import ModelConfig
+from multiace.model.potential import Potential, Statistics
+from multiace.train.config import TrainConfig
+from multiace.train.ema import MovingAverage
+from multiace.train.loss import Loss
+from multiace.train.optimizer import OPTIMIZERS, FlatParameters
+from peers.worker import Batch, Peer, serve
+
+
+class Multiace(Peer):
+    """A point of the design space."""
+
+    packages = ("multiace",)
+
+    def prepare(self) -> None:
+        """As Training does: one vector of parameters, optimiser, moving average, loss."""
+        statistics = dict(self.task["statistics"])
+        statistics["isolated_energies"] = np.array(statistics["isolated_energies"])
+        self.potential = Potential(ModelConfig(**self.model), Statistics(**statistics))
+        config = TrainConfig(**self.recipe)
+        self.flat = FlatParameters(self.potential)
+        self.optimizer = OPTIMIZERS[config.optimizer](self.flat.groups(config.weight_decay))
+        self.moving_average = MovingAverage(self.flat.vector, config.ema_decay)
+        self.loss = Loss(config)
+        self.parameters = self.flat.parameters
+        frames = []
+        for atoms in self.frames:
+            labels = atoms.calc.results if atoms.calc else {}
+            frames.append(Frame(atoms, labels.get("energy"), labels.get("forces")))
+        self.dataset = Dataset(frames, self.potential.elements, self.potential.cutoff)
+
+    def collate(self, indices: list[int]) -> Labelled:
+        """The dataset's own batch."""
+        return self.dataset.collate(indices)
+
+    def predict(self, inputs: Labelled, train: bool) -> tuple[Tensor, Tensor]:
+        """Through the potential."""
+        prediction = self.potential(inputs.graph, create_graph=train)
+        return prediction.energy, prediction.forces
+
+    def edges(self, inputs: Labelled) -> int:
+        """Those of the graph."""
+        return inputs.graph.n_edges
+
+    def train_step(self, batch: Batch) -> None:
+        """The lines of Training.step, from a batch on."""
+        flat, loss, inputs = self.flat, self.loss, batch.inputs
+        prediction = self.potential(
+            inputs.graph, forces=loss.needs("forces"), stress=loss.needs("stress"), create_graph=True
+        )
+        sums, counts = loss.sums(prediction, inputs)
+        flat.differentiate(loss.combine(sums, counts))
+        flat.clip(self.recipe["clip_norm"])
+        self.optimizer.step()
+        self.moving_average.update(self.steps)
+        self.steps += 1
+
+    def set_learning_rate(self, rate: float) -> None:
+        """Set the rate of the optimiser's groups."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Averaged weights, as in validation."""
+        return self.moving_average.applied()
+
+    def time_inference(self, n: int) -> dict[str, Any]:
+        """In evaluation mode, as the calculator does."""
+        self.potential.eval()
+        try:
+            return super().time_inference(n)
+        finally:
+            self.potential.train()
+
+
+if __name__ == "__main__":
+    serve(Multiace)

@@ -1,0 +1,234 @@
+"""What is measured: every row of the benchmarks, its models and its frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import ase.build
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from multiace.data.dataset import Dataset
+from multiace.data.read import Frame, read_frames
+from multiace.data.statistics import measure
+from multiace.model.config import ModelConfig
+from multiace.model.potential import Statistics
+from multiace.model.presets import PRESETS
+
+__all__ = ["ROWS", "FrameSet", "Point", "Row"]
+
+MOLECULE = Path(__file__).parents[1] / "examples/data/malonaldehyde"
+UNLABELLED = {"elements": ("Si",), "energy_reference": "none", "scale": "none", "shift": "none"}
+
+
+@dataclass(frozen=True)
+class FrameSet:
+    """Frames, of which the first ``train_frames`` are for training, and isolated atoms beside them."""
+
+    frames: list[Frame]
+    isolated: list[Frame]
+    train_frames: int
+
+    def resolve(self, model: ModelConfig) -> tuple[ModelConfig, Statistics, list[Atoms]]:
+        """Return the model with its elements, what it takes from the data, and the frames.
+
+        Energies of the frames are relative to E0, and E0 is zero: a total energy of 10 keV in float32 would
+        cost codes that sum in float32 their accuracy.
+        """
+        training = self.frames[: self.train_frames]
+        elements = model.elements or tuple(sorted({s for frame in training for s in frame.atoms.symbols}))
+        model = model.replace(elements=elements)
+        statistics = measure(model, Dataset(training, elements, model.cutoff), self.isolated)
+        E0 = dict(zip(elements, statistics.isolated_energies, strict=True))
+        frames = []
+        for frame in self.frames:
+            atoms = Atoms(
+                frame.atoms.symbols, frame.atoms.positions, cell=frame.atoms.cell, pbc=frame.atoms.pbc
+            )
+            if frame.energy is not None:
+                energy = frame.energy - sum(E0[symbol] for symbol in atoms.symbols)
+                atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=frame.forces)
+            frames.append(atoms)
+        zero = [0.0] * len(elements)
+        model = model.replace(energy_reference="none")
+        return model, Statistics(zero, statistics.scale, statistics.shift, statistics.num_neighbors), frames
+
+
+@dataclass(frozen=True)
+class Point:
+    """One line-up: models of equal size by the family they belong to, and how to get their frames."""
+
+    models: dict[str, ModelConfig]
+    frames: Callable[[Path], FrameSet]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement: ``kind`` names a function of measure.py, ``points`` are its lines by label."""
+
+    about: str
+    kind: str
+    points: dict[str, Point]
+
+
+# --- frames ---------------------------------------------------------------------------------------------------
+
+
+def acac(train: int, test: int, folder: Path) -> FrameSet:
+    """The first frames of acetylacetone at 300 K, and the first of its test set."""
+    place = folder / "acac"
+    if not place.is_dir():
+        raise FileNotFoundError(
+            f"{place} is not there: multiace data get acac --folder {folder}, or give --data or set MULTIACE_DATA"
+        )
+    frames = read_frames(place / "train_300K.xyz")[:train] + read_frames(place / "test_MD_300K.xyz")[:test]
+    return FrameSet(frames, read_frames(place / "isolated_atoms.xyz"), train)
+
+
+def molecule(train: int, test: int, folder: Path) -> FrameSet:
+    """Frames of malonaldehyde, which lie in the repository."""
+    frames = read_frames(MOLECULE / "train_300K.xyz")[:train] + read_frames(MOLECULE / "test_300K.xyz")[:test]
+    return FrameSet(frames, read_frames(MOLECULE / "isolated_atoms.xyz"), train)
+
+
+def silicon(cells: tuple[int, int, int], folder: Path) -> FrameSet:
+    """Bulk silicon, 8 atoms a cell, a little disordered."""
+    atoms = ase.build.bulk("Si", cubic=True).repeat(cells)
+    atoms.rattle(0.05, seed=0)
+    return FrameSet([Frame(atoms)], [], 1)
+
+
+FIVE = partial(acac, 5, 0)
+
+
+# --- models ---------------------------------------------------------------------------------------------------
+
+
+def natural(channels: int, l_max: int) -> str:
+    """Irreps of parity (-1)^l."""
+    return " + ".join(f"{channels}x{degree}{'eo'[degree % 2]}" for degree in range(l_max + 1))
+
+
+def both(channels: int, l_max: int) -> str:
+    """Irreps of both parities."""
+    return " + ".join(f"{channels}x{degree}{parity}" for degree in range(l_max + 1) for parity in "eo")
+
+
+def botnet(irreps: str, **fields: object) -> ModelConfig:
+    """As BOTNet, cutoff 5 Å."""
+    return PRESETS["botnet"].replace(hidden_irreps=irreps, **{"cutoff": 5.0, **fields})
+
+
+def nequip(irreps: str, **fields: object) -> ModelConfig:
+    """As nequip 0.19 builds it: no self-connection in the first layer, elements embedded in all 0e channels."""
+    model = PRESETS["nequip"].replace(hidden_irreps=irreps, first_self_connection="none", **fields)
+    return model.replace(element_embedding="continuous", embedding_dim=model.channels)
+
+
+def mace(irreps: str, **fields: object) -> ModelConfig:
+    """As MACE."""
+    return PRESETS["mace"].replace(hidden_irreps=irreps, **fields)
+
+
+def small(
+    channels: int = 32, l_max: int = 2, num_layers: int = 3, **fields: object
+) -> dict[str, ModelConfig]:
+    """``botnet-small`` and its NequIP of equal size, with one field changed."""
+    irreps, fields = natural(channels, l_max), {"l_max": l_max, "num_layers": num_layers, **fields}
+    return {"botnet": botnet(irreps, **fields), "nequip": nequip(irreps, **fields)}
+
+
+def products(correlation: int) -> dict[str, ModelConfig]:
+    """``mace-small`` with another correlation order."""
+    return {"mace": mace("32x0e + 32x1o", l_max=2, correlation=correlation)}
+
+
+SILICON = {
+    "64": (2, 2, 2),
+    "512": (4, 4, 4),
+    "4,096": (8, 8, 8),
+    "13,824": (12, 12, 12),
+    "50,000": (25, 25, 10),
+}
+
+ROWS: dict[str, Row] = {
+    "natural": Row(
+        "64 x (0e + 1o + 2e + 3o), l <= 3, 5 layers; 5 frames of AcAc",
+        "speed",
+        {"": Point({"nequip": nequip(natural(64, 3)), "botnet": botnet(natural(64, 3))}, FIVE)},
+    ),
+    "full-parity": Row(
+        "80 x (0e + 0o + ... + 3e + 3o), l <= 3, 5 layers; 5 frames of AcAc",
+        "speed",
+        {"": Point({"botnet": botnet(both(80, 3)), "nequip": nequip(both(80, 3))}, FIVE)},
+    ),
+    "mace-64": Row(
+        "MACE 64x0e + 64x1o + 64x2e, 2 layers, ν = 3, l <= 3; 5 frames of AcAc",
+        "speed",
+        {"": Point({"mace": mace(natural(64, 2))}, FIVE)},
+    ),
+    "mace-128": Row(
+        "MACE 128x0e + 128x1o, 2 layers, ν = 3, l <= 3; 5 frames of AcAc",
+        "speed",
+        {"": Point({"mace": mace(natural(128, 1))}, FIVE)},
+    ),
+    "atoms": Row(
+        "energy and forces of bulk silicon against the number of atoms; botnet-small, 28 neighbours",
+        "inference",
+        {label: Point(small(**UNLABELLED), partial(silicon, cells)) for label, cells in SILICON.items()},
+    ),
+    "neighbours": Row(
+        "energy and forces of 216 atoms of silicon against the cutoff; botnet-small",
+        "inference",
+        {
+            f"{cutoff} Å": Point(small(cutoff=cutoff, **UNLABELLED), partial(silicon, (3, 3, 3)))
+            for cutoff in (3.0, 4.0, 5.0, 6.0, 7.0)
+        },
+    ),
+    "channels": Row(
+        "botnet-small against the number of channels; 5 frames of AcAc",
+        "speed",
+        {str(channels): Point(small(channels), FIVE) for channels in (8, 16, 32, 64, 128)},
+    ),
+    "degree": Row(
+        "botnet-small against the largest degree l of features and spherical harmonics; 5 frames of AcAc",
+        "speed",
+        {str(l_max): Point(small(l_max=l_max), FIVE) for l_max in (0, 1, 2, 3, 4)},
+    ),
+    "layers": Row(
+        "botnet-small against the number of layers; 5 frames of AcAc",
+        "speed",
+        {str(layers): Point(small(num_layers=layers), FIVE) for layers in (1, 2, 3, 4, 5)},
+    ),
+    "correlation": Row(
+        "mace-small against the correlation order ν; 5 frames of AcAc",
+        "speed",
+        {str(correlation): Point(products(correlation), FIVE) for correlation in (1, 2, 3, 4)},
+    ),
+    "first-step": Row(
+        "from the start of the process to the end of the first training step, without and with what earlier "
+        "processes have compiled; the models of row natural",
+        "first_step",
+        {"": Point({"nequip": nequip(natural(64, 3)), "botnet": botnet(natural(64, 3))}, FIVE)},
+    ),
+    "train-acac": Row(
+        "errors after the same time on the same recipe: 450 frames of AcAc at 300 K, tested on 100 others; "
+        "botnet-small, its NequIP of equal size, and mace-small",
+        "fit",
+        {"": Point({**small(), **products(3)}, partial(acac, 450, 100))},
+    ),
+    "quick": Row(
+        "a check of the harness: a tiny model on malonaldehyde",
+        "speed",
+        {"": Point(small(4, 1, 2), partial(molecule, 3, 0))},
+    ),
+    "quick-train": Row(
+        "a check of the harness: a tiny model trained on malonaldehyde",
+        "fit",
+        {"": Point(small(4, 1, 2), partial(molecule, 10, 2))},
+    ),
+}
+"""Every row by name."""
