@@ -16,13 +16,14 @@ from multiace.cli import main
 
 HERE = Path(__file__).parent
 DATA = HERE / "data" / "malonaldehyde"
+TESTS = f"{DATA / 'test_300K.xyz'} {DATA / 'test_600K.xyz'}"
 RUN = "runs/demo"
 
 COMMANDS = [
     f"train {HERE / 'demo.yaml'} --folder {RUN}",
-    f"evaluate {RUN} {DATA / 'test_300K.xyz'} {DATA / 'test_600K.xyz'} --out {RUN}/predictions.xyz",
+    f"evaluate {RUN} {TESTS} --out {RUN}/predictions.xyz",
     f"md {RUN} {DATA / 'test_300K.xyz'}@0 --temperature 300 --time 1 --dtype float64 --trajectory {RUN}/nve.xyz",
-    f"report {RUN} --scan {DATA / 'scan_proton_transfer.xyz'} --md {RUN}/nve.csv",
+    f"report {RUN} --test {TESTS} --scan {DATA / 'scan_proton_transfer.xyz'} --md {RUN}/nve.csv",
 ]
 
 console = Console(highlight=False)

@@ -58,7 +58,9 @@ def test_the_small_size_is_the_same_architecture_with_fewer_channels_or_layers(n
 def test_every_parameter_of_a_small_preset_acts(name):
     at = random_potential(shrink(PRESETS[f"{name}-small"]))
     result = at(graph_of(molecule(), at), create_graph=True)
-    weights = torch.randn(result.forces.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    weights = torch.randn(
+        result.forces.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
     loss = result.site_energies.sum() + (weights * result.forces).sum()
     gradients = torch.autograd.grad(loss, list(at.parameters()), materialize_grads=True)
     for (parameter, _), gradient in zip(at.named_parameters(), gradients, strict=True):
