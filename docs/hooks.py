@@ -27,8 +27,7 @@ from multiace.config import Config
 from multiace.data.config import DataConfig
 from multiace.data.download import BOTNET_FOLDERS
 from multiace.data.rmd17 import FILES
-from multiace.deploy.md import MDConfig
-from multiace.deploy.relax import RelaxConfig
+from multiace.deploy.config import MDConfig, RelaxConfig
 from multiace.fields import plain, type_name
 from multiace.graph import graph
 from multiace.layers import density, embedding, product, radial, readout, update

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from multiace.cli import main
 
-HERE = Path(__file__).parent
+HERE = Path(os.path.relpath(Path(__file__).parent))  # short, as typed from the folder above
 DATA = HERE / "data" / "malonaldehyde"
 TESTS = f"{DATA / 'test_300K.xyz'} {DATA / 'test_600K.xyz'}"
 RUN = "runs/demo"

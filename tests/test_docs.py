@@ -16,8 +16,7 @@ import yaml
 import multiace
 from multiace.cli import build_parser, main
 from multiace.data.config import DataConfig
-from multiace.deploy.md import MDConfig
-from multiace.deploy.relax import RelaxConfig
+from multiace.deploy.config import MDConfig, RelaxConfig
 from multiace.model.config import ModelConfig
 from multiace.model.import_botnet import BLOCKS, MODELS, Hyperparameters, import_botnet
 from multiace.model.presets import PRESETS

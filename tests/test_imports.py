@@ -57,6 +57,18 @@ def test_importing_the_package_is_cheap_and_has_no_side_effects():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.parametrize(
+    ("module", "slow"),
+    [
+        ("multiace.cli", ("torch", "scipy", "ase.io", "matplotlib")),
+        ("multiace.train.config", ("lightning_fabric", "torch._dynamo", "scipy", "ase.io")),
+    ],
+)
+def test_help_and_run_files_wait_for_nothing_they_do_not_need(module, slow):
+    code = f"import sys, {module}; found = set({slow}) & set(sys.modules); assert not found, found"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_e3nn_is_not_imported():
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -15,8 +15,7 @@ from rich.progress import Progress
 
 from multiace.config import Config
 from multiace.data.config import DataConfig, LabelKeys
-from multiace.deploy.md import MDConfig, energy_drift, simulate
-from multiace.deploy.relax import RelaxConfig, relax
+from multiace.deploy.config import MDConfig, RelaxConfig
 from multiace.errors import InputError
 from multiace.progress import progress_bar
 from multiace.tables import (
@@ -128,6 +127,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
 def md(arguments: argparse.Namespace) -> None:
     """Run molecular dynamics, and measure the energy drift where the energy should be constant."""
+    from multiace.deploy.md import energy_drift, simulate
+
     config = read_fields(arguments, MDConfig)
     atoms = structure_with_calculator(arguments)
     log = arguments.log or Path(arguments.trajectory).with_suffix(".csv")
@@ -161,6 +162,8 @@ def md(arguments: argparse.Namespace) -> None:
 def relax_structure(arguments: argparse.Namespace) -> int:
     """Relax a structure and write it."""
     import ase.io
+
+    from multiace.deploy.relax import relax
 
     config = read_fields(arguments, RelaxConfig)
     atoms = structure_with_calculator(arguments)

@@ -5,7 +5,8 @@ from ase import Atoms, units
 from ase.constraints import FixAtoms
 
 from multiace.deploy.ase import Calculator
-from multiace.deploy.md import MDConfig, Sample, degrees_of_freedom, energy_drift, read_log, simulate
+from multiace.deploy.config import MDConfig
+from multiace.deploy.md import Sample, degrees_of_freedom, energy_drift, read_log, simulate
 from multiace.errors import InputError
 from tests.deploy.harmonic import Harmonic
 from tests.potentials import methanol, small_potential

@@ -4,7 +4,8 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from multiace.deploy.ase import Calculator
-from multiace.deploy.relax import OPTIMIZERS, RelaxConfig, relax
+from multiace.deploy.config import RelaxConfig
+from multiace.deploy.relax import OPTIMIZERS, relax
 from multiace.errors import InputError
 from tests.deploy.harmonic import Harmonic
 from tests.potentials import methanol, small_potential

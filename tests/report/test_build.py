@@ -10,7 +10,8 @@ import yaml
 from multiace.cli import parse
 from multiace.data.read import Frame
 from multiace.deploy.ase import Calculator
-from multiace.deploy.md import MDConfig, simulate
+from multiace.deploy.config import MDConfig
+from multiace.deploy.md import simulate
 from multiace.errors import InputError
 from multiace.evaluation import evaluate
 from multiace.report.build import Curve, lead, scan_curves, set_errors, write_report

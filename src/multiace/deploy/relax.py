@@ -4,31 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from ase import Atoms, units
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS, FIRE, LBFGS
-from pydantic import Field
 
-from multiace.config import Config
+from multiace.deploy.config import RelaxConfig
 from multiace.errors import InputError
 
-__all__ = ["OPTIMIZERS", "RelaxConfig", "RelaxStep", "relax"]
+__all__ = ["OPTIMIZERS", "RelaxStep", "relax"]
 
 OPTIMIZERS: dict[str, Any] = {"bfgs": BFGS, "fire": FIRE, "lbfgs": LBFGS}
-
-
-class RelaxConfig(Config):
-    """How a structure is relaxed."""
-
-    optimizer: Literal["bfgs", "fire", "lbfgs"] = Field(
-        "bfgs", description="bfgs, lbfgs (large structures) or fire (robust far from a minimum)"
-    )
-    fmax: float = Field(0.01, gt=0, description="converged when no atom's force is larger [eV/Å]")
-    max_steps: int = Field(500, ge=0, description="give up after this many steps")
-    cell: bool = Field(False, description="relax the cell as well (structures periodic in three directions)")
 
 
 @dataclass(frozen=True)

@@ -6,25 +6,31 @@ import csv
 import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
-
-from lightning_fabric.loggers import Logger, TensorBoardLogger
+from typing import Any, Protocol
 
 from multiace.errors import InputError
 from multiace.train.checkpoint import atomic
 
-__all__ = ["LOGGERS", "CSVFile"]
+__all__ = ["LOGGERS", "CSVFile", "Logger"]
 
 
-class CSVFile(Logger):
+class Logger(Protocol):
+    """What a choice of ``train.loggers`` makes; every logger of Lightning is one."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Take one row of the learning curve."""
+
+    def finalize(self, status: str) -> None:
+        """Take note of the end."""
+
+
+class CSVFile:
     """``metrics.csv`` in the run folder: the columns of the first row, one line an epoch, flushed.
 
     Args:
         folder: The run folder.
         first_epoch: Rows of this and later epochs, left by an interrupted run, are dropped.
     """
-
-    name, version = "csv", ""
 
     def __init__(self, folder: Path, first_epoch: int) -> None:
         self.path = folder / "metrics.csv"
@@ -54,18 +60,16 @@ class CSVFile(Logger):
         with self.path.open("a", encoding="utf-8") as file:
             file.write(self.text([row], header))
 
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: config.yaml has them."""
+    def finalize(self, status: str) -> None:
+        """Do nothing: every row is on the disk."""
 
 
-class WeightsAndBiases(Logger):
+class WeightsAndBiases:
     """A Weights & Biases run named after the run folder, continued on resume.
 
     Raises:
         InputError: If the wandb package is not installed.
     """
-
-    name, version = "wandb", ""
 
     def __init__(self, folder: Path, first_epoch: int) -> None:
         try:
@@ -80,10 +84,6 @@ class WeightsAndBiases(Logger):
         """Send one row."""
         self.run.log(dict(metrics), step=step)
 
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Send the run's config."""
-        self.run.config.update(params, allow_val_change=True)
-
     def finalize(self, status: str) -> None:
         """Close the run."""
         self.run.finish(0 if status == "success" else 1)
@@ -91,6 +91,8 @@ class WeightsAndBiases(Logger):
 
 def tensorboard(folder: Path, first_epoch: int) -> Logger:
     """TensorBoard events in ``tensorboard/``, on disk within a second; a resumed run hides those it repeats."""
+    from lightning_fabric.loggers import TensorBoardLogger  # slow, and reading a run file needs its name only
+
     return TensorBoardLogger(folder, name="tensorboard", version="", purge_step=first_epoch, flush_secs=1)
 
 

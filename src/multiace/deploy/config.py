@@ -1,0 +1,62 @@
+"""The options of dynamics and relaxation."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from multiace.config import Config
+from multiace.errors import InputError
+
+__all__ = ["MDConfig", "RelaxConfig"]
+
+
+class MDConfig(Config):
+    """How a trajectory is run."""
+
+    ensemble: Literal["nve", "langevin"] = Field(
+        "nve", description="nve: constant energy, velocity Verlet; langevin: constant temperature, BAOAB"
+    )
+    temperature: float = Field(
+        300.0, ge=0, description="of the velocities drawn and of the Langevin bath [K]"
+    )
+    timestep: float = Field(0.5, gt=0, description="time step [fs]")
+    time: float = Field(1.0, ge=0, description="length of the trajectory [ps]")
+    steps: int | None = Field(None, ge=0, description="length in steps instead of in ps")
+    friction: float = Field(0.01, gt=0, description="Langevin friction [1/fs]")
+    equilibration: float = Field(0.0, ge=0, description="Langevin dynamics before the trajectory begins [ps]")
+    velocities: Literal["draw", "keep"] = Field(
+        "draw", description="draw: Maxwell-Boltzmann at the temperature; keep: those in the structure file"
+    )
+    seed: int = Field(0, ge=0, description="seed of velocities and Langevin noise")
+    log_interval: int = Field(10, ge=1, description="steps between lines of the log")
+    frame_interval: int = Field(20, ge=1, description="steps between frames of the trajectory")
+    max_temperature: float = Field(10_000.0, gt=0, description="stop: the trajectory has exploded [K]")
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if self.steps is not None and "time" in self.model_fields_set:
+            raise InputError(f"md.time = {self.time} and md.steps = {self.steps}: give one of them.")
+        return self
+
+    @property
+    def n_steps(self) -> int:
+        """Steps of the trajectory proper."""
+        return round(1000 * self.time / self.timestep) if self.steps is None else self.steps
+
+    @property
+    def n_equilibration(self) -> int:
+        """Langevin steps before it."""
+        return round(1000 * self.equilibration / self.timestep)
+
+
+class RelaxConfig(Config):
+    """How a structure is relaxed."""
+
+    optimizer: Literal["bfgs", "fire", "lbfgs"] = Field(
+        "bfgs", description="bfgs, lbfgs (large structures) or fire (robust far from a minimum)"
+    )
+    fmax: float = Field(0.01, gt=0, description="converged when no atom's force is larger [eV/Å]")
+    max_steps: int = Field(500, ge=0, description="give up after this many steps")
+    cell: bool = Field(False, description="relax the cell as well (structures periodic in three directions)")
