@@ -202,7 +202,7 @@ def test_an_interrupt_ends_with_status_130(files, capsys, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("multiace.cli.simulate", interrupted)
+    monkeypatch.setattr("multiace.deploy.md.simulate", interrupted)
     assert "interrupted" in command("md model.safetensors one.xyz", capsys, status=130).err
 
 
@@ -237,7 +237,7 @@ def test_a_defect_keeps_its_traceback(files, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("defect")
 
-    monkeypatch.setattr("multiace.cli.simulate", broken)
+    monkeypatch.setattr("multiace.deploy.md.simulate", broken)
     with pytest.raises(RuntimeError, match="defect"):
         main(["md", "model.safetensors", "one.xyz"])
 
