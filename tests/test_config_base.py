@@ -23,6 +23,9 @@ class PlanetConfig(Config):
     found: int | str = Field("", description="who found it, or in which year")
     other: dict[str, Any] = Field({}, description="what else there is to say")
 
+    def idle(self):
+        yield from self.idle_beside("orders", "kind = gas, or some moons", kind=("rock",), moons=((),))
+
     @field_validator("moons")
     @classmethod
     def _distinct(cls, moons):
@@ -239,6 +242,28 @@ def test_overrides_are_yaml_values_by_section():
 def test_overrides_that_cannot_be_read_are_refused(item):
     with pytest.raises(InputError, match="override"):
         parse_overrides([item])
+
+
+def test_a_field_given_in_two_overrides_is_refused():
+    with pytest.raises(InputError, match=r"overrides 'a\.b=1' and 'a\.b=2' give the same field"):
+        parse_overrides(["a.b=1", "a.c=1", "a.b=2"])
+
+
+def test_a_field_given_without_effect_is_refused():
+    said = r"planet\.orders has no effect with kind = rock and moons = \[\]: remove it, or set kind = gas, or some"
+    with pytest.raises(InputError, match=said):
+        PlanetConfig(ring_number=0, orders=(1,))
+    assert PlanetConfig(ring_number=0, orders=(1,), kind="gas").orders == (1,)
+
+
+def test_what_is_inherited_or_given_before_may_idle():
+    inherited = PlanetConfig(ring_number=0, orders=(1,), kind="gas").replace(kind="rock")
+    assert PlanetConfig.from_dict(inherited.model_dump()) == inherited
+    given = {"ring_number": 0, "orders": (1,), "kind": "rock"}
+    assert PlanetConfig.from_dict(given, ["kind"]).orders == (1,)
+    for overrides in ([], ["orders"], ["orders", "kind"], ["ring_number"]):
+        with pytest.raises(InputError, match=r"orders has no effect"):
+            PlanetConfig.from_dict(given, overrides)
 
 
 def test_did_you_mean_names_the_closest_word_or_all():

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from pydantic_core import PydanticKnownError
 
 from multiace.errors import InputError, did_you_mean
-from multiace.fields import explain, takes_numbers_only
+from multiace.fields import explain, plain, takes_numbers_only
 
-__all__ = ["Config", "choose", "parse_overrides", "read_yaml"]
+__all__ = ["Config", "Idle", "choose", "parse_overrides", "read_yaml", "refuse_idle"]
+
+
+class Idle(NamedTuple):
+    """A field without effect, the fields that make it so, and what to tell the user."""
+
+    field: str
+    because: tuple[str, ...]
+    sentence: str
 
 
 class Config(BaseModel):
     """Base of all sections: frozen, no unknown keys, defaults validated, errors in one sentence.
 
     Each field is declared ``name: type = Field(default, description="meaning [unit]")``; that
-    description is the command line's help and the documentation.
+    description is the command line's help and the documentation. A field that is given must have an effect;
+    those of a whole config, which gives every field, need not.
+
+    Raises:
+        InputError: If a field is unknown, impossible, or given without effect.
     """
 
     model_config = ConfigDict(
@@ -29,6 +41,11 @@ class Config(BaseModel):
     )
 
     def __init__(self, **values: Any) -> None:
+        self._validate(values)
+        if not set(values) >= set(type(self).model_fields):
+            refuse_idle(self, dict.fromkeys(values, 1))
+
+    def _validate(self, values: Mapping[str, Any]) -> None:
         unknown = [key for key in values if key not in type(self).model_fields]
         if unknown:
             raise InputError(
@@ -55,6 +72,36 @@ class Config(BaseModel):
         return value
 
     @classmethod
+    def from_dict(cls, values: Mapping[str, Any], overrides: Collection[str] = ()) -> Self:
+        """Build from a section of a run file.
+
+        Args:
+            values: The fields that are given.
+            overrides: Those of them that were given after the others, which they may leave without effect.
+
+        Raises:
+            InputError: If a field is unknown, impossible, or given without effect.
+        """
+        config = cls.__new__(cls)
+        config._validate(values)
+        refuse_idle(config, when_given(cls, values, overrides))
+        return config
+
+    def idle(self) -> Iterator[Idle]:
+        """Find the fields that change nothing beside the others."""
+        return iter(())
+
+    def idle_beside(self, field: str, instead: str, **others: tuple[Any, ...]) -> Iterator[Idle]:
+        """Find ``field`` idle where all ``others`` have one of these values; with ``instead`` it acts."""
+        if all(getattr(self, other) in values for other, values in others.items()):
+            found = [f"{other} = {plain(getattr(self, other))}" for other in others]
+            yield Idle(
+                field,
+                tuple(others),
+                f"{self.section()}.{field} has no effect with {listed(found)}: remove it, or set {instead}.",
+            )
+
+    @classmethod
     def section(cls) -> str:
         """Name of this section in a run file: ``model`` for ModelConfig."""
         return cls.__name__.removesuffix("Config").lower()
@@ -62,6 +109,36 @@ class Config(BaseModel):
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields changed, validated again."""
         return type(self)(**{**self.model_dump(), **changes})
+
+
+def refuse_idle(config: Config, given: Mapping[str, int], others: int = 0) -> None:
+    """Refuse a field that was given without effect.
+
+    A field that was given later, in an override, may leave idle what was given before it: an ablation changes
+    one field of a run file.
+
+    Args:
+        config: The section.
+        given: The fields that were given, and when: 1 in the run file, 2 in an override.
+        others: When the other fields got their values: that of ``preset``, or 0.
+
+    Raises:
+        InputError: If such a field has no effect.
+    """
+    for idle in config.idle():
+        if given.get(idle.field, -1) >= max(given.get(field, others) for field in idle.because):
+            raise InputError(idle.sentence)
+
+
+def when_given(cls: type[Config], values: Mapping[str, Any], overrides: Collection[str]) -> dict[str, int]:
+    """Return 1 for the fields of a run file and 2 for overrides; all of a resolved run file is inherited."""
+    whole = set(values) >= set(cls.model_fields)
+    return {name: 1 + (name in overrides) for name in (overrides if whole else values)}
+
+
+def listed(items: Sequence[str]) -> str:
+    """Return "a", "a and b", "a, b and c"."""
+    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
 
 
 def choose(table: Mapping[str, Any], name: str, field: str) -> Any:
@@ -139,14 +216,18 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Turn ``["train.max_epochs=10"]`` into ``{"train": {"max_epochs": 10}}``; values are YAML.
 
     Raises:
-        InputError: If an item is not of the form section.field=value.
+        InputError: If an item is not of the form section.field=value, or a field is given twice.
     """
     sections: dict[str, dict[str, Any]] = {}
+    seen: dict[str, str] = {}
     for item in overrides:
         key, equals, text = item.partition("=")
         section, dot, field = key.strip().partition(".")
         if not (equals and dot and section and field):
             raise InputError(f"override {item!r} cannot be read; write section.field=value.")
+        before = seen.setdefault(f"{section}.{field}", item)
+        if before is not item:
+            raise InputError(f"overrides {before!r} and {item!r} give the same field; remove one of them.")
         try:
             sections.setdefault(section, {})[field] = Loader.parse(text, f"override {item!r}")
         except yaml.YAMLError:

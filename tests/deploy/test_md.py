@@ -177,6 +177,22 @@ def test_time_and_steps_contradict_each_other():
     with pytest.raises(InputError, match="one of them"):
         MDConfig(time=1.0, steps=10)
     assert MDConfig(time=1.0, timestep=0.25).n_steps == 4000
+    assert MDConfig(steps=10).replace(seed=1).n_steps == 10
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"friction": 0.1}, "friction"),
+        ({"velocities": "keep", "temperature": 500}, "temperature"),
+        ({"velocities": "keep", "seed": 1}, "seed"),
+    ],
+)
+def test_an_option_without_effect_is_refused(options, field):
+    with pytest.raises(InputError, match=rf"md\.{field} has no effect with .*ensemble = nve"):
+        MDConfig(**options)
+    MDConfig(**options, equilibration=1)
+    MDConfig(**options, ensemble="langevin")
 
 
 @pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "step,num_atoms,time\nx,y,z\n"])

@@ -117,6 +117,45 @@ def test_impossible_training_is_refused(fields, says):
         TrainConfig(**fields)
 
 
+@pytest.mark.parametrize(
+    ("fields", "says", "acts"),
+    [
+        (
+            {"plateau_patience": 9},
+            "plateau_patience has no effect with schedule = cosine",
+            {"schedule": "plateau"},
+        ),
+        (
+            {"schedule": "constant", "min_learning_rate": 0},
+            "min_learning_rate has",
+            {"schedule": "one_cycle"},
+        ),
+        ({"huber_delta": 0.1}, "huber_delta has .* forces_loss = mse and", {"forces_loss": "huber"}),
+        ({"stress_loss": "mae"}, "stress_loss has", {"stress_weight": 1.0}),
+        (
+            {"stress_loss": "mae"},
+            "stress_loss has",
+            {"second_stage_start": 0.5, "second_stage_stress_weight": 1},
+        ),
+    ],
+)
+def test_a_field_of_training_without_effect_is_refused(fields, says, acts):
+    with pytest.raises(InputError, match=rf"train\.{says}"):
+        TrainConfig(**fields)
+    TrainConfig(**{**fields, **acts})
+
+
+def test_fields_of_data_and_training_may_be_left_idle_by_an_override(tmp_path):
+    (tmp_path / "run.yaml").write_text(
+        "data: {train: a.xyz, valid: 0.2, seed: 3}\ntrain: {schedule: plateau, plateau_factor: 0.5}\n"
+    )
+    RunConfig.read(tmp_path / "run.yaml", ["train.schedule=cosine", "data.valid=b.xyz"])
+    with pytest.raises(InputError, match=r"train\.plateau_patience has no effect"):
+        RunConfig.read(tmp_path / "run.yaml", ["train.schedule=cosine", "train.plateau_patience=4"])
+    with pytest.raises(InputError, match=r"data\.seed has no effect with valid = .*b\.xyz"):
+        RunConfig.read(tmp_path / "run.yaml", ["data.seed=4", "data.valid=b.xyz"])
+
+
 def test_second_stage_replaces_only_what_it_names():
     config = TrainConfig(second_stage_start=0.8, second_stage_energy_weight=100.0)
     assert config.stage(0) == config

@@ -21,7 +21,7 @@ def test_cosine_ends_at_zero_and_one_cycle_peaks_at_thirty_percent():
 
 
 def test_plateau_reduces_after_patience_and_resumes_where_it_was():
-    config = TrainConfig(plateau_patience=2, plateau_factor=0.5)
+    config = TrainConfig(schedule="plateau", plateau_patience=2, plateau_factor=0.5)
     schedule = SCHEDULES["plateau"](config)
     factors = []
     for loss in (1.0, 0.9, 0.95, 0.95, 0.95, 0.8, 0.9, 0.9, 0.9):
@@ -34,7 +34,7 @@ def test_plateau_reduces_after_patience_and_resumes_where_it_was():
 
 
 def test_new_stage_forgets_losses_and_keeps_reductions():
-    schedule = SCHEDULES["plateau"](TrainConfig(plateau_patience=1))
+    schedule = SCHEDULES["plateau"](TrainConfig(schedule="plateau", plateau_patience=1))
     for loss in (1.0, 2.0, 2.0):
         schedule.observe(loss)
     schedule.restart()

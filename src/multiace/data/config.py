@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from os import PathLike
 from typing import Any, Literal, Self
 
 from ase import units
 from pydantic import Field, field_validator, model_validator
 
-from multiace.config import Config
+from multiace.config import Config, Idle
 from multiace.errors import InputError, did_you_mean
 
 __all__ = ["ENERGY_UNITS", "FORCE_UNITS", "STRESS_UNITS", "DataConfig", "LabelKeys"]
@@ -121,6 +122,15 @@ class DataConfig(LabelKeys):
         default={},
         description="weight in the loss of each kind of frame, by its `config_type`; 1 where not named",
     )
+
+    def idle(self) -> Iterator[Idle]:
+        """Find the fields that change nothing beside the others."""
+        if isinstance(self.valid, tuple):
+            yield Idle(
+                "seed",
+                ("valid",),
+                f"data.seed has no effect with valid = {', '.join(self.valid)}: remove it, or set valid = 0.1.",
+            )
 
     @field_validator("train", "valid", "test", mode="before")
     @classmethod

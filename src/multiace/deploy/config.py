@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Iterator
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from multiace.config import Config
-from multiace.errors import InputError
+from multiace.config import Config, Idle
 
 __all__ = ["MDConfig", "RelaxConfig"]
 
@@ -34,11 +34,16 @@ class MDConfig(Config):
     frame_interval: int = Field(20, ge=1, description="steps between frames of the trajectory")
     max_temperature: float = Field(10_000.0, gt=0, description="stop: the trajectory has exploded [K]")
 
-    @model_validator(mode="after")
-    def _one_length(self) -> Self:
-        if self.steps is not None and "time" in self.model_fields_set:
-            raise InputError(f"md.time = {self.time} and md.steps = {self.steps}: give one of them.")
-        return self
+    def idle(self) -> Iterator[Idle]:
+        """Find the fields that change nothing beside the others."""
+        if self.steps is not None:
+            sentence = f"md.time = {self.time:g} and md.steps = {self.steps}: give one of them."
+            yield Idle("time", ("steps",), sentence)
+        no_bath = {"ensemble": ("nve",), "equilibration": (0,)}
+        bath = "ensemble = langevin, or equilibration above 0"
+        yield from self.idle_beside("friction", bath, **no_bath)
+        for field in ("temperature", "seed"):
+            yield from self.idle_beside(field, f"velocities = draw, {bath}", velocities=("keep",), **no_bath)
 
     @property
     def n_steps(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal, Self
 
 from ase.data import atomic_numbers
@@ -10,14 +10,14 @@ from pydantic import Field, field_validator, model_validator
 
 from multiace.basis.irreps import Irreps
 from multiace.basis.radial import DISTANCE_TRANSFORMS, ENVELOPES, RADIAL_BASES
-from multiace.config import Config, choose
+from multiace.config import Config, Idle, choose, refuse_idle, when_given
 from multiace.errors import InputError, did_you_mean
 from multiace.layers.activations import ACTIVATIONS, ODD_ACTIVATIONS
 from multiace.layers.density import DENSITIES, NEIGHBOR_NORMS
 from multiace.layers.embedding import ELEMENT_EMBEDDINGS
 from multiace.layers.radial import RADIAL_NETWORKS, RADIAL_SPECIES
 from multiace.layers.update import NONLINEARITIES, SELF_CONNECTIONS
-from multiace.model.idle import refuse_idle
+from multiace.model.idle import idle_fields
 from multiace.model.irreps import reachable_irreps
 
 __all__ = ["ENERGY_REFERENCES", "SCALES", "SHIFTS", "TABLES", "ModelConfig"]
@@ -272,9 +272,11 @@ class ModelConfig(Config):
             raise InputError(f"model.isolated_energies lacks {', '.join(missing)}.")
         if self.first_layer:
             self.of_layer(0)
-        if len(self.model_fields_set) < len(type(self).model_fields):
-            refuse_idle(self, dict.fromkeys(self.model_fields_set, 1))
         return self
+
+    def idle(self) -> Iterator[Idle]:
+        """Find the fields that change nothing beside the others."""
+        return idle_fields(self)
 
     def of_layer(self, t: int) -> Self:
         """The config of layer t: the first one has its own self-connection and other fields."""
@@ -307,8 +309,7 @@ class ModelConfig(Config):
         from multiace.model.presets import PRESETS
 
         values = {str(key): value for key, value in values.items()}
-        whole = set(values) >= set(cls.model_fields)  # a resolved run file: all of it is inherited
-        given = {key: 1 + (key in overrides) for key in (overrides if whole else values)}
+        given = when_given(cls, values, overrides)
         name = values.pop("preset", None)
         if name is not None and (not isinstance(name, str) or name not in PRESETS):
             raise InputError(f"model.preset = {name!r} is not a preset.{did_you_mean(name, PRESETS)}")

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from multiace.basis.irreps import Irrep, Irreps
-from multiace.errors import InputError
+from multiace.config import Idle
 from multiace.model.irreps import density_irreps, irreps_by_depth
 from multiace.ops import ConvolutionPaths
 
 if TYPE_CHECKING:
     from multiace.model.config import ModelConfig
 
-__all__ = ["BESIDE", "Idle", "idle_fields", "refuse_idle"]
+__all__ = ["BESIDE", "idle_fields"]
 
 
 class Beside(NamedTuple):
@@ -40,38 +40,11 @@ BESIDE = (
 """What one other field decides. ``idle_fields`` adds what follows from the irreps that layers reach."""
 
 
-class Idle(NamedTuple):
-    """A field without effect, the fields that make it so, and what to tell the user."""
-
-    field: str
-    because: tuple[str, ...]
-    sentence: str
-
-
 class Seen(NamedTuple):
     """What layers see of the config, and the irreps that go out of them."""
 
     config: ModelConfig
     h_out: Irreps
-
-
-def refuse_idle(config: ModelConfig, given: Mapping[str, int], others: int = 0) -> None:
-    """Refuse a field that was given without effect.
-
-    A field that was given later, in an override, may leave idle what was given before it: an ablation changes
-    one field of a run file.
-
-    Args:
-        config: The model.
-        given: The fields that were given, and when: 1 in the run file, 2 in an override.
-        others: When the other fields got their values: that of ``preset``, or 0.
-
-    Raises:
-        InputError: If such a field has no effect.
-    """
-    for idle in idle_fields(config):
-        if given.get(idle.field, -1) >= max(given.get(field, others) for field in idle.because):
-            raise InputError(idle.sentence)
 
 
 def idle_fields(config: ModelConfig) -> Iterator[Idle]:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
 from pydantic import Field, field_validator, model_validator
 
-from multiace.config import Config, choose, parse_overrides, read_yaml
+from multiace.config import Config, Idle, choose, parse_overrides, read_yaml
 from multiace.data.config import DataConfig
 from multiace.errors import InputError, did_you_mean
 from multiace.model.config import ModelConfig
 from multiace.train.log import LOGGERS
-from multiace.train.loss import LOSSES
+from multiace.train.loss import LOSSES, TARGETS
 from multiace.train.optimizer import OPTIMIZERS
 from multiace.train.schedule import SCHEDULES
 
@@ -161,6 +161,19 @@ class TrainConfig(Config):
             )
         return self
 
+    def idle(self) -> Iterator[Idle]:
+        """Find the fields that change nothing beside the others."""
+        for field in ("plateau_patience", "plateau_factor"):
+            yield from self.idle_beside(
+                field, "schedule = plateau", schedule=("constant", "cosine", "one_cycle")
+            )
+        yield from self.idle_beside("min_learning_rate", "another schedule", schedule=("constant",))
+        squares = {f"{target}_loss": ("mse", "mae") for target in TARGETS}
+        yield from self.idle_beside("huber_delta", "one of them to huber", **squares)
+        for target in TARGETS:
+            weights = {f"{target}_weight": (0,), f"second_stage_{target}_weight": (None, 0)}
+            yield from self.idle_beside(f"{target}_loss", f"{target}_weight above 0", **weights)
+
     def stage(self, number: int) -> TrainConfig:
         """Return the config with the weights and rate of stage 0 or 1 in their plain fields."""
         if number == 0:
@@ -181,16 +194,17 @@ class RunConfig(Config):
     train: TrainConfig = Field(default=TrainConfig(), description="how to fit")
 
     @classmethod
-    def from_dict(cls, sections: dict[str, Any], overrides: Collection[str] = ()) -> RunConfig:
+    def from_dict(cls, sections: Mapping[str, Any], overrides: Collection[str] = ()) -> RunConfig:
         """Build from plain values; a ``preset`` in the model section is expanded.
 
         Args:
             sections: The fields of each section.
-            overrides: Fields of the model that were given after the others, see :meth:`ModelConfig.from_dict`.
+            overrides: ``section.field`` of those that were given after the others, which they may leave without
+                effect.
 
         Raises:
-            InputError: If a section or a field is unknown, missing or impossible, or a field of the model is
-                given without effect.
+            InputError: If a section or a field is unknown, missing or impossible, or a field is given without
+                effect.
         """
         for name in sections:
             if name not in cls.model_fields:
@@ -202,10 +216,14 @@ class RunConfig(Config):
             values[name] = {str(key): value for key, value in section.items()}
         if "data" not in values:
             raise InputError("the run file has no section 'data'; add data: {train: FILE, valid: FILE}.")
+
+        def later(section: str) -> list[str]:
+            return [name.partition(".")[2] for name in overrides if name.startswith(f"{section}.")]
+
         return cls(
-            model=ModelConfig.from_dict(values.get("model", {}), overrides),
-            data=DataConfig(**values["data"]),
-            train=TrainConfig(**values.get("train", {})),
+            model=ModelConfig.from_dict(values.get("model", {}), later("model")),
+            data=DataConfig.from_dict(values["data"], later("data")),
+            train=TrainConfig.from_dict(values.get("train", {}), later("train")),
         )
 
     @classmethod
@@ -215,8 +233,8 @@ class RunConfig(Config):
         Paths in the file are relative to the file's folder, paths in overrides to the working directory.
 
         Raises:
-            InputError: If the file cannot be read, a field is unknown or impossible, or a field of the model is
-                given without effect.
+            InputError: If the file cannot be read, or a field is unknown, impossible, or given twice or without
+                effect.
         """
         sections = read_yaml(path)
         if isinstance(sections.get("data"), dict):
@@ -227,7 +245,8 @@ class RunConfig(Config):
                 fields = absolute_paths(fields, Path())
             there = sections.get(section) or {}
             sections[section] = {**there, **fields} if isinstance(there, dict) else there
-        return cls.from_dict(sections, changes.get("model", ()))
+        given = [f"{section}.{field}" for section, fields in changes.items() for field in fields]
+        return cls.from_dict(sections, given)
 
     def to_dict(self) -> dict[str, Any]:
         """Return every field as plain JSON values."""
