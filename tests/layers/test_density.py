@@ -88,7 +88,7 @@ def test_full_coupling_spans_channelwise_coupling():
     assert isinstance(channelwise, ChannelwiseDensity)
     assert isinstance(full, FullDensity)
     full.linear_up.load_state_dict(channelwise.linear_up.state_dict())
-    radial_weights = channelwise.radial_network.weights[0]  # (num_radial, (group, path, k'))
+    radial_weights = channelwise.radial_network.matrices()[0]  # (num_radial, (group, path, k'))
     blocks = []
     for mul, irrep in OUT:
         mixing = channelwise.linear.matrices()[irrep]  # ((group, path, k'), k)
@@ -100,7 +100,7 @@ def test_full_coupling_spans_channelwise_coupling():
         # Both divide by sqrt(n): channelwise in its linear map, full after its sum over (path, k').
         blocks.append((columns[:, :, None] * mixing).reshape(len(radial_weights), n * mul))
     with torch.no_grad():
-        full.radial_network.weights[0].copy_(torch.cat(blocks, dim=1))
+        full.radial_network.matrices()[0].copy_(torch.cat(blocks, dim=1))
     h, at = features(), graph()
     torch.testing.assert_close(evaluate(full, h, at), evaluate(channelwise, h, at), rtol=1e-10, atol=1e-12)
 

@@ -1,5 +1,7 @@
 """Each operation, in each implementation, against its written definition and against e3nn."""
 
+from itertools import pairwise
+
 import e3nn.o3
 import pytest
 import torch
@@ -7,6 +9,7 @@ from torch.autograd import gradcheck, gradgradcheck
 
 from multiace.basis.coupling import clebsch_gordan, symmetric_coupling
 from multiace.basis.irreps import Irrep, Irreps
+from multiace.layers.activations import Activation
 from multiace.ops import ConvolutionPaths, ProductPaths, cpu, reference
 
 every_convolution = pytest.mark.parametrize(
@@ -447,6 +450,90 @@ def test_linear_in_float32(linear):
     torch.testing.assert_close(linear(x.float(), W.float(), species, *maps), expected, rtol=1e-5, atol=1e-5)
 
 
+every_mlp = pytest.mark.parametrize("mlp", [reference.mlp, cpu.mlp], ids=["reference", "cpu"])
+SIZES = {"one matrix": [3, 5], "two": [4, 9, 6], "wide": [8, 64, 64, 64, 100], "narrow": [1, 1, 1]}
+every_size = pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+
+
+def mlp_operands(sizes, n_rows=7):
+    n_weights = sum(n * m for n, m in pairwise(sizes))
+    return random(n_rows, sizes[0], seed=1), random(1, n_weights, seed=2)
+
+
+@every_mlp
+@every_size
+def test_mlp_is_matrices_and_activations(mlp, sizes):
+    x, W = mlp_operands(sizes)
+    expected, start = x, 0
+    for layer, (n, m) in enumerate(pairwise(sizes)):
+        if layer > 0:
+            expected = 1.7 * expected / (1 + torch.exp(-expected))
+        matrix = W[0, start : start + n * m].view(n, m)
+        expected, start = expected @ matrix / (n if layer else 2) ** 0.5, start + n * m
+    activation = Activation("silu")
+    activation.scale.fill_(1.7)
+    torch.testing.assert_close(mlp(x, W, sizes, 2, activation), expected, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", cpu.ACTIVATIONS)
+def test_gradients_of_mlp_are_those_of_its_definition(name):
+    """Up to the third, for every activation, with more rows than a tile has and arguments of any size."""
+    sizes, activation, results = [5, 9, 6, 7], Activation(name), []
+    x, W = mlp_operands(sizes, n_rows=101)
+    x, W = (10.0 * x).requires_grad_(), W.requires_grad_()
+    for function in (cpu.mlp, reference.mlp):
+        of_function = []
+        y = function(x, W, sizes, 5, activation)
+        total = (y * y.tanh()).sum()
+        for order in range(3):
+            g_x, g_W = torch.autograd.grad(total, (x, W), create_graph=True)
+            of_function.append((g_x / g_x.detach().abs().max(), g_W / g_W.detach().abs().max()))
+            total = (g_x * random(*x.shape, seed=10 + order)).sum() + (
+                g_W * random(*W.shape, seed=20 + order)
+            ).sum()
+        results.append(of_function)
+    torch.testing.assert_close(*results, rtol=1e-11, atol=1e-11)
+
+
+@every_mlp
+@every_size
+def test_derivatives_of_mlp(mlp, sizes):
+    operands = [tensor.requires_grad_() for tensor in mlp_operands(sizes, n_rows=3)]
+    activation = Activation("silu")
+
+    def function(x, W):
+        return mlp(x, W, sizes, 2, activation)
+
+    assert gradcheck(function, operands, fast_mode=True)
+    assert gradgradcheck(function, operands, fast_mode=True)
+
+
+@every_mlp
+def test_mlp_of_no_rows(mlp):
+    x, W = (tensor.requires_grad_() for tensor in mlp_operands([4, 9, 6], n_rows=0))
+    R = mlp(x, W, [4, 9, 6], 4, Activation("silu"))
+    assert R.shape == (0, 6)
+    assert not torch.autograd.grad(R.sum(), W)[0].any()
+
+
+@pytest.mark.parametrize("name", cpu.ACTIVATIONS)
+def test_mlp_in_float32(name):
+    x, W = mlp_operands([8, 64, 64, 64, 100], n_rows=50)
+    activation = Activation(name)
+    expected = reference.mlp(x, W, [8, 64, 64, 64, 100], 8, activation).float()
+    found = cpu.mlp(x.float(), W.float(), [8, 64, 64, 64, 100], 8, activation)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_mlp_of_more_rows_than_are_kept_at_once():
+    x, W = (tensor.requires_grad_() for tensor in mlp_operands([2, 3, 4], n_rows=9001))
+    ours, theirs = (
+        torch.autograd.grad(f(x, W, [2, 3, 4], 2, Activation("silu")).square().sum(), W)[0]
+        for f in (cpu.mlp, reference.mlp)
+    )
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
 def test_gradients_that_nobody_asked_for_are_not_computed(monkeypatch):
     irreps = Irreps.parse("3x0e + 2x1o")
     x, W = random(4, 9, seed=1).requires_grad_(), random(1, 13, seed=2).requires_grad_()
@@ -476,10 +563,16 @@ def operands_of_product():
     return tensors, (torch.tensor([1, 0, 1]), 2, cpu.encode_products(paths)), 2
 
 
+def operands_of_mlp():
+    tensors = [*mlp_operands([4, 9, 6]), random(7, 6, seed=3)]
+    return tensors, (Activation("silu").scale, "silu", 4, [4, 9, 6]), 2
+
+
 FORMS = {
     "convolution": (cpu.CONVOLUTION, operands_of_convolution),
     "linear": (cpu.LINEAR, operands_of_linear),
     "product": (cpu.PRODUCT, operands_of_product),
+    "mlp": (cpu.MLP, operands_of_mlp),
 }
 
 

@@ -18,7 +18,7 @@ __all__ = ["ACTIVATIONS", "ODD_ACTIVATIONS", "Activation"]
 
 def shifted_softplus(x: Tensor) -> Tensor:
     """SchNet's activation, ln(1 + eˣ) - ln 2."""
-    return functional.softplus(x) - float(np.log(2.0))
+    return functional.softplus(x, threshold=40.0) - float(np.log(2.0))  # smooth to float64
 
 
 class Activation(nn.Module):

@@ -241,12 +241,12 @@ def _fill_radial(
     network: RadialNetwork, block: Block, layout: _Layout, paths: list[Path], n_elements: int, take: Take
 ) -> None:
     weights, biases = RADIAL_NETWORKS[block.radial](
-        take, n_elements, network.fan_in[0], sum(layout.paths.values())
+        take, n_elements, network.num_radial, sum(layout.paths.values())
     )
     signs = torch.cat([torch.full((layout.paths[path],), _sign(path)) for path in paths])
     for values in (weights, biases):
         values[-1:] = [_reorder(last, layout.paths, paths) * signs for last in values[-1:]]
-    for into, value in zip([*network.weights, *network.biases], [*weights, *biases], strict=True):
+    for into, value in zip([*network.matrices(), *network.biases], [*weights, *biases], strict=True):
         into.copy_(value)
     if biases:
         network.activation.scale.fill_(1.0)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -17,7 +19,10 @@ from multiace.ops import cpu, reference
 from multiace.ops.compiler import CompilerError
 from multiace.ops.paths import ConvolutionPaths, ProductPaths
 
-__all__ = ["ConvolutionPaths", "ProductPaths", "convolution", "linear", "symmetric_product"]
+if TYPE_CHECKING:
+    from multiace.layers.activations import Activation
+
+__all__ = ["ConvolutionPaths", "ProductPaths", "convolution", "linear", "mlp", "symmetric_product"]
 
 
 def convolution(
@@ -44,6 +49,12 @@ def symmetric_product(A: Tensor, W: Tensor, species: Tensor | None, paths: Produ
     """Sum the weighted products of up to ν factors; see :func:`multiace.ops.reference.symmetric_product`."""
     implementation = cpu if _on_cpu(A) and _compiles() else reference
     return implementation.symmetric_product(A, W, species, paths)
+
+
+def mlp(x: Tensor, W: Tensor, sizes: Sequence[int], fan_in: int, activation: Activation) -> Tensor:
+    """Apply a perceptron without biases; see :func:`multiace.ops.reference.mlp`."""
+    implementation = cpu if _on_cpu(x) and _compiles() else reference
+    return implementation.mlp(x, W, sizes, fan_in, activation)
 
 
 def _on_cpu(tensor: Tensor) -> bool:

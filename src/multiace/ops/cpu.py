@@ -6,19 +6,24 @@ import ctypes
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any, NamedTuple
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from multiace.basis.irreps import Irrep, Irreps
+from multiace.ops import reference
 from multiace.ops.codegen import convolution_source
 from multiace.ops.compiler import compile_c
 from multiace.ops.forms import Form, Term
 from multiace.ops.paths import ConvolutionPaths, ProductPaths, linear_blocks
 
-__all__ = ["check_compiler", "convolution", "linear", "symmetric_product"]
+if TYPE_CHECKING:
+    from multiace.layers.activations import Activation
+
+__all__ = ["check_compiler", "convolution", "linear", "mlp", "symmetric_product"]
 
 REALS = {torch.float32: "float", torch.float64: "double"}
 
@@ -248,7 +253,7 @@ def _run_product(terms: list[Term], constants: Sequence[Any], slot: int, result:
         into = result if number == 0 else torch.empty_like(result)
         sizes = (len(A), n_matrices, A.shape[2], *products.sizes, torch.get_num_threads())
         _product_kernel(A.dtype, products.correlation, len(directions), slot)(
-            _array([u.data_ptr() for u in (A, *directions)]),
+            _array([u.data_ptr() for u in (A, *(u for (u,) in directions))]),
             _address(W),
             _address(g),
             into.data_ptr(),
@@ -265,5 +270,65 @@ PRODUCT = Form(
     "Tensor? species, int n_matrices, str products",
     _product_shape,
     _run_product,
-    nonlinear=True,
+    nonlinear=1,
+)
+
+
+# ---------------------------------------------------------------------------- perceptrons: S(x, W, g)
+
+ACTIVATIONS = {
+    "silu": "silu",
+    "shifted_softplus": "shifted_softplus",
+    "gelu": "gelu",
+    "tanh": "tanh_",
+    "relu": "relu",
+    "abs": "abs_",
+}
+"""Activations that mlp.c has, and their names there."""
+
+
+def mlp(x: Tensor, W: Tensor, sizes: Sequence[int], fan_in: int, activation: Activation) -> Tensor:
+    """Same as :func:`multiace.ops.reference.mlp`."""
+    if activation.name not in ACTIVATIONS:
+        return reference.mlp(x, W, sizes, fan_in, activation)
+    return MLP((x, W), (activation.scale.to(x.dtype), activation.name, fan_in, list(sizes)))
+
+
+def _mlp_shape(a: Sequence[Tensor | None], constants: Sequence[Any], slot: int) -> Sequence[int]:
+    sizes = constants[-1]
+    if slot == 1:
+        return 1, sum(n * m for n, m in pairwise(sizes))
+    n_rows = next(len(rows) for rows in (a[0], a[2]) if rows is not None)
+    return n_rows, sizes[0] if slot == 0 else sizes[-1]
+
+
+@cache
+def _mlp_kernel(dtype: torch.dtype, activation: str, directions: int, slot: int) -> Callable[..., None]:
+    source = files("multiace.ops").joinpath("mlp.c").read_text(encoding="utf-8")
+    constants = f"""typedef {REALS[dtype]} real;
+#define REAL_BYTES {dtype.itemsize}
+#define ACTIVATION {ACTIVATIONS[activation]}
+#define DIRECTIONS {directions}
+"""
+    return _function(compile_c(constants + source), f"derivative_{'xWg'[slot]}", 6)
+
+
+def _run_mlp(terms: list[Term], constants: Sequence[Any], slot: int, result: Tensor) -> None:
+    scale, activation, fan_in, sizes = constants
+    for number, (x, W, g, *directions) in enumerate(terms):
+        into = result if number == 0 else torch.empty_like(result)
+        _mlp_kernel(x.dtype, activation, len(directions), slot)(
+            _array([_address(x), *(_address(u) for u, _ in directions)]),
+            _array([_address(W), *(_address(u) for _, u in directions)]),
+            _address(g),
+            into.data_ptr(),
+            scale.data_ptr(),
+            _array((len(x), len(sizes) - 1, fan_in, torch.get_num_threads(), *sizes)),
+        )
+        if number > 0:
+            result += into
+
+
+MLP = Form(
+    "mlp", 3, "Tensor scale, str activation, int fan_in, int[] sizes", _mlp_shape, _run_mlp, nonlinear=2
 )

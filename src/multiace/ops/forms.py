@@ -1,8 +1,8 @@
 r"""Operators from forms, differentiable to any order with the same few kernels.
 
-The heavy operations of a layer are derivatives of a scalar form S(a_1, ..., a_n) that is a polynomial in its
-arguments, and linear in the last one: the value of the operation is ∂S/∂a_n. With directions u_1 ... u_k, each
-a tuple like a,
+The heavy operations of a layer are derivatives of a scalar form S(a_1, ..., a_n) that is smooth in its first q
+arguments and linear in each of the others, of which the last is one: the value of the operation is ∂S/∂a_n. With
+directions u_1 ... u_k, each a tuple like a,
 
 .. math:: S_k(a; u_1 \dots u_k) = \frac{\partial^k}{\partial\epsilon_1 \cdots \partial\epsilon_k}
           S\Bigl(a + \sum_i \epsilon_i u_i\Bigr) \Big|_{\epsilon = 0},
@@ -34,7 +34,7 @@ Arguments = list[Tensor | None]
 """One tensor for each argument of S; None where it is absent: not read, or a direction's zero."""
 
 Term = list[Any]
-"""One term of a ∂S_k/∂a_slot: the argument in each place, then directions of a nonlinear a_1."""
+"""One term of a ∂S_k/∂a_slot: the argument in each place, then directions of the q nonlinear ones, each a list."""
 
 Shape = Callable[[Sequence[Tensor | None], Sequence[Any], int], Sequence[int]]
 Run = Callable[[list[Term], Sequence[Any], int, Tensor], None]
@@ -54,11 +54,11 @@ class Form:
         shape: From (a, constants, slot) to the shape of a_slot, which may be absent.
         run: Called with (terms, constants, slot, result); writes the sum of the terms of ∂S_k/∂a_slot into
             the result. There is at least one; all tensors are contiguous and on the CPU.
-        nonlinear: Whether S is a polynomial in a_1 instead of linear.
+        nonlinear: q, how many arguments come first in which S is not linear.
     """
 
     def __init__(
-        self, name: str, number: int, constants: str, shape: Shape, run: Run, nonlinear: bool = False
+        self, name: str, number: int, constants: str, shape: Shape, run: Run, nonlinear: int = 0
     ) -> None:
         self.number, self.shape, self.run, self.nonlinear = number, shape, run, nonlinear
         LIBRARY.define(f"{name}(Tensor[] tensors, {constants}, int slot) -> Tensor")
@@ -105,26 +105,29 @@ class Form:
     def terms(self, tensors: Sequence[Tensor | None], slot: int) -> Iterator[Term]:
         """Terms of ∂S_k/∂a_slot: each direction takes the place of one argument, two never the same.
 
-        A nonlinear a_1 stays, and any number of directions are listed behind the arguments instead.
+        The nonlinear arguments stay, and any number of directions are listed behind all arguments instead.
         """
         base, *directions = (tensors[n : n + self.number] for n in range(0, len(tensors), self.number))
         for places in product(*(self._places(direction, slot) for direction in directions)):
-            term, taken = list(base), set()
+            term: Term = list(base)
+            taken = set()
             for place, direction in zip(places, directions, strict=True):
-                if place == 0 and self.nonlinear:
-                    term.append(direction[0])
+                if place < self.nonlinear:
+                    term.append(direction[: self.nonlinear])
                 elif place not in taken:
                     term[place] = direction[place]
                     taken.add(place)
                 else:
                     break
             else:
-                if all(argument is not None for place, argument in enumerate(term) if place != slot):
+                if all(term[place] is not None for place in range(self.number) if place != slot):
                     yield term
 
     def _places(self, direction: Sequence[Tensor | None], slot: int) -> list[int]:
-        given = (place for place, tensor in enumerate(direction) if tensor is not None)
-        return [place for place in given if place != slot or (place == 0 and self.nonlinear)]
+        """Places that a direction can take; 0 stands for all nonlinear ones."""
+        q = self.nonlinear
+        smooth = [0] if any(tensor is not None for tensor in direction[:q]) else []
+        return smooth + [n for n in range(q, self.number) if direction[n] is not None and n != slot]
 
     def _cut(self, tensors: Sequence[Tensor]) -> list[Tensor | None]:
         return [None if tensor.shape == (0,) else tensor for tensor in tensors]
@@ -152,7 +155,7 @@ class Form:
         gradients: list[Tensor | None] = []
         for number, tensor in enumerate(tensors):
             along, slot = divmod(number, self.number)
-            own = along == 0 and slot == ctx.slot and not (slot == 0 and self.nonlinear)
+            own = along == 0 and slot == ctx.slot and slot >= self.nonlinear
             if tensor.shape == (0,) or own:
                 gradients.append(None)
             else:

@@ -6,7 +6,10 @@ inputs. Faster twins have the same signatures and are tested against these.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,7 +19,10 @@ from multiace.basis.coupling import clebsch_gordan
 from multiace.basis.irreps import Irrep, Irreps
 from multiace.ops.paths import ConvolutionPaths, ProductPaths, linear_blocks
 
-__all__ = ["convolution", "linear", "symmetric_product"]
+if TYPE_CHECKING:
+    from multiace.layers.activations import Activation
+
+__all__ = ["convolution", "linear", "mlp", "symmetric_product"]
 
 
 def convolution(
@@ -170,3 +176,26 @@ def linear(x: Tensor, W: Tensor, species: Tensor | None, irreps_in: Irreps, irre
         part = x[:, block.x].unflatten(1, (block.irrep.dim, block.mul_in))
         y[block.irrep] = (part @ (matrix * block.mul_in**-0.5)).flatten(1)
     return torch.cat(list(y.values()), dim=1)
+
+
+def mlp(x: Tensor, W: Tensor, sizes: Sequence[int], fan_in: int, activation: Activation) -> Tensor:
+    r"""Perceptron without biases.
+
+    .. math:: h_1 = \frac{x W_0}{\sqrt{F}}, \qquad h_{l+1} = \frac{f(h_l)\, W_l}{\sqrt{n_l}}
+
+    Args:
+        x: (n_rows, n_0).
+        W: The matrices (n_l, n_(l+1)) one after another, (1, Σ n_l n_(l+1)).
+        sizes: n_0 ... n_L.
+        fan_in: F, how many inputs of a row are not zero.
+        activation: f, scaled to unit second moment.
+
+    Returns:
+        h_L, (n_rows, n_L).
+    """
+    shapes = list(pairwise(sizes))
+    parts = W[0].split([n * m for n, m in shapes])
+    for layer, (part, shape) in enumerate(zip(parts, shapes, strict=True)):
+        x = activation(x) if layer > 0 else x
+        x = x @ (part.view(shape) * (shape[0] if layer > 0 else fan_in) ** -0.5)
+    return x

@@ -1,0 +1,472 @@
+/* Perceptrons without biases: the derivatives of
+ *
+ *   S(x, W; g) = sum over rows  g . net(x),   net(x) = h_L W_L,  h_(l+1) = c f(h_l W_l),  h_1 = x,
+ *
+ * W_l standing for a matrix divided by the root of its fan-in. S is linear in g and smooth in x and W. Its derivative
+ * along directions u_1 ... u_n of (x, W) is found with numbers x + eps_1 u_1 + ..., whose eps square to zero, and is
+ * the coefficient of the product of all eps: the set FULL of the sets s of eps. `real` is float or double, ACTIVATION
+ * names f, DIRECTIONS is n.
+ *
+ * TILE rows at a time go through all layers, so that what is between them stays in the cache. */
+#include <math.h>
+#include <omp.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LANES (32 / (int)sizeof(real))
+#define ROWS 6
+#define TILE 48
+#define CHUNK 3840 /* rows whose h and gradients are kept for the gradient of W: a multiple of TILE */
+#define DEPTH 64   /* rows of a packed panel */
+#define SETS (1 << DIRECTIONS)
+#define FULL (SETS - 1)
+typedef real vec __attribute__((vector_size(32), aligned(sizeof(real))));
+
+typedef struct { int64_t n_rows, n_layers, fan_in, threads, sizes[]; } network;
+
+#define LOAD(p) (*(const vec *)(p))
+#define STORE(p) (*(vec *)(p))
+
+/* ------------------------------------------------------------------ products of matrices, row by row in memory */
+
+/* out = in W scale (or added to it), in: rows x n, W: n x m */
+static void product(const real *in, const real *W, real *out, int64_t rows, int64_t n, int64_t m, real scale,
+                    int add) {
+  for (int64_t first = 0; first < rows; first += ROWS) {
+    const int here = rows - first < ROWS ? rows - first : ROWS;
+    const real *a[ROWS];
+    for (int r = 0; r < ROWS; ++r) a[r] = in + (first + (r < here ? r : 0)) * n;
+    real *o = out + first * m;
+    int64_t c = 0;
+    for (; c + 2 * LANES <= m; c += 2 * LANES) {
+      vec s0[ROWS] = {{0}}, s1[ROWS] = {{0}};
+      for (int64_t k = 0; k < n; ++k) {
+        const vec w0 = LOAD(W + k * m + c), w1 = LOAD(W + k * m + c + LANES);
+        for (int r = 0; r < ROWS; ++r) { s0[r] += a[r][k] * w0; s1[r] += a[r][k] * w1; }
+      }
+      for (int r = 0; r < here; ++r) {
+        STORE(o + r * m + c) = scale * s0[r] + (add ? LOAD(o + r * m + c) : (vec){0});
+        STORE(o + r * m + c + LANES) = scale * s1[r] + (add ? LOAD(o + r * m + c + LANES) : (vec){0});
+      }
+    }
+    for (; c < m; ++c)
+      for (int r = 0; r < here; ++r) {
+        real sum = 0;
+        for (int64_t k = 0; k < n; ++k) sum += a[r][k] * W[k * m + c];
+        o[r * m + c] = scale * sum + (add ? o[r * m + c] : 0);
+      }
+  }
+}
+
+/* T = W^T, W: n x m */
+static void transpose(const real *W, real *T, int64_t n, int64_t m) {
+  enum { B = 16 };
+#pragma omp for schedule(static)
+  for (int64_t column = 0; column < m; column += B)
+    for (int64_t row = 0; row < n; row += B)
+      for (int64_t c = column; c < m && c < column + B; ++c)
+        for (int64_t r = row; r < n && r < row + B; ++r) T[c * n + r] = W[r * m + c];
+}
+
+/* W += a^T b scale for columns from .. to, a: rows x n, b: rows x m; `panel` holds DEPTH rows of 2 vectors */
+static void outer(const real *a, const real *b, real *W, int64_t rows, int64_t n, int64_t m, int64_t from, int64_t to,
+                  real scale, vec *panel) {
+  for (int64_t c = from; c < to; c += 2 * LANES) {
+    const int64_t width = m - c < 2 * LANES ? m - c : 2 * LANES;
+    for (int64_t first = 0; first < rows; first += DEPTH) {
+      const int64_t depth = rows - first < DEPTH ? rows - first : DEPTH;
+      if (width < 2 * LANES) memset(panel, 0, depth * 2 * sizeof *panel);
+      for (int64_t i = 0; i < depth; ++i) memcpy(panel + 2 * i, b + (first + i) * m + c, width * sizeof(real));
+      for (int64_t k = 0; k < n; k += ROWS) {
+        const real *column[ROWS];
+        for (int r = 0; r < ROWS; ++r) column[r] = a + first * n + (k + r < n ? k + r : k);
+        vec s0[ROWS] = {{0}}, s1[ROWS] = {{0}};
+        for (int64_t i = 0; i < depth; ++i)
+          for (int r = 0; r < ROWS; ++r) {
+            s0[r] += column[r][i * n] * panel[2 * i];
+            s1[r] += column[r][i * n] * panel[2 * i + 1];
+          }
+        for (int r = 0; r < ROWS && k + r < n; ++r) {
+          real *w = W + (k + r) * m + c;
+          const vec sums[2] = {scale * s0[r], scale * s1[r]};
+          if (width == 2 * LANES) {
+            STORE(w) += sums[0];
+            STORE(w + LANES) += sums[1];
+          } else {
+            for (int64_t lane = 0; lane < width; ++lane) w[lane] += sums[lane / LANES][lane % LANES];
+          }
+        }
+      }
+    }
+  }
+}
+
+/* ------------------------------------------------------------------ activations */
+
+#if REAL_BYTES == 4
+typedef int32_t mask __attribute__((vector_size(32)));
+#else
+typedef int64_t mask __attribute__((vector_size(32)));
+#endif
+
+static inline vec number(real x) { return (vec){0} + x; }
+static inline vec choose(mask is, vec yes, vec no) { return (vec)((is & (mask)yes) | (~is & (mask)no)); }
+
+/* exp(x) = 2^n exp(r): n whole, |r| <= ln 2 / 2, a Taylor polynomial for exp(r) */
+static inline vec exponential(vec x) {
+#if REAL_BYTES == 4
+  const int terms = 7, bias = 127, mantissa = 23;
+  const real limit = 87, high = (real)0.693359375, low = (real)-2.12194440e-4;
+#else
+  const int terms = 13, bias = 1023, mantissa = 52;
+  const real limit = 708, high = (real)6.93147180369123816490e-1, low = (real)1.90821492927058770002e-10;
+#endif
+  x = choose(x > limit, number(limit), x);
+  x = choose(x < -limit, number(-limit), x);
+  const vec half = choose(x < 0, number(-0.5), number(0.5));
+  const mask n = __builtin_convertvector(x * (real)1.44269504088896340736 + half, mask);
+  const vec m = __builtin_convertvector(n, vec), r = (x - m * high) - m * low;
+  vec sum = number(1);
+  for (int t = terms; t > 0; --t) sum = 1 + r * sum * (1 / (real)t);
+  return sum * (vec)((n + bias) << mantissa);
+}
+
+#define ORDERS (DIRECTIONS + 2) /* f and its derivatives that are needed */
+
+static inline void keep(vec *d, const vec *all) {
+  for (int j = 0; j < ORDERS; ++j) d[j] = all[j];
+}
+
+/* 1 / (1 + exp(-z)) and its derivatives */
+static inline void logistic(vec z, vec *s) {
+  s[0] = 1 / (1 + exponential(-z));
+  const vec q = 1 - 2 * s[0];
+  s[1] = s[0] * (1 - s[0]);
+  s[2] = s[1] * q;
+  s[3] = s[2] * q - 2 * s[1] * s[1];
+  s[4] = s[3] * q - 6 * s[1] * s[2];
+}
+
+static inline void silu(vec z, vec *d) {
+  vec s[5], all[5];
+  logistic(z, s);
+  all[0] = z * s[0];
+  for (int j = 1; j < 5; ++j) all[j] = (real)j * s[j - 1] + z * s[j];
+  keep(d, all);
+}
+
+static inline void tanh_(vec z, vec *d) {
+  vec all[5], t;
+  for (int lane = 0; lane < LANES; ++lane) t[lane] = tanh(z[lane]);
+  all[0] = t;
+  all[1] = 1 - t * t;
+  all[2] = -2 * t * all[1];
+  all[3] = -2 * (all[1] * all[1] + t * all[2]);
+  all[4] = -6 * all[1] * all[2] - 2 * t * all[3];
+  keep(d, all);
+}
+
+static inline void shifted_softplus(vec z, vec *d) {
+  vec s[5], all[5];
+  logistic(z, s);
+  for (int lane = 0; lane < LANES; ++lane)
+    all[0][lane] = (z[lane] > 0 ? z[lane] : 0) + log1p(exp(-fabs(z[lane]))) - 0.69314718055994530942;
+  for (int j = 1; j < 5; ++j) all[j] = s[j - 1];
+  keep(d, all);
+}
+
+static inline void gelu(vec z, vec *d) {
+  vec all[5], Phi;
+  for (int lane = 0; lane < LANES; ++lane) Phi[lane] = 0.5 * erfc(-z[lane] * 0.70710678118654752440);
+  const vec q = z * z, phi = exponential(-q / 2) * (real)0.39894228040143267794;
+  all[0] = z * Phi;
+  all[1] = Phi + z * phi;
+  all[2] = phi * (2 - q);
+  all[3] = phi * z * (q - 4);
+  all[4] = phi * (q * (7 - q) - 4);
+  keep(d, all);
+}
+
+static inline void relu(vec z, vec *d) {
+  const vec on = choose(z > 0, number(1), number(0));
+  vec all[5] = {on * z, on};
+  keep(d, all);
+}
+
+static inline void abs_(vec z, vec *d) {
+  const vec sign = choose(z > 0, number(1), choose(z < 0, number(-1), number(0)));
+  vec all[5] = {sign * z, sign};
+  keep(d, all);
+}
+
+/* y = f(z) where d is f, f' ... at the part of z without eps:
+ * f(a + eps b) = f(a) + eps f'(a) b, for a and b numbers of one direction less. */
+static inline __attribute__((always_inline)) void times(vec *p, const vec *q, const vec *r, int directions) {
+  for (int s = 0; s < 1 << directions; ++s) {
+    p[s] = (vec){0};
+    for (int a = s;; a = (a - 1) & s) {
+      p[s] += q[a] * r[s ^ a];
+      if (!a) break;
+    }
+  }
+}
+
+static inline __attribute__((always_inline)) void compose_0(vec *y, const vec *d, const vec *z) { (void)z; y[0] = d[0]; }
+#define COMPOSE(n, m)                                                                                              \
+  static inline __attribute__((always_inline)) void compose_##n(vec *y, const vec *d, const vec *z) {              \
+    vec slope[1 << m];                                                                                             \
+    compose_##m(y, d, z);                                                                                          \
+    compose_##m(slope, d + 1, z);                                                                                  \
+    times(y + (1 << m), slope, z + (1 << m), m);                                                                   \
+  }
+COMPOSE(1, 0)
+COMPOSE(2, 1)
+COMPOSE(3, 2)
+#define JOINED(name, n) name##n
+#define NAMED(name, n) JOINED(name, n)
+#define compose NAMED(compose_, DIRECTIONS)
+
+/* ------------------------------------------------------------------ layers; `tile` numbers of each set, set by set */
+
+/* h = c f(z); slope = c f'(z), or NULL */
+static void activate(const real *z, real *h, real *slope, int64_t n, real c) {
+  for (int64_t i = 0; i < n; i += LANES) {
+    vec at[SETS], d[ORDERS], value[SETS];
+    for (int s = 0; s < SETS; ++s) at[s] = LOAD(z + s * n + i);
+    ACTIVATION(at[0], d);
+    compose(value, d, at);
+    for (int s = 0; s < SETS; ++s) STORE(h + s * n + i) = c * value[s];
+    if (!slope) continue;
+    compose(value, d + 1, at);
+    for (int s = 0; s < SETS; ++s) STORE(slope + s * n + i) = c * value[s];
+  }
+}
+
+/* h *= slope */
+static void multiply(real *h, const real *slope, int64_t n) {
+  for (int64_t i = 0; i < n; i += LANES) {
+    vec a[SETS], b[SETS], p[SETS];
+    for (int s = 0; s < SETS; ++s) { a[s] = LOAD(h + s * n + i); b[s] = LOAD(slope + s * n + i); }
+    times(p, a, b, DIRECTIONS);
+    for (int s = 0; s < SETS; ++s) STORE(h + s * n + i) = p[s];
+  }
+}
+
+typedef const real *const *numbers; /* x or W, then its directions; NULL where it does not change */
+
+static const real *matrix(numbers W, int b, int64_t offset) {
+  if (!b) return W[0] + offset;
+  if (b & (b - 1)) return NULL; /* W has no products of eps */
+  const real *direction = W[1 + __builtin_ctz(b)];
+  return direction ? direction + offset : NULL;
+}
+
+/* out[s] = sum of in[a] W[b] over sets a, b that make s, for sets from `first` on; in[a] is NULL where it is zero */
+static void map(const real *const *in, numbers W, int64_t offset, real *const *out, int first, int64_t rows, int64_t n,
+                int64_t m, real scale) {
+  for (int s = first; s < SETS; ++s) {
+    int add = 0;
+    for (int a = 0; a < SETS; ++a) {
+      const real *w = (a & s) == a && in[a] ? matrix(W, s ^ a, offset) : NULL;
+      if (!w) continue;
+      product(in[a], w, out[s], rows, n, m, scale, add);
+      add = 1;
+    }
+    if (!add) memset(out[s], 0, rows * m * sizeof(real));
+  }
+}
+
+static real *reals(int64_t n) { return aligned_alloc(64, (n * sizeof(real) / 64 + 1) * 64); }
+
+static int64_t width_of(const network *net) { /* of all hidden layers */
+  int64_t width = 0;
+  for (int64_t l = 1; l < net->n_layers; ++l) width += net->sizes[l];
+  return width;
+}
+
+static real scale_of(const network *net, int64_t l) { return 1 / sqrt((double)(l ? net->sizes[l] : net->fan_in)); }
+
+static int64_t offset_of(const network *net, int64_t l) { /* of matrix l */
+  int64_t offset = 0;
+  for (int64_t k = 0; k < l; ++k) offset += net->sizes[k] * net->sizes[k + 1];
+  return offset;
+}
+
+/* Numbers of the hidden layers for a tile: where[l][s] is TILE x sizes[l]. */
+static void place(const network *net, real *base, real **where) {
+  for (int64_t l = 1; l < net->n_layers; ++l) {
+    for (int s = 0; s < SETS; ++s) where[l * SETS + s] = base + s * TILE * net->sizes[l];
+    base += SETS * TILE * net->sizes[l];
+  }
+}
+
+/* Rows first .. of x and its directions; sets of two or more are zero. */
+static void place_input(const network *net, numbers x, int64_t first, const real **h) {
+  for (int s = 0; s < SETS; ++s) h[s] = matrix(x, s, first * net->sizes[0]);
+}
+
+/* h and slopes (if wanted) of all hidden layers for `rows` rows; z is scratch of one layer */
+static void forward(const network *net, numbers W, const real **h, real *const *slope, int64_t rows, real *z, real c) {
+  for (int64_t l = 0; l + 1 < net->n_layers; ++l) {
+    const int64_t n = net->sizes[l], m = net->sizes[l + 1];
+    real *out[SETS];
+    for (int s = 0; s < SETS; ++s) out[s] = z + s * TILE * m;
+    map(h + l * SETS, W, offset_of(net, l), out, 0, rows, n, m, scale_of(net, l));
+    for (int s = 0; s < SETS; ++s) memset(out[s] + rows * m, 0, (TILE - rows) * m * sizeof(real));
+    activate(z, (real *)h[(l + 1) * SETS], slope ? slope[(l + 1) * SETS] : NULL, TILE * m, c);
+  }
+}
+
+/* The matrices of W and its directions, each transposed. Called by all threads of a team. */
+static void transpose_all(const network *net, numbers W, real *const *T) {
+  for (int b = 0; b <= DIRECTIONS; ++b)
+    for (int64_t l = 0; T[b] && l < net->n_layers; ++l)
+      transpose(W[b] + offset_of(net, l), T[b] + offset_of(net, l), net->sizes[l], net->sizes[l + 1]);
+}
+
+static void allocate_transposed(const network *net, numbers W, real **T) {
+  for (int b = 0; b <= DIRECTIONS; ++b) T[b] = W[b] ? reals(offset_of(net, net->n_layers)) : NULL;
+}
+
+static void free_transposed(real **T) {
+  for (int b = 0; b <= DIRECTIONS; ++b) free(T[b]);
+}
+
+/* Gradients with respect to the arguments of the activations, from those of the result; in place of the slopes */
+static void backward(const network *net, numbers T, const real *g, real *const *slope, int64_t rows, real *z) {
+  const real *above[SETS] = {g};
+  for (int64_t l = net->n_layers - 1; l > 0; --l) {
+    const int64_t n = net->sizes[l], m = net->sizes[l + 1];
+    real *out[SETS];
+    for (int s = 0; s < SETS; ++s) out[s] = z + s * TILE * n;
+    map(above, T, offset_of(net, l), out, 0, rows, m, n, scale_of(net, l));
+    for (int s = 0; s < SETS; ++s) memset(out[s] + rows * n, 0, (TILE - rows) * n * sizeof(real));
+    multiply(z, slope[l * SETS], TILE * n);
+    memcpy(slope[l * SETS], z, SETS * TILE * n * sizeof(real));
+    for (int s = 0; s < SETS; ++s) above[s] = slope[l * SETS + s];
+  }
+}
+
+static int64_t widest(const network *net) {
+  int64_t width = 1;
+  for (int64_t l = 1; l < net->n_layers; ++l)
+    if (net->sizes[l] > width) width = net->sizes[l];
+  return width;
+}
+
+/* What a thread needs for one tile. */
+typedef struct { real *z, *of_h, *of_slope; const real **h; real **slope; } scratch;
+
+static scratch prepare(const network *net) {
+  const int64_t width = width_of(net), pointers = net->n_layers * SETS;
+  scratch t = {reals(SETS * TILE * widest(net)), reals(SETS * TILE * width), reals(SETS * TILE * width),
+               malloc(pointers * sizeof(real *)), malloc(pointers * sizeof(real *))};
+  place(net, t.of_h, (real **)t.h);
+  place(net, t.of_slope, t.slope);
+  return t;
+}
+
+static void release(scratch t) {
+  free(t.z);
+  free(t.of_h);
+  free(t.of_slope);
+  free(t.h);
+  free(t.slope);
+}
+
+#define EACH_TILE(from, to)                                                                                        \
+  _Pragma("omp for schedule(static)") for (int64_t first = (from); first < (to); first += TILE) {                  \
+    const int64_t rows = (to) - first < TILE ? (to) - first : TILE;
+
+void derivative_g(numbers x, numbers W, const real *absent, real *g, const real *c, const network *net) {
+  (void)absent;
+  const int64_t last = net->n_layers - 1, n = net->sizes[last], m = net->sizes[last + 1];
+#pragma omp parallel num_threads(net->threads) if (net->threads > 1)
+  {
+    scratch t = prepare(net);
+    EACH_TILE(0, net->n_rows)
+      real *out[SETS];
+      for (int s = 0; s < SETS; ++s) out[s] = g + first * m;
+      place_input(net, x, first, t.h);
+      forward(net, W, t.h, NULL, rows, t.z, *c);
+      map(t.h + last * SETS, W, offset_of(net, last), out, FULL, rows, n, m, scale_of(net, last));
+    }
+    release(t);
+  }
+}
+
+void derivative_x(numbers x, numbers W, const real *g, real *u, const real *c, const network *net) {
+  const int64_t n = net->sizes[0], m = net->sizes[1];
+  real *T[DIRECTIONS + 1];
+  allocate_transposed(net, W, T);
+#pragma omp parallel num_threads(net->threads) if (net->threads > 1)
+  {
+    scratch t = prepare(net);
+    transpose_all(net, W, T);
+    EACH_TILE(0, net->n_rows)
+      const real *above[SETS] = {0}, *of_result = g + first * net->sizes[net->n_layers];
+      real *out[SETS];
+      place_input(net, x, first, t.h);
+      forward(net, W, t.h, t.slope, rows, t.z, *c);
+      backward(net, (numbers)T, of_result, t.slope, rows, t.z);
+      above[0] = of_result;
+      for (int s = 0; s < SETS; ++s) {
+        out[s] = u + first * n;
+        if (net->n_layers > 1) above[s] = t.slope[SETS + s];
+      }
+      map(above, (numbers)T, 0, out, FULL, rows, m, n, scale_of(net, 0));
+    }
+    release(t);
+  }
+  free_transposed(T);
+}
+
+void derivative_W(numbers x, numbers W, const real *g, real *u, const real *c, const network *net) {
+  const int64_t layers = net->n_layers, width = width_of(net), result = net->sizes[layers];
+  const int64_t kept = net->n_rows < CHUNK ? net->n_rows : CHUNK, stride = SETS * width;
+  real *h = reals(kept * stride), *z = reals(kept * stride); /* h and gradients: [layer][set][row] */
+  real *T[DIRECTIONS + 1];
+  allocate_transposed(net, W, T);
+  memset(u, 0, offset_of(net, layers) * sizeof *u);
+  for (int64_t begin = 0; begin < net->n_rows; begin += CHUNK) {
+    const int64_t end = net->n_rows - begin < CHUNK ? net->n_rows : begin + CHUNK, here = end - begin;
+#pragma omp parallel num_threads(net->threads) if (net->threads > 1)
+    {
+      scratch t = prepare(net);
+      if (!begin) transpose_all(net, W, T);
+      EACH_TILE(begin, end)
+        place_input(net, x, first, t.h);
+        forward(net, W, t.h, t.slope, rows, t.z, *c);
+        backward(net, (numbers)T, g + first * result, t.slope, rows, t.z);
+        int64_t before = 0;
+        for (int64_t l = 1; l < layers; before += net->sizes[l], ++l)
+          for (int s = 0; s < SETS; ++s) {
+            const int64_t n = net->sizes[l], at = SETS * before * here + (s * here + first - begin) * n;
+            memcpy(h + at, t.h[l * SETS + s], rows * n * sizeof(real));
+            memcpy(z + at, t.slope[l * SETS + s], rows * n * sizeof(real));
+          }
+      }
+      release(t);
+      vec *panel = aligned_alloc(64, 2 * DEPTH * sizeof *panel);
+      int64_t before = 0;
+      for (int64_t l = 0; l < layers; before += l ? net->sizes[l] : 0, ++l) {
+        const int64_t n = net->sizes[l], m = net->sizes[l + 1], next = before + (l ? n : 0);
+#pragma omp for schedule(static)
+        for (int64_t column = 0; column < m; column += 2 * LANES)
+          for (int a = 0; a < SETS; ++a) {
+            const int b = FULL ^ a;
+            const real *left = l ? h + SETS * before * here + a * here * n : matrix(x, a, begin * n);
+            const real *right = l + 1 < layers ? z + SETS * next * here + b * here * m : b ? NULL : g + begin * m;
+            if (!left || !right) continue;
+            const int64_t to = m - column < 2 * LANES ? m : column + 2 * LANES;
+            outer(left, right, u + offset_of(net, l), here, n, m, column, to, scale_of(net, l), panel);
+          }
+      }
+      free(panel);
+    }
+  }
+  free_transposed(T);
+  free(h);
+  free(z);
+}
