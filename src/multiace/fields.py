@@ -72,11 +72,11 @@ def explain(error: ErrorDetails, section: str, fields: Mapping[str, FieldInfo]) 
 
     Args:
         error: One error of a ``ValidationError``.
-        section: Name of the section.
+        section: Name of the section, or empty.
         fields: Its fields.
     """
     name, *keys = error["loc"]
-    field, where, received = fields[str(name)], f"{section}.{name}", error["input"]
+    field, where, received = fields[str(name)], f"{section}.{name}".removeprefix("."), error["input"]
     if error["type"] == "missing":
         return f"{where} is missing; give it: {field.description}."
     annotation = field.annotation

@@ -262,28 +262,33 @@ def random_changes(draw):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"r_max": None}, "r_max: Field required"),
-        ({"hidden_irreps": None}, "hidden_irreps: Field required"),
-        ({"r_max": "five"}, "r_max: Input should be a valid number"),
-        ({"r_max": -5.0}, "model.cutoff = -5.0 cannot be used"),
-        ({"r_max": float("nan")}, "r_max: Input should be a finite number"),
-        ({"num_interactions": 0}, "num_interactions: Input should be greater than or equal to 1"),
-        ({"num_interactions": 9}, "num_interactions: Input should be less than or equal to 8"),
-        ({"max_ell": 7}, "max_ell: Input should be less than or equal to 6"),
-        ({"num_bessel": 0}, "model.num_radial = 0"),
-        ({"avg_num_neighbors": 0}, "avg_num_neighbors: Input should be greater than 0"),
+        ({"r_max": None}, r"model\.json: r_max is missing; give it: cutoff radius \[Å\]"),
+        ({"hidden_irreps": None}, "hidden_irreps is missing; give it: features"),
+        ({"r_max": "five"}, "r_max = 'five' cannot be used. Allowed: number [(]above 0[)]"),
+        ({"r_max": -5.0}, "r_max = -5.0 cannot be used"),
+        ({"r_max": float("nan")}, "r_max = nan cannot be used. Allowed: finite number"),
+        (
+            {"num_interactions": 0},
+            "num_interactions = 0 cannot be used. Allowed: integer [(]at least 1, at most 8[)]",
+        ),
+        ({"num_interactions": 9}, "num_interactions = 9 cannot be used"),
+        ({"max_ell": 7}, "max_ell = 7 cannot be used"),
+        ({"num_bessel": 0}, "num_bessel = 0 cannot be used"),
+        ({"avg_num_neighbors": 0}, "avg_num_neighbors = 0 cannot be used"),
         ({"model": "BodyOrderdModel"}, "'BodyOrderdModel' is unknown. Did you mean 'BodyOrderedModel'"),
         ({"interaction": "NequipInteractionBlock"}, "Did you mean 'NequIPInteractionBlock'"),
         ({"interaction_first": "Fourier"}, "interaction 'Fourier' is unknown"),
-        ({"atomic_numbers": [8, 1, 119]}, "atomic_numbers: .* elements"),
-        ({"atomic_numbers": [8, 1, -6]}, "atomic_numbers: .* elements"),
+        ({"atomic_numbers": [8, 1, 119]}, "atomic_numbers = .* elements"),
+        ({"atomic_numbers": [8, 1, -6]}, "atomic_numbers = .* elements"),
         ({"atomic_numbers": [8, 1, 1]}, "names an element twice"),
+        ({"atomic_energies": [-3.0, "x", 1.0]}, r"atomic_energies\.1 = 'x' cannot be used. Allowed: number"),
+        ({"num_interactions": True}, "num_interactions = true cannot be used"),
         ({"atomic_energies": [-3.0, -0.5]}, "2 atomic_energies are given for 3 atomic_numbers"),
-        ({"hidden_irreps": "3x0e+2y1o"}, "hidden_irreps: .*'2y1o' cannot be read"),
-        ({"hidden_irreps": "3x0e+2x1o+3x0e"}, "hidden_irreps: irrep 0e occurs twice"),
-        ({"hidden_irreps": "3x0e+0x1o"}, "hidden_irreps: .* multiplicity of 0"),
-        ({"hidden_irreps": "3x1o"}, "hidden_irreps: .* no 0e"),
-        ({"hidden_irreps": "3x0e+1x7o"}, "hidden_irreps: .* degrees above 6"),
+        ({"hidden_irreps": "3x0e+2y1o"}, "'2y1o' cannot be read"),
+        ({"hidden_irreps": "3x0e+2x1o+3x0e"}, "irrep 0e occurs twice"),
+        ({"hidden_irreps": "3x0e+0x1o"}, "hidden_irreps = .* multiplicity of 0"),
+        ({"hidden_irreps": "3x1o"}, "hidden_irreps = .* no 0e"),
+        ({"hidden_irreps": "3x0e+1x7o"}, "hidden_irreps = .* degrees above 6"),
         ({"MLP_irreps": "8x0e+8x0o"}, "MLP_irreps = '8x0e[+]8x0o' cannot be carried over"),
         ({"MLP_irreps": "sixteen"}, "MLP_irreps = 'sixteen' cannot be carried over"),
         ({"MLP_irreps": "0x0e"}, "MLP_irreps = '0x0e' cannot be carried over"),
@@ -403,8 +408,8 @@ def test_damaged_files_are_refused_with_one_sentence(tmp_path):
         path.write_bytes(original)
 
     for damaged in (b"", b"{", json_bytes[:-20], b"\xff\xfe", npz_bytes):
-        refused(json_path, damaged, "Invalid JSON")
-    refused(json_path, b"[1, 2]", "object")
+        refused(json_path, damaged, "is not valid JSON")
+    refused(json_path, b"[1, 2]", "JSON object of hyper-parameters")
     for damaged in (b"", npz_bytes[: len(npz_bytes) // 2], npz_bytes[:-1], json_bytes, npz_bytes[100:]):
         refused(npz_path, damaged, "not an intact .npz file")
     flipped = bytearray(npz_bytes)

@@ -6,6 +6,7 @@ This file translates the hyper-parameters, ``botnet_weights.py`` the parameters.
 
 from __future__ import annotations
 
+import json
 import re
 from os import PathLike
 from pathlib import Path
@@ -14,10 +15,12 @@ from typing import Any, Self
 import numpy as np
 import torch
 from ase.data import chemical_symbols
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from multiace.basis.irreps import Irreps
+from multiace.config import Config
 from multiace.errors import InputError, did_you_mean
+from multiace.fields import plain
 from multiace.layers.activations import ACTIVATIONS
 from multiace.model.botnet_weights import Block, Parameters, fill
 from multiace.model.config import ModelConfig
@@ -82,27 +85,30 @@ def import_botnet(json_path: str | PathLike, npz_path: str | PathLike) -> Potent
     return potential
 
 
-class Hyperparameters(BaseModel):
+class Hyperparameters(Config):
     """What ``NAME.json`` holds, under the original's names; other keys are not looked at."""
 
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+    model: str = Field(description="class of the model")
+    interaction: str = Field(description="class of the interaction blocks")
+    interaction_first: str | None = Field(None, description="class of the first one, where it is another")
+    atomic_numbers: tuple[int, ...] = Field(description="elements, in the order of the model's")
+    atomic_energies: tuple[float, ...] = Field(description="E0 of each element [eV]")
+    r_max: float = Field(gt=0, description="cutoff radius [Å]")
+    num_bessel: int = Field(ge=1, description="number of radial basis functions")
+    num_polynomial_cutoff: int = Field(ge=1, description="power of the envelope")
+    max_ell: int = Field(ge=0, le=MAX_DEGREE, description="largest degree of the spherical harmonics")
+    num_interactions: int = Field(ge=1, le=8, description="number of layers")
+    hidden_irreps: str = Field(description="features of a node, such as 80x0e + 80x1o")
+    avg_num_neighbors: float = Field(gt=0, description="number that sums over neighbours are divided by")
+    MLP_irreps: str = Field("", description="hidden features of the last readout, such as 16x0e")
+    gate: str | None = Field(None, description="activation of the last readout")
+    atomic_inter_scale: float = Field(1.0, description="factor of the site energies")
+    atomic_inter_shift: float = Field(0.0, description="constant added to each site energy [eV]")
 
-    model: str
-    interaction: str
-    interaction_first: str | None = None
-    atomic_numbers: tuple[int, ...]
-    atomic_energies: tuple[float, ...]
-    r_max: float
-    num_bessel: int
-    num_polynomial_cutoff: int
-    max_ell: int = Field(ge=0, le=MAX_DEGREE)
-    num_interactions: int = Field(ge=1, le=8)
-    hidden_irreps: str
-    avg_num_neighbors: float = Field(gt=0)
-    MLP_irreps: str = ""
-    gate: str | None = None
-    atomic_inter_scale: float = 1.0
-    atomic_inter_shift: float = 0.0
+    @classmethod
+    def section(cls) -> str:
+        """None: errors name the key alone."""
+        return ""
 
     @classmethod
     def read(cls, path: str | PathLike) -> Self:
@@ -112,16 +118,17 @@ class Hyperparameters(BaseModel):
             InputError: If the file cannot be read, or a value is missing, wrong, or cannot be carried over.
         """
         try:
-            return cls.model_validate_json(Path(path).read_bytes())
+            content = json.loads(Path(path).read_bytes())
         except OSError as error:
             raise InputError(f"cannot read hyper-parameters from {path}: {error.strerror}.") from None
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = "".join(f"{part}: " for part in first["loc"])
-            cause = first.get("ctx", {}).get("error")
-            message = str(cause) if isinstance(cause, ValueError) else first["msg"]
-            end = "" if message.endswith((".", "?")) else "."
-            raise InputError(f"{path}: {where}{message}{end}") from None
+        except ValueError as error:
+            raise InputError(f"{path} is not valid JSON: {error}.") from None
+        if not isinstance(content, dict):
+            raise InputError(f"{path} must hold a JSON object of hyper-parameters, found {plain(content)}.")
+        try:
+            return cls(**{key: value for key, value in content.items() if key in cls.model_fields})
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
 
     @property
     def scaled(self) -> bool:
@@ -165,19 +172,20 @@ class Hyperparameters(BaseModel):
     @classmethod
     def _elements(cls, numbers: tuple[int, ...]) -> tuple[int, ...]:
         if not all(0 < number < len(chemical_symbols) for number in numbers):
-            raise InputError(f"{list(numbers)} are not all numbers of elements.")
+            raise InputError(f"atomic_numbers = {list(numbers)}: not all of them are numbers of elements.")
         return numbers
 
     @field_validator("hidden_irreps")
     @classmethod
     def _features(cls, text: str) -> str:
         irreps = Irreps.parse(text)  # no irrep twice: the original's layers then differ in their channels
+        given = f"hidden_irreps = {text!r}"
         if len(irreps) <= text.count("+"):
-            raise InputError(f"{text!r} has a multiplicity of 0, which cannot be carried over.")
+            raise InputError(f"{given} has a multiplicity of 0, which cannot be carried over.")
         if not irreps.mul("0e"):
-            raise InputError(f"{text!r} has no 0e, so that there is nothing to read the energy from.")
+            raise InputError(f"{given} has no 0e, so that there is nothing to read the energy from.")
         if irreps.l_max > MAX_DEGREE:
-            raise InputError(f"{text!r} has degrees above {MAX_DEGREE}, which cannot be carried over.")
+            raise InputError(f"{given} has degrees above {MAX_DEGREE}, which cannot be carried over.")
         return text
 
     @model_validator(mode="after")
