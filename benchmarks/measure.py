@@ -24,33 +24,72 @@ from multiace.train.config import TrainConfig
 __all__ = ["MEASUREMENTS"]
 
 RECIPE = TrainConfig()
-BATCH_SIZE = 5
+FIT_BATCH = 5  # frames a step where models are trained; elsewhere all frames of the row
 LEAST_ROUNDS = 3
-MEMORY_SHARE = 0.8  # of what is free; a point that would need more is left out
+MEMORY_SHARE = 0.8  # of what is free; a code that would need more is left out
 Record = dict[str, Any]
+Entry = tuple[str, str]
 
 
-def speed(points: dict[str, Point], options: Namespace, training: bool = True) -> Iterator[Record]:
-    """Time training steps and predictions of every code, in turns; memory and operations of a step."""
-    per_atom = 0.0
+def speed(points: dict[str, Point], options: Namespace) -> Iterator[Record]:
+    """Training steps and predictions: time in turns, memory, and the accuracy of forces in float32."""
     for label, point in points.items():
-        atoms = len(point.frames(options.data).frames[0].atoms)
-        if not training and per_atom * atoms > MEMORY_SHARE * free_memory():
-            yield {"point": label, "code": "multiace", "skipped": f"would need {per_atom * atoms:,.0f} MiB"}
-            continue
-        with line_up(point, label, options) as (processes, records):
-            if training:
-                take_turns("time_training", "train", processes, records, options)
-                for process, record in zip(processes, records, strict=True):
-                    record |= process.ask("count_operations")
+        with line_up(point, label, entries(point, options), options) as (processes, records):
+            take_turns("time_training", "train", processes, records, options)
             take_turns("time_inference", "inference", processes, records, options)
-        per_atom = records[0]["inference"]["memory"] / atoms
+            ask_all("precision", processes, records)
         yield from records
 
 
 def inference(points: dict[str, Point], options: Namespace) -> Iterator[Record]:
-    """Time predictions alone; memory is that of the prediction."""
-    return speed(points, options, training=False)
+    """Predictions alone: time in turns, and memory. A code that would not fit into memory is left out."""
+    per_atom: dict[Entry, float] = {}
+    for label, point in points.items():
+        atoms = len(point.frames(options.data).frames[0].atoms)
+        fitting = []
+        for entry in entries(point, options):
+            needed = per_atom.get(entry, 0.0) * atoms
+            if needed < MEMORY_SHARE * free_memory():
+                fitting.append(entry)
+            else:
+                name, family = entry
+                yield {
+                    **{"point": label, "code": name, "like": family},
+                    "skipped": f"would need {needed:,.0f} MiB",
+                }
+        with line_up(point, label, fitting, options) as (processes, records):
+            take_turns("time_inference", "inference", processes, records, options)
+        for entry, record in zip(fitting, records, strict=True):
+            per_atom[entry] = record["inference"]["memory"] / atoms
+        yield from records
+
+
+def memory(points: dict[str, Point], options: Namespace) -> Iterator[Record]:
+    """Memory of training steps at its peak, one code after another."""
+    for label, point in points.items():
+        for entry in entries(point, options):
+            with line_up(point, label, [entry], options) as (processes, records):
+                ask_all("time_training", processes, records, "train", n=3)
+            yield from records
+
+
+def operations(points: dict[str, Point], options: Namespace) -> Iterator[Record]:
+    """Operations of a training step and of a prediction."""
+    for label, point in points.items():
+        with line_up(point, label, entries(point, options), options) as (processes, records):
+            ask_all("time_training", processes, records, "warm", n=2)
+            ask_all("count_operations", processes, records)
+        yield from records
+
+
+def roofline(points: dict[str, Point], options: Namespace) -> Iterator[Record]:
+    """What each operation of a training step of multiace takes and attains."""
+    for label, point in points.items():
+        with line_up(point, label, entries(point, options)[:1], options) as (processes, records):
+            ask_all("time_training", processes, records, "warm", n=3)
+            answer = processes[0].ask("roofline", steps=max(LEAST_ROUNDS, options.rounds))
+        for operation in answer.pop("operations"):
+            yield {**records[0], **answer, **operation}
 
 
 def first_step(points: dict[str, Point], options: Namespace) -> Iterator[Record]:
@@ -61,7 +100,8 @@ def first_step(points: dict[str, Point], options: Namespace) -> Iterator[Record]
                 variables = dict.fromkeys(
                     ("MULTIACE_CACHE", "TORCHINDUCTOR_CACHE_DIR", "XDG_CACHE_HOME"), cache
                 )
-                for state in ("cold", "warm"):
+                for state in ("empty caches", "full caches"):
+                    say(f"{name} (as {family}): {state}")
                     started = time.perf_counter()
                     with open_process(name, options, variables) as process:
                         built = process.ask("build", task=task(point, name, family, options))
@@ -75,67 +115,69 @@ def first_step(points: dict[str, Point], options: Namespace) -> Iterator[Record]
 
 
 def fit(points: dict[str, Point], options: Namespace) -> Iterator[Record]:
-    """Give every code the same time for training, in slices, and compare errors on frames held out."""
+    """Give every code the same time for training, in slices, with errors on frames held out after each."""
     budget = 60.0 * options.minutes
+    slices = max(1, round(budget / options.slice))
     for label, point in points.items():
-        with line_up(point, label, options) as (processes, records):
-            slices = max(1, round(budget / options.slice))
-            for _ in range(slices):
+        with line_up(point, label, entries(point, options), options, FIT_BATCH) as (processes, records):
+            for number in range(slices):
                 for process, record in zip(processes, records, strict=True):
-                    record |= process.ask("fit", seconds=budget / slices, budget=budget)
-            for process, record in zip(processes, records, strict=True):
-                record |= process.ask("test")
+                    spent = process.ask("fit", seconds=budget / slices, budget=budget)
+                    record |= spent | process.ask("test")
+                    keys = ("spent", "steps", "energy_rmse", "forces_rmse")
+                    record.setdefault("curve", []).append({key: record[key] for key in keys})
+                errors = ", ".join(f"{record['forces_rmse']:.0f}" for record in records)
+                say(f"{(number + 1) * budget / slices:.0f} s of training: {errors} meV/Å")
         yield from records
 
 
-MEASUREMENTS = {"speed": speed, "inference": inference, "first_step": first_step, "fit": fit}
+MEASUREMENTS = {
+    measurement.__name__: measurement
+    for measurement in (speed, inference, memory, operations, roofline, first_step, fit)
+}
 """Every kind of row."""
 
 
 # --- the line-up ----------------------------------------------------------------------------------------------
 
 
-def entries(point: Point, options: Namespace) -> list[tuple[str, str]]:
-    """Return codes with the family of their model: of each family multiace first, then the codes against it."""
-    against = [(name, CODES[name].family or next(iter(point.models))) for name in options.against]
-    for name, family in against:
-        if family not in point.models:
-            raise ValueError(
-                f"{name} cannot be measured in this row, which has models of {', '.join(point.models)}"
-            )
-    families = dict.fromkeys(family for _, family in against) or [next(iter(point.models))]
-    return [
-        entry
-        for family in families
-        for entry in [("multiace", family), *(e for e in against if e[1] == family)]
-    ]
+def entries(point: Point, options: Namespace) -> list[Entry]:
+    """Return codes with the family of their model: of each family multiace first, then the codes against it.
+
+    Codes without a model in this row stay away; without any code, multiace runs every family.
+    """
+    codes = [(name, CODES[name].family) for name in options.against]
+    families = dict.fromkeys(f for _, f in codes if f in point.models) or point.models
+    return [(name, f) for f in families for name in ("multiace", *(n for n, own in codes if own == f))]
 
 
-def task(point: Point, name: str, family: str, options: Namespace) -> dict[str, Any]:
+def task(
+    point: Point, name: str, family: str, options: Namespace, batch_size: int | None = None
+) -> dict[str, Any]:
     """Write the frames and say what to build; see :class:`peers.worker.Peer`."""
     frame_set = point.frames(options.data)
     model, taken, frames = frame_set.resolve(point.models[family])
     path = options.scratch / "frames.xyz"
     ase.io.write(path, frames, format="extxyz")
-    fields = json.loads(model.model_dump_json())
-    recipe = json.loads(RECIPE.model_dump_json())
-    extra = {"source": str(options.botnet_source)} if name == "botnet" else {}
     return {
-        **{"model": fields, "statistics": asdict(taken), "train": recipe, "frames": str(path)},
-        **{"threads": options.threads, "train_frames": frame_set.train_frames, "batch_size": BATCH_SIZE},
-        **{**CODES[name].options, **extra},
+        **{"model": json.loads(model.model_dump_json()), "statistics": asdict(taken), "frames": str(path)},
+        **{"train": json.loads(RECIPE.model_dump_json()), "threads": options.threads},
+        **{"train_frames": frame_set.train_frames, "batch_size": batch_size or frame_set.train_frames},
+        **{"source": str(options.botnet_source), **CODES[name].options},
     }
 
 
 @contextmanager
-def line_up(point: Point, label: str, options: Namespace) -> Iterator[tuple[list[Process], list[Record]]]:
-    """Start all codes of a point and build their models; what they see must be the same edges."""
+def line_up(
+    point: Point, label: str, chosen: list[Entry], options: Namespace, batch_size: int | None = None
+) -> Iterator[tuple[list[Process], list[Record]]]:
+    """Start codes and build their models; what they see must be the same edges."""
     with ExitStack() as stack:
         processes, records = [], []
-        for name, family in entries(point, options):
+        for name, family in chosen:
             say(f"{label} {name} (as {family}): building")
             process = stack.enter_context(open_process(name, options))
-            built = process.ask("build", task=task(point, name, family, options))
+            built = process.ask("build", task=task(point, name, family, options, batch_size))
             processes.append(process)
             records.append({"point": label, "code": name, "like": family, **built})
         seen = {(record["atoms"], record["edges"]) for record in records}
@@ -150,37 +192,41 @@ def open_process(name: str, options: Namespace, variables: dict[str, str] | None
     return Process(name, options.threads, options.scratch / f"{number:03d}-{name}.log", variables)
 
 
+def ask_all(
+    do: str, processes: list[Process], records: list[Record], key: str | None = None, **arguments: Any
+) -> None:
+    """Ask one code after another; answers go into the records, under a key if there is one."""
+    for process, record in zip(processes, records, strict=True):
+        answer = process.ask(do, **arguments)
+        record |= {key: answer} if key else answer
+
+
 def take_turns(
     do: str, key: str, processes: list[Process], records: list[Record], options: Namespace
 ) -> None:
-    """Let each code run for a moment, in rounds; the first call of each turn is not counted."""
-    counts, firsts, samples = [], [], [[] for _ in processes]
+    """Let each code run for a moment, in rounds; the first call of a turn is not counted where calls are short."""
+    firsts, counts, samples = [], [], [[] for _ in processes]
     for process, record in zip(processes, records, strict=True):
-        say(f"{process.name} (as {record['like']}): first {key}")
-        first = process.ask(do, n=1)
+        say(f"{record['point']} {process.name} (as {record['like']}): first {key}")
+        first = process.ask(do, n=1)["seconds"][0]
         warm = process.ask(do, n=2)
-        firsts.append(warm | first | {"memory": warm["memory"]})
-        counts.append(max(1, math.ceil(options.seconds / min(warm["seconds"]))))
+        firsts.append({"first": first, "memory": warm["memory"]})
+        counts.append(math.ceil(options.seconds / min(warm["seconds"])))
     started = time.perf_counter()
     for number in range(options.rounds):
         for process, sample, n in zip(processes, samples, counts, strict=True):
-            sample += process.ask(do, n=n + 1)["seconds"][1:]
-        say(
-            f"{key}, round {number + 1}: "
-            + ", ".join(f"{statistics.median(s) * 1e3:.1f}" for s in samples)
-            + " ms"
-        )
+            idle = 1 if n > 1 else 0
+            sample += process.ask(do, n=n + idle)["seconds"][idle:]
+        medians = ", ".join(f"{1e3 * statistics.median(sample):.1f}" for sample in samples)
+        say(f"{key}, round {number + 1}: {medians} ms")
         if number + 1 >= LEAST_ROUNDS and time.perf_counter() - started > options.patience:
             break
     for record, first, sample in zip(records, firsts, samples, strict=True):
         record[key] = {
-            **{
-                "median": statistics.median(sample),
-                "best": min(sample),
-                "count": len(sample),
-                "samples": sample,
-            },
-            **{"first": first["seconds"][0], "memory": first["memory"]},
+            **first,
+            "median": statistics.median(sample),
+            "best": min(sample),
+            "calls": len(sample),
         }
 
 

@@ -146,89 +146,95 @@ def products(correlation: int) -> dict[str, ModelConfig]:
     return {"mace": mace("32x0e + 32x1o", l_max=2, correlation=correlation)}
 
 
-SILICON = {
-    "64": (2, 2, 2),
-    "512": (4, 4, 4),
-    "4,096": (8, 8, 8),
-    "13,824": (12, 12, 12),
-    "50,000": (25, 25, 10),
-}
+def speed(about: str, frames: str = "5 frames of AcAc", **models: ModelConfig) -> Row:
+    """Models of equal size on five frames of AcAc."""
+    return Row(f"{about}; {frames}", "speed", {"": Point(models, FIVE)})
+
+
+# --- rows -----------------------------------------------------------------------------------------------------
+
+NATURAL = {"nequip": nequip(natural(64, 3)), "botnet": botnet(natural(64, 3))}
+MACE_64 = {"mace": mace(natural(64, 2))}
+SILICON = {"64": (2, 2, 2), "512": (4, 4, 4), "4096": (8, 8, 8), "13824": (12, 12, 12), "50000": (25, 25, 10)}
 
 ROWS: dict[str, Row] = {
-    "natural": Row(
-        "64 x (0e + 1o + 2e + 3o), l <= 3, 5 layers; 5 frames of AcAc",
-        "speed",
-        {"": Point({"nequip": nequip(natural(64, 3)), "botnet": botnet(natural(64, 3))}, FIVE)},
+    "natural": speed("64 x (0e + 1o + 2e + 3o), l <= 3, 5 layers", **NATURAL),
+    "full-parity": speed(
+        "80 x (0e + 0o + ... + 3e + 3o), l <= 3, 5 layers",
+        botnet=botnet(both(80, 3)),
+        nequip=nequip(both(80, 3)),
     ),
-    "full-parity": Row(
-        "80 x (0e + 0o + ... + 3e + 3o), l <= 3, 5 layers; 5 frames of AcAc",
-        "speed",
-        {"": Point({"botnet": botnet(both(80, 3)), "nequip": nequip(both(80, 3))}, FIVE)},
-    ),
-    "mace-64": Row(
-        "MACE 64x0e + 64x1o + 64x2e, 2 layers, ν = 3, l <= 3; 5 frames of AcAc",
-        "speed",
-        {"": Point({"mace": mace(natural(64, 2))}, FIVE)},
-    ),
-    "mace-128": Row(
-        "MACE 128x0e + 128x1o, 2 layers, ν = 3, l <= 3; 5 frames of AcAc",
-        "speed",
-        {"": Point({"mace": mace(natural(128, 1))}, FIVE)},
-    ),
-    "atoms": Row(
-        "energy and forces of bulk silicon against the number of atoms; botnet-small, 28 neighbours",
-        "inference",
-        {label: Point(small(**UNLABELLED), partial(silicon, cells)) for label, cells in SILICON.items()},
-    ),
-    "neighbours": Row(
-        "energy and forces of 216 atoms of silicon against the cutoff; botnet-small",
-        "inference",
-        {
-            f"{cutoff} Å": Point(small(cutoff=cutoff, **UNLABELLED), partial(silicon, (3, 3, 3)))
-            for cutoff in (3.0, 4.0, 5.0, 6.0, 7.0)
-        },
-    ),
-    "channels": Row(
-        "botnet-small against the number of channels; 5 frames of AcAc",
-        "speed",
-        {str(channels): Point(small(channels), FIVE) for channels in (8, 16, 32, 64, 128)},
-    ),
-    "degree": Row(
-        "botnet-small against the largest degree l of features and spherical harmonics; 5 frames of AcAc",
-        "speed",
-        {str(l_max): Point(small(l_max=l_max), FIVE) for l_max in (0, 1, 2, 3, 4)},
-    ),
-    "layers": Row(
-        "botnet-small against the number of layers; 5 frames of AcAc",
-        "speed",
-        {str(layers): Point(small(num_layers=layers), FIVE) for layers in (1, 2, 3, 4, 5)},
-    ),
-    "correlation": Row(
-        "mace-small against the correlation order ν; 5 frames of AcAc",
-        "speed",
-        {str(correlation): Point(products(correlation), FIVE) for correlation in (1, 2, 3, 4)},
-    ),
-    "first-step": Row(
-        "from the start of the process to the end of the first training step, without and with what earlier "
-        "processes have compiled; the models of row natural",
-        "first_step",
-        {"": Point({"nequip": nequip(natural(64, 3)), "botnet": botnet(natural(64, 3))}, FIVE)},
-    ),
+    "mace-64": speed("MACE 64x0e + 64x1o + 64x2e, 2 layers, ν = 3, l <= 3", **MACE_64),
+    "mace-128": speed("MACE 128x0e + 128x1o, 2 layers, ν = 3, l <= 3", mace=mace(natural(128, 1))),
     "train-acac": Row(
-        "errors after the same time on the same recipe: 450 frames of AcAc at 300 K, tested on 100 others; "
-        "botnet-small, its NequIP of equal size, and mace-small",
+        "the same time on the same recipe: 450 frames of AcAc at 300 K, tested on 100 others; botnet-small, its "
+        "NequIP of equal size, and mace-small",
         "fit",
         {"": Point({**small(), **products(3)}, partial(acac, 450, 100))},
     ),
-    "quick": Row(
-        "a check of the harness: a tiny model on malonaldehyde",
+    "scaling-atoms": Row(
+        "bulk silicon against the number of atoms, 28 neighbours; botnet-small and its NequIP of equal size",
+        "inference",
+        {label: Point(small(**UNLABELLED), partial(silicon, cells)) for label, cells in SILICON.items()},
+    ),
+    "scaling-neighbours": Row(
+        "216 atoms of silicon against the cutoff [Å]; botnet-small and its NequIP of equal size",
+        "inference",
+        {
+            str(cutoff): Point(small(cutoff=cutoff, **UNLABELLED), partial(silicon, (3, 3, 3)))
+            for cutoff in (3.0, 4.0, 5.0, 6.0, 7.0)
+        },
+    ),
+    "scaling-channels": Row(
+        "5 frames of AcAc against the number of channels; botnet-small and its NequIP of equal size",
         "speed",
-        {"": Point(small(4, 1, 2), partial(molecule, 3, 0))},
+        {str(channels): Point(small(channels), FIVE) for channels in (8, 16, 32, 64, 128)},
     ),
-    "quick-train": Row(
-        "a check of the harness: a tiny model trained on malonaldehyde",
-        "fit",
-        {"": Point(small(4, 1, 2), partial(molecule, 10, 2))},
+    "scaling-degree": Row(
+        "5 frames of AcAc against the largest degree l of features and of Y; botnet-small and its NequIP of equal "
+        "size",
+        "speed",
+        {str(l_max): Point(small(l_max=l_max), FIVE) for l_max in (0, 1, 2, 3, 4)},
     ),
+    "scaling-layers": Row(
+        "5 frames of AcAc against the number of layers; botnet-small and its NequIP of equal size",
+        "speed",
+        {str(layers): Point(small(num_layers=layers), FIVE) for layers in (1, 2, 3, 4, 5)},
+    ),
+    "scaling-correlation": Row(
+        "5 frames of AcAc against the correlation order ν; mace-small",
+        "speed",
+        {str(correlation): Point(products(correlation), FIVE) for correlation in (1, 2, 3, 4)},
+    ),
+    "memory": Row(
+        "a training step of row natural and of row mace-64 against the size of the batch",
+        "memory",
+        {f"{n} frames": Point({**NATURAL, **MACE_64}, partial(acac, n, 0)) for n in (1, 5, 20)},
+    ),
+    "operations": Row(
+        "PyTorch operations of a training step and of a prediction: row natural and row mace-64",
+        "operations",
+        {"": Point({**NATURAL, **MACE_64}, FIVE)},
+    ),
+    "roofline": Row(
+        "where a training step of multiace spends its time, against what the machine can do: rows natural and "
+        "mace-64",
+        "roofline",
+        {family: Point({family: model}, FIVE) for family, model in {**NATURAL, **MACE_64}.items()},
+    ),
+    "first-step": Row(
+        "from the start of the process to the end of the first training step, without and with what earlier "
+        "processes have compiled; rows natural and mace-64",
+        "first_step",
+        {"": Point({**NATURAL, **MACE_64}, FIVE)},
+    ),
+    **{
+        f"quick-{kind}": Row(
+            "a check of the benchmarks themselves: a tiny model on malonaldehyde",
+            kind,
+            {"": Point({"botnet": botnet(natural(4, 1), l_max=1, num_layers=2)}, partial(molecule, 3, 2))},
+        )
+        for kind in ("speed", "fit", "roofline", "operations")
+    },
 }
 """Every row by name."""

@@ -367,6 +367,15 @@ def file_of(path: str) -> str:
     return f'```python title="{path}"\n{(ROOT / path).read_text(encoding="utf-8")}```'
 
 
+def result_of(name: str) -> str:
+    """Return a row of the benchmarks, if it has been measured: its table and its figure."""
+    path = ROOT / "docs/benchmarks" / name
+    if not path.with_suffix(".md").exists():
+        return f"Not measured yet: `python benchmarks/run.py {name} --out docs/benchmarks`."
+    figure = f"\n![{name}](benchmarks/{name}.svg)\n" if path.with_suffix(".svg").exists() else ""
+    return path.with_suffix(".md").read_text(encoding="utf-8") + figure
+
+
 PARTS = {
     "axes": axes,
     "data-sets": data_sets,
@@ -375,6 +384,7 @@ PARTS = {
     "idle": idle_of,
     "preset-sources": preset_sources,
     "presets": presets_of,
+    "result": result_of,
     "table": table_of,
 }
 

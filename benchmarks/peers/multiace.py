@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import statistics
 from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
+from roofline import bandwidth, fma_peak, matrix_products, watched
 from torch import Tensor
 
 from multiace.data.dataset import Batch as Labelled
@@ -76,6 +78,27 @@ class Multiace(Peer):
     def averaged(self) -> AbstractContextManager[None]:
         """Averaged weights, as in validation."""
         return self.moving_average.applied()
+
+    def roofline(self, steps: int) -> dict[str, Any]:
+        """Take training steps apart: calls, seconds, FLOP and bytes of each operation in the median step."""
+        limits = {"peak": fma_peak(self.task["threads"]), "bandwidth": bandwidth()}
+        samples, step_seconds = [], []
+        for _ in range(steps):
+            with watched() as totals:
+                step_seconds += self.time_training(1)["seconds"]
+            samples.append(totals)
+            products = matrix_products(lambda: self.train_step(self.train_batch))
+            totals |= products
+        median = {
+            name: sums | {"seconds": statistics.median(sample[name]["seconds"] for sample in samples)}
+            for name, sums in samples[0].items()
+        }
+        step = statistics.median(step_seconds)
+        rest = step - sum(sums["seconds"] for sums in median.values())
+        operations = [{"operation": name, **sums} for name, sums in median.items()]
+        operations.sort(key=lambda operation: -operation["seconds"])
+        operations.append({"operation": "all else: small operations, autograd, Python", "seconds": rest})
+        return {**limits, "step_seconds": step, "operations": operations}
 
     def time_inference(self, n: int) -> dict[str, Any]:
         """In evaluation mode, as the calculator does."""

@@ -179,11 +179,32 @@ class Peer(ABC):
                 parameter.requires_grad_(True)
 
     def count_operations(self) -> dict[str, Any]:
-        """Count the PyTorch operations of one training step: those that no other operation called."""
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
-            self.train_step(self.train_batch)
-        names = Counter(event.name for event in profile.events() if _is_outermost(event))
-        return {"operations": names.total(), "names": dict(names.most_common())}
+        """Count the PyTorch operations of a training step and of a prediction: those no other operation called."""
+        counts = {}
+        for key, action in (
+            ("train", lambda: self.train_step(self.train_batch)),
+            ("inference", lambda: self.time_inference(1)),
+        ):
+            with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+                action()
+            names = Counter(event.name for event in profile.events() if _is_outermost(event))
+            counts[f"operations_{key}"] = {"total": names.total(), "most": dict(names.most_common(10))}
+        return counts
+
+    def precision(self) -> dict[str, Any]:
+        """Return the root mean square by which forces in float32 differ from those in float64 [relative].
+
+        The model in float64 has the same weights; everything else is computed anew in float64.
+        """
+        default = torch.get_default_dtype()
+        twin = type(self)({**self.task, "model": {**self.model, "dtype": "float64"}, "compiled": False})
+        with torch.no_grad():
+            for exact, weight in zip(twin.parameters, self.parameters, strict=True):
+                exact.copy_(weight)
+        _, exact = twin.predict(twin.one_frame.inputs, train=False)
+        torch.set_default_dtype(default)
+        _, forces = self.predict(self.one_frame.inputs, train=False)
+        return {"precision": float((forces.detach() - exact.detach()).norm() / exact.detach().norm())}
 
     def fit(self, seconds: float, budget: float) -> dict[str, Any]:
         """Train for some seconds of a budget, with a cosine from the full rate to zero."""
@@ -205,14 +226,15 @@ class Peer(ABC):
     def test(self) -> dict[str, Any]:
         """Return root mean square errors on the frames that are not for training [meV, meV/Å]."""
         energies, forces = [], []
+        indices, size = range(self.task["train_frames"], len(self.frames)), self.task["batch_size"]
         with self.averaged():
-            for index in range(self.task["train_frames"], len(self.frames)):
-                batch = self.batch([index])
+            for start in range(0, len(indices), size):
+                batch = self.batch(indices[start : start + size])
                 energy, force = self.predict(batch.inputs, train=False)
                 energies.append((energy.detach() - batch.energy).double())
                 forces.append((force.detach() - batch.forces).double().reshape(-1))
         rms = [1000.0 * float(torch.cat(errors).square().mean().sqrt()) for errors in (energies, forces)]
-        return {"energy_rmse": rms[0], "forces_rmse": rms[1], "tested": len(energies)}
+        return {"energy_rmse": rms[0], "forces_rmse": rms[1]}
 
     def _timed(self, action: Callable[[], Any], n: int) -> dict[str, Any]:
         seconds = []
