@@ -9,8 +9,9 @@ from torch.autograd import gradcheck, gradgradcheck
 
 from multiace.basis.coupling import clebsch_gordan, symmetric_coupling
 from multiace.basis.irreps import Irrep, Irreps
-from multiace.layers.activations import Activation
+from multiace.layers.activations import ACTIVATIONS, ODD_ACTIVATIONS, Activation
 from multiace.ops import ConvolutionPaths, ProductPaths, cpu, reference
+from multiace.ops.paths import gate_irreps
 
 every_convolution = pytest.mark.parametrize(
     "convolution", [reference.convolution, cpu.convolution], ids=["reference", "cpu"]
@@ -475,7 +476,7 @@ def test_mlp_is_matrices_and_activations(mlp, sizes):
     torch.testing.assert_close(mlp(x, W, sizes, 2, activation), expected, rtol=1e-13, atol=1e-13)
 
 
-@pytest.mark.parametrize("name", cpu.ACTIVATIONS)
+@pytest.mark.parametrize("name", ACTIVATIONS)
 def test_gradients_of_mlp_are_those_of_its_definition(name):
     """Up to the third, for every activation, with more rows than a tile has and arguments of any size."""
     sizes, activation, results = [5, 9, 6, 7], Activation(name), []
@@ -516,7 +517,7 @@ def test_mlp_of_no_rows(mlp):
     assert not torch.autograd.grad(R.sum(), W)[0].any()
 
 
-@pytest.mark.parametrize("name", cpu.ACTIVATIONS)
+@pytest.mark.parametrize("name", ACTIVATIONS)
 def test_mlp_in_float32(name):
     x, W = mlp_operands([8, 64, 64, 64, 100], n_rows=50)
     activation = Activation(name)
@@ -532,6 +533,67 @@ def test_mlp_of_more_rows_than_are_kept_at_once():
         for f in (cpu.mlp, reference.mlp)
     )
     torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+every_gate = pytest.mark.parametrize("gate", [reference.gate, cpu.gate], ids=["reference", "cpu"])
+GATES = {
+    "natural": "5x0e + 9x1o + 2x2e",
+    "all": "2x1e + 3x0e + 11x0o + 2x1o",
+    "wide": "17x0e + 33x1o + 8x0o",
+    "scalars": "8x0e",
+}
+every_gated = pytest.mark.parametrize("irreps", [Irreps.parse(text) for text in GATES.values()], ids=GATES)
+
+
+@every_gate
+def test_gate_order_of_scalars_gates_and_blocks(gate):
+    irreps = Irreps.parse("1x0e + 2x1o + 1x0o + 1x2e")
+    even, odd = Activation("silu"), Activation("tanh", odd=True)
+    x = random(3, gate_irreps(irreps).dim)
+    scalar, gates = even(x[:, :1]), even(x[:, 1:4])
+    vectors = (x[:, 4:10].view(3, 3, 2) * gates[:, None, :2]).flatten(1)
+    expected = torch.cat([scalar, vectors, odd(x[:, 10:11]), x[:, 11:] * gates[:, 2:]], dim=1)
+    torch.testing.assert_close(gate(x, irreps, even, odd), expected, rtol=1e-14, atol=1e-14)
+
+
+@every_gated
+@pytest.mark.parametrize("name", cpu.ACTIVATIONS)
+def test_gradients_of_gate_are_those_of_its_definition(irreps, name):
+    """Up to the third."""
+    even = Activation(name if name in ACTIVATIONS else "silu")
+    odd = Activation(name if name in ODD_ACTIVATIONS else "tanh", odd=True)
+    x, results = (3.0 * random(4, gate_irreps(irreps).dim, seed=1)).requires_grad_(), []
+    for function in (cpu.gate, reference.gate):
+        y = function(x, irreps, even, odd)
+        gradients = [y]
+        for order in range(3):
+            total = (
+                (gradients[-1] * gradients[-1].tanh() + gradients[-1]).sum()
+                if order
+                else (y * y.tanh()).sum()
+            )
+            (g,) = torch.autograd.grad(total, x, create_graph=True)
+            gradients.append(g / g.detach().abs().max())
+        results.append(gradients)
+    torch.testing.assert_close(*results, rtol=1e-10, atol=1e-10)
+
+
+@every_gate
+@every_gated
+def test_derivatives_of_gate(gate, irreps):
+    even, odd = Activation("silu"), Activation("tanh", odd=True)
+    x = random(2, gate_irreps(irreps).dim, seed=1).requires_grad_()
+    assert gradcheck(lambda x: gate(x, irreps, even, odd), x, fast_mode=True)
+    assert gradgradcheck(lambda x: gate(x, irreps, even, odd), x, fast_mode=True)
+
+
+@every_gate
+def test_gate_of_no_atoms_and_in_float32(gate):
+    irreps, even, odd = Irreps.parse(GATES["all"]), Activation("silu"), Activation("tanh", odd=True)
+    x = random(9, gate_irreps(irreps).dim)
+    assert gate(x[:0], irreps, even, odd).shape == (0, irreps.dim)
+    expected = reference.gate(x, irreps, even, odd).float()
+    torch.testing.assert_close(gate(x.float(), irreps, even, odd), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_gradients_that_nobody_asked_for_are_not_computed(monkeypatch):
@@ -568,11 +630,19 @@ def operands_of_mlp():
     return tensors, (Activation("silu").scale, "silu", 4, [4, 9, 6]), 2
 
 
+def operands_of_gate():
+    irreps = Irreps.parse(GATES["all"])
+    tensors = [random(3, gate_irreps(irreps).dim, seed=1), random(3, irreps.dim, seed=2)]
+    scales = Activation("silu").scale, Activation("tanh", odd=True).scale
+    return tensors, (*scales, "silu", "tanh", str(irreps)), 1
+
+
 FORMS = {
     "convolution": (cpu.CONVOLUTION, operands_of_convolution),
     "linear": (cpu.LINEAR, operands_of_linear),
     "product": (cpu.PRODUCT, operands_of_product),
     "mlp": (cpu.MLP, operands_of_mlp),
+    "gate": (cpu.GATE, operands_of_gate),
 }
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from multiace import ops
 from multiace.basis.irreps import Irrep, Irreps
 from multiace.layers.activations import Activation
-from multiace.ops.paths import linear_blocks, n_weights
+from multiace.ops.paths import gate_irreps, linear_blocks, n_weights
 
 __all__ = ["ElementLinear", "Gate", "Linear", "NormActivation"]
 
@@ -95,8 +95,7 @@ class Gate(nn.Module):
 
     .. math:: s_e \to f(s_e), \quad s_o \to g(s_o), \quad x_{lm,k} \to f(s_{lk})\, x_{lm,k}
 
-    The input needs one more 0e channel for each gated channel; see :attr:`irreps_in`. The gates follow the
-    scalars inside the block of 0e, in the order of the gated irreps.
+    The input needs one more 0e channel for each gated channel; see :func:`multiace.ops.paths.gate_irreps`.
 
     Args:
         irreps_out: Irreps of the result.
@@ -108,29 +107,13 @@ class Gate(nn.Module):
 
     def __init__(self, irreps_out: Irreps, activation: str, odd_activation: str):
         super().__init__()
-        self.irreps_out = irreps_out
-        self.n_scalars = irreps_out.mul("0e")
-        n_gates = sum(mul for mul, irrep in irreps_out if irrep.l > 0)
-        self.irreps_in = Irreps(
-            (mul + n_gates if irrep.is_scalar else mul, irrep) for mul, irrep in irreps_out
-        )
+        self.irreps_in, self.irreps_out = gate_irreps(irreps_out), irreps_out
         self.activation = Activation(activation)
         self.odd_activation = Activation(odd_activation, odd=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n_nodes, irreps_in.dim) to (n_nodes, irreps_out.dim)."""
-        scalars = self.activation(x[:, self.irreps_in.slices()[Irrep(0, 1)]])
-        blocks, gate = [], self.n_scalars
-        for mul, irrep in self.irreps_out:
-            if irrep.is_scalar:
-                blocks.append(scalars[:, : self.n_scalars])
-            elif irrep.l == 0:
-                blocks.append(self.odd_activation(x[:, self.irreps_in.slices()[irrep]]))
-            else:
-                gates = scalars[:, None, gate : gate + mul]
-                blocks.append((_block(x, self.irreps_in, irrep) * gates).flatten(1))
-                gate += mul
-        return torch.cat(blocks, dim=1)
+        return ops.gate(x, self.irreps_out, self.activation, self.odd_activation)
 
 
 class NormActivation(nn.Module):

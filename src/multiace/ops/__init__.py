@@ -22,7 +22,7 @@ from multiace.ops.paths import ConvolutionPaths, ProductPaths
 if TYPE_CHECKING:
     from multiace.layers.activations import Activation
 
-__all__ = ["ConvolutionPaths", "ProductPaths", "convolution", "linear", "mlp", "symmetric_product"]
+__all__ = ["ConvolutionPaths", "ProductPaths", "convolution", "gate", "linear", "mlp", "symmetric_product"]
 
 
 def convolution(
@@ -49,6 +49,12 @@ def symmetric_product(A: Tensor, W: Tensor, species: Tensor | None, paths: Produ
     """Sum the weighted products of up to ν factors; see :func:`multiace.ops.reference.symmetric_product`."""
     implementation = cpu if _on_cpu(A) and _compiles() else reference
     return implementation.symmetric_product(A, W, species, paths)
+
+
+def gate(x: Tensor, irreps_out: Irreps, activation: Activation, odd_activation: Activation) -> Tensor:
+    """Activate scalars and scale other irreps by them; see :func:`multiace.ops.reference.gate`."""
+    implementation = cpu if _on_cpu(x) and _compiles() else reference
+    return implementation.gate(x, irreps_out, activation, odd_activation)
 
 
 def mlp(x: Tensor, W: Tensor, sizes: Sequence[int], fan_in: int, activation: Activation) -> Tensor:

@@ -18,12 +18,12 @@ from multiace.ops import reference
 from multiace.ops.codegen import convolution_source
 from multiace.ops.compiler import compile_c
 from multiace.ops.forms import Form, Term
-from multiace.ops.paths import ConvolutionPaths, ProductPaths, linear_blocks
+from multiace.ops.paths import ConvolutionPaths, ProductPaths, gate_irreps, linear_blocks
 
 if TYPE_CHECKING:
     from multiace.layers.activations import Activation
 
-__all__ = ["check_compiler", "convolution", "linear", "mlp", "symmetric_product"]
+__all__ = ["check_compiler", "convolution", "gate", "linear", "mlp", "symmetric_product"]
 
 REALS = {torch.float32: "float", torch.float64: "double"}
 
@@ -283,8 +283,22 @@ ACTIVATIONS = {
     "tanh": "tanh_",
     "relu": "relu",
     "abs": "abs_",
+    "softsign": "softsign",
 }
-"""Activations that mlp.c has, and their names there."""
+"""Activations that nilpotent.h has, and their names there."""
+
+
+def _smooth_source(file: str, dtype: torch.dtype, directions: int, **activations: str) -> str:
+    """Source of a kernel of numbers with nilpotent parts; the activations are macros by name."""
+    macros = {"REAL_BYTES": str(dtype.itemsize), "DIRECTIONS": str(directions)}
+    macros |= {macro: ACTIVATIONS[name] for macro, name in activations.items()}
+    texts = [
+        f"typedef {REALS[dtype]} real;",
+        *(f"#define {macro} {value}" for macro, value in macros.items()),
+    ]
+    folder = files("multiace.ops")
+    texts += [folder.joinpath(name).read_text(encoding="utf-8") for name in ("nilpotent.h", file)]
+    return "\n".join(texts)
 
 
 def mlp(x: Tensor, W: Tensor, sizes: Sequence[int], fan_in: int, activation: Activation) -> Tensor:
@@ -304,13 +318,8 @@ def _mlp_shape(a: Sequence[Tensor | None], constants: Sequence[Any], slot: int) 
 
 @cache
 def _mlp_kernel(dtype: torch.dtype, activation: str, directions: int, slot: int) -> Callable[..., None]:
-    source = files("multiace.ops").joinpath("mlp.c").read_text(encoding="utf-8")
-    constants = f"""typedef {REALS[dtype]} real;
-#define REAL_BYTES {dtype.itemsize}
-#define ACTIVATION {ACTIVATIONS[activation]}
-#define DIRECTIONS {directions}
-"""
-    return _function(compile_c(constants + source), f"derivative_{'xWg'[slot]}", 6)
+    source = _smooth_source("mlp.c", dtype, directions, ACTIVATION=activation)
+    return _function(compile_c(source), f"derivative_{'xWg'[slot]}", 6)
 
 
 def _run_mlp(terms: list[Term], constants: Sequence[Any], slot: int, result: Tensor) -> None:
@@ -331,4 +340,69 @@ def _run_mlp(terms: list[Term], constants: Sequence[Any], slot: int, result: Ten
 
 MLP = Form(
     "mlp", 3, "Tensor scale, str activation, int fan_in, int[] sizes", _mlp_shape, _run_mlp, nonlinear=2
+)
+
+
+# ---------------------------------------------------------------------------- gates: S(x, g)
+
+
+def gate(x: Tensor, irreps_out: Irreps, activation: Activation, odd_activation: Activation) -> Tensor:
+    """Same as :func:`multiace.ops.reference.gate`."""
+    if activation.name not in ACTIVATIONS or odd_activation.name not in ACTIVATIONS:
+        return reference.gate(x, irreps_out, activation, odd_activation)
+    scales = (activation.scale.to(x.dtype), odd_activation.scale.to(x.dtype))
+    return GATE((x,), (*scales, activation.name, odd_activation.name, str(irreps_out)))
+
+
+@cache
+def _gate_blocks(text: str) -> tuple[int, int, int, Any]:
+    """Number of blocks, dimensions of x and y, and the C array of blocks."""
+    irreps_out = Irreps.parse(text)
+    irreps_in = gate_irreps(irreps_out)
+    gates, numbers = irreps_in.slices()[Irrep(0, 1)].start + irreps_out.mul("0e"), []
+    for (mul, irrep), part in zip(irreps_out, irreps_out.slices().values(), strict=True):
+        odd = irrep.l == 0 and not irrep.is_scalar
+        numbers += [irrep.dim, mul, irreps_in.slices()[irrep].start, part.start, gates, int(odd)]
+        gates += mul if irrep.l > 0 else 0
+    return len(irreps_out), irreps_in.dim, irreps_out.dim, (ctypes.c_int64 * len(numbers))(*numbers)
+
+
+def _gate_shape(a: Sequence[Tensor | None], constants: Sequence[Any], slot: int) -> Sequence[int]:
+    _, x_dim, y_dim, _ = _gate_blocks(constants[-1])
+    return next(len(nodes) for nodes in a if nodes is not None), x_dim if slot == 0 else y_dim
+
+
+@cache
+def _gate_kernel(
+    dtype: torch.dtype, activation: str, odd: str, directions: int, slot: int
+) -> Callable[..., None]:
+    source = _smooth_source("gate.c", dtype, directions, ACTIVATION=activation, ODD_ACTIVATION=odd)
+    return _function(compile_c(source), f"derivative_{'xg'[slot]}", 7)
+
+
+def _run_gate(terms: list[Term], constants: Sequence[Any], slot: int, result: Tensor) -> None:
+    scale, odd_scale, activation, odd, text = constants
+    n_blocks, x_dim, y_dim, blocks = _gate_blocks(text)
+    for number, (x, g, *directions) in enumerate(terms):
+        into = result if number == 0 else torch.empty_like(result)
+        _gate_kernel(x.dtype, activation, odd, len(directions), slot)(
+            _array([_address(x), *(_address(u) for (u,) in directions)]),
+            _address(g),
+            into.data_ptr(),
+            scale.data_ptr(),
+            odd_scale.data_ptr(),
+            ctypes.addressof(blocks),
+            _array((len(x), n_blocks, x_dim, y_dim, torch.get_num_threads())),
+        )
+        if number > 0:
+            result += into
+
+
+GATE = Form(
+    "gate",
+    2,
+    "Tensor scale, Tensor odd_scale, str activation, str odd_activation, str irreps",
+    _gate_shape,
+    _run_gate,
+    nonlinear=1,
 )

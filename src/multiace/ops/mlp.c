@@ -3,30 +3,18 @@
  *   S(x, W; g) = sum over rows  g . net(x),   net(x) = h_L W_L,  h_(l+1) = c f(h_l W_l),  h_1 = x,
  *
  * W_l standing for a matrix divided by the root of its fan-in. S is linear in g and smooth in x and W. Its derivative
- * along directions u_1 ... u_n of (x, W) is found with numbers x + eps_1 u_1 + ..., whose eps square to zero, and is
- * the coefficient of the product of all eps: the set FULL of the sets s of eps. `real` is float or double, ACTIVATION
- * names f, DIRECTIONS is n.
+ * along directions u_1 ... u_n of (x, W) is the coefficient FULL of numbers as nilpotent.h has them. ACTIVATION names f.
  *
  * TILE rows at a time go through all layers, so that what is between them stays in the cache. */
-#include <math.h>
 #include <omp.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define LANES (32 / (int)sizeof(real))
 #define ROWS 6
 #define TILE 48
 #define CHUNK 3840 /* rows whose h and gradients are kept for the gradient of W: a multiple of TILE */
 #define DEPTH 64   /* rows of a packed panel */
-#define SETS (1 << DIRECTIONS)
-#define FULL (SETS - 1)
-typedef real vec __attribute__((vector_size(32), aligned(sizeof(real))));
-
 typedef struct { int64_t n_rows, n_layers, fan_in, threads, sizes[]; } network;
-
-#define LOAD(p) (*(const vec *)(p))
-#define STORE(p) (*(vec *)(p))
 
 /* ------------------------------------------------------------------ products of matrices, row by row in memory */
 
@@ -101,131 +89,6 @@ static void outer(const real *a, const real *b, real *W, int64_t rows, int64_t n
     }
   }
 }
-
-/* ------------------------------------------------------------------ activations */
-
-#if REAL_BYTES == 4
-typedef int32_t mask __attribute__((vector_size(32)));
-#else
-typedef int64_t mask __attribute__((vector_size(32)));
-#endif
-
-static inline vec number(real x) { return (vec){0} + x; }
-static inline vec choose(mask is, vec yes, vec no) { return (vec)((is & (mask)yes) | (~is & (mask)no)); }
-
-/* exp(x) = 2^n exp(r): n whole, |r| <= ln 2 / 2, a Taylor polynomial for exp(r) */
-static inline vec exponential(vec x) {
-#if REAL_BYTES == 4
-  const int terms = 7, bias = 127, mantissa = 23;
-  const real limit = 87, high = (real)0.693359375, low = (real)-2.12194440e-4;
-#else
-  const int terms = 13, bias = 1023, mantissa = 52;
-  const real limit = 708, high = (real)6.93147180369123816490e-1, low = (real)1.90821492927058770002e-10;
-#endif
-  x = choose(x > limit, number(limit), x);
-  x = choose(x < -limit, number(-limit), x);
-  const vec half = choose(x < 0, number(-0.5), number(0.5));
-  const mask n = __builtin_convertvector(x * (real)1.44269504088896340736 + half, mask);
-  const vec m = __builtin_convertvector(n, vec), r = (x - m * high) - m * low;
-  vec sum = number(1);
-  for (int t = terms; t > 0; --t) sum = 1 + r * sum * (1 / (real)t);
-  return sum * (vec)((n + bias) << mantissa);
-}
-
-#define ORDERS (DIRECTIONS + 2) /* f and its derivatives that are needed */
-
-static inline void keep(vec *d, const vec *all) {
-  for (int j = 0; j < ORDERS; ++j) d[j] = all[j];
-}
-
-/* 1 / (1 + exp(-z)) and its derivatives */
-static inline void logistic(vec z, vec *s) {
-  s[0] = 1 / (1 + exponential(-z));
-  const vec q = 1 - 2 * s[0];
-  s[1] = s[0] * (1 - s[0]);
-  s[2] = s[1] * q;
-  s[3] = s[2] * q - 2 * s[1] * s[1];
-  s[4] = s[3] * q - 6 * s[1] * s[2];
-}
-
-static inline void silu(vec z, vec *d) {
-  vec s[5], all[5];
-  logistic(z, s);
-  all[0] = z * s[0];
-  for (int j = 1; j < 5; ++j) all[j] = (real)j * s[j - 1] + z * s[j];
-  keep(d, all);
-}
-
-static inline void tanh_(vec z, vec *d) {
-  vec all[5], t;
-  for (int lane = 0; lane < LANES; ++lane) t[lane] = tanh(z[lane]);
-  all[0] = t;
-  all[1] = 1 - t * t;
-  all[2] = -2 * t * all[1];
-  all[3] = -2 * (all[1] * all[1] + t * all[2]);
-  all[4] = -6 * all[1] * all[2] - 2 * t * all[3];
-  keep(d, all);
-}
-
-static inline void shifted_softplus(vec z, vec *d) {
-  vec s[5], all[5];
-  logistic(z, s);
-  for (int lane = 0; lane < LANES; ++lane)
-    all[0][lane] = (z[lane] > 0 ? z[lane] : 0) + log1p(exp(-fabs(z[lane]))) - 0.69314718055994530942;
-  for (int j = 1; j < 5; ++j) all[j] = s[j - 1];
-  keep(d, all);
-}
-
-static inline void gelu(vec z, vec *d) {
-  vec all[5], Phi;
-  for (int lane = 0; lane < LANES; ++lane) Phi[lane] = 0.5 * erfc(-z[lane] * 0.70710678118654752440);
-  const vec q = z * z, phi = exponential(-q / 2) * (real)0.39894228040143267794;
-  all[0] = z * Phi;
-  all[1] = Phi + z * phi;
-  all[2] = phi * (2 - q);
-  all[3] = phi * z * (q - 4);
-  all[4] = phi * (q * (7 - q) - 4);
-  keep(d, all);
-}
-
-static inline void relu(vec z, vec *d) {
-  const vec on = choose(z > 0, number(1), number(0));
-  vec all[5] = {on * z, on};
-  keep(d, all);
-}
-
-static inline void abs_(vec z, vec *d) {
-  const vec sign = choose(z > 0, number(1), choose(z < 0, number(-1), number(0)));
-  vec all[5] = {sign * z, sign};
-  keep(d, all);
-}
-
-/* y = f(z) where d is f, f' ... at the part of z without eps:
- * f(a + eps b) = f(a) + eps f'(a) b, for a and b numbers of one direction less. */
-static inline __attribute__((always_inline)) void times(vec *p, const vec *q, const vec *r, int directions) {
-  for (int s = 0; s < 1 << directions; ++s) {
-    p[s] = (vec){0};
-    for (int a = s;; a = (a - 1) & s) {
-      p[s] += q[a] * r[s ^ a];
-      if (!a) break;
-    }
-  }
-}
-
-static inline __attribute__((always_inline)) void compose_0(vec *y, const vec *d, const vec *z) { (void)z; y[0] = d[0]; }
-#define COMPOSE(n, m)                                                                                              \
-  static inline __attribute__((always_inline)) void compose_##n(vec *y, const vec *d, const vec *z) {              \
-    vec slope[1 << m];                                                                                             \
-    compose_##m(y, d, z);                                                                                          \
-    compose_##m(slope, d + 1, z);                                                                                  \
-    times(y + (1 << m), slope, z + (1 << m), m);                                                                   \
-  }
-COMPOSE(1, 0)
-COMPOSE(2, 1)
-COMPOSE(3, 2)
-#define JOINED(name, n) name##n
-#define NAMED(name, n) JOINED(name, n)
-#define compose NAMED(compose_, DIRECTIONS)
 
 /* ------------------------------------------------------------------ layers; `tile` numbers of each set, set by set */
 

@@ -198,3 +198,12 @@ def linear_blocks(irreps_in: Irreps, irreps_out: Irreps) -> list[LinearBlock]:
 def n_weights(irreps_in: Irreps, irreps_out: Irreps) -> int:
     """Number of weights of a linear map, Σ channels in x channels out."""
     return sum(block.mul_in * block.mul_out for block in linear_blocks(irreps_in, irreps_out))
+
+
+def gate_irreps(irreps_out: Irreps) -> Irreps:
+    """Return what a gate reads to give ``irreps_out``: one more 0e channel for each channel of degree l > 0.
+
+    The gates follow the scalars inside the block of 0e, in the order of the gated irreps.
+    """
+    n_gates = sum(mul for mul, irrep in irreps_out if irrep.l > 0)
+    return Irreps((mul + n_gates if irrep.is_scalar else mul, irrep) for mul, irrep in irreps_out)

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from multiace.basis.coupling import clebsch_gordan
 from multiace.basis.irreps import Irrep, Irreps
-from multiace.ops.paths import ConvolutionPaths, ProductPaths, linear_blocks
+from multiace.ops.paths import ConvolutionPaths, ProductPaths, gate_irreps, linear_blocks
 
 if TYPE_CHECKING:
     from multiace.layers.activations import Activation
 
-__all__ = ["convolution", "linear", "mlp", "symmetric_product"]
+__all__ = ["convolution", "gate", "linear", "mlp", "symmetric_product"]
 
 
 def convolution(
@@ -199,3 +199,33 @@ def mlp(x: Tensor, W: Tensor, sizes: Sequence[int], fan_in: int, activation: Act
         x = activation(x) if layer > 0 else x
         x = x @ (part.view(shape) * (shape[0] if layer > 0 else fan_in) ** -0.5)
     return x
+
+
+def gate(x: Tensor, irreps_out: Irreps, activation: Activation, odd_activation: Activation) -> Tensor:
+    r"""NequIP's gate: scalars through activations, every other irrep times an activated scalar.
+
+    .. math:: s_e \to f(s_e), \quad s_o \to g(s_o), \quad x_{lm,k} \to f(s_{lk})\, x_{lm,k}
+
+    Args:
+        x: (n_nodes, gate_irreps(irreps_out).dim).
+        irreps_out: Irreps of the result.
+        activation: f, of invariants and gates.
+        odd_activation: g, of pseudoscalars.
+
+    Returns:
+        (n_nodes, irreps_out.dim).
+    """
+    slices = gate_irreps(irreps_out).slices()
+    n_scalars = gate = irreps_out.mul("0e")
+    scalars = activation(x[:, slices[Irrep(0, 1)]])
+    blocks = []
+    for mul, irrep in irreps_out:
+        if irrep.is_scalar:
+            blocks.append(scalars[:, :n_scalars])
+        elif irrep.l == 0:
+            blocks.append(odd_activation(x[:, slices[irrep]]))
+        else:
+            part = x[:, slices[irrep]].unflatten(1, (irrep.dim, mul))
+            blocks.append((part * scalars[:, None, gate : gate + mul]).flatten(1))
+            gate += mul
+    return torch.cat(blocks, dim=1)
