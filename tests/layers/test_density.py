@@ -12,13 +12,14 @@ from multiace.layers.density import (
     FullDensity,
     LearnedNorm,
 )
+from multiace.layers.embedding import OneHotEmbedding
 from tests.layers.structure import N_NODES, graph, harmonics, radial, without_edges
 from tests.rotations import orthogonal, turn
 
 IN = Irreps.parse("3x0e + 2x1o + 1x1e")
 OUT = Irreps.parse("2x0e + 3x1o + 2x2e + 1x0o")
 L_MAX = 2
-ATTRIBUTES = torch.eye(3, dtype=torch.float64)
+ELEMENTS = OneHotEmbedding(3, 0).double()
 RADIAL = {
     "num_radial": 3,
     "embedding_dim": 3,
@@ -48,7 +49,7 @@ def features() -> torch.Tensor:
 
 
 def evaluate(density, h, at):
-    return density(h, harmonics(at, L_MAX), radial(at), ATTRIBUTES, at)
+    return density(h, harmonics(at, L_MAX), radial(at), ELEMENTS, at)
 
 
 @every_density
@@ -73,12 +74,12 @@ def test_densities_sum_over_neighbours(kind):
     """Atom 0 sees what it sees of each of its neighbours alone."""
     density, h, at = build(kind), features(), graph()
     Y, e_n = harmonics(at, L_MAX), radial(at)
-    total = density(h, Y, e_n, ATTRIBUTES, at)[0]
+    total = density(h, Y, e_n, ELEMENTS, at)[0]
     parts = torch.zeros_like(total)
     for neighbour in (1, 2, 3):
         only = h * 0.0
         only[neighbour] = h[neighbour]
-        parts += density(only, Y, e_n, ATTRIBUTES, at)[0]
+        parts += density(only, Y, e_n, ELEMENTS, at)[0]
     torch.testing.assert_close(total, parts)
 
 
@@ -88,7 +89,7 @@ def test_full_coupling_spans_channelwise_coupling():
     assert isinstance(channelwise, ChannelwiseDensity)
     assert isinstance(full, FullDensity)
     full.linear_up.load_state_dict(channelwise.linear_up.state_dict())
-    radial_weights = channelwise.radial_network.matrices()[0]  # (num_radial, (group, path, k'))
+    radial_weights = channelwise.radial_network.mlp.matrices()[0]  # (num_radial, (group, path, k'))
     blocks = []
     for mul, irrep in OUT:
         mixing = channelwise.linear.matrices()[irrep]  # ((group, path, k'), k)
@@ -100,7 +101,7 @@ def test_full_coupling_spans_channelwise_coupling():
         # Both divide by sqrt(n): channelwise in its linear map, full after its sum over (path, k').
         blocks.append((columns[:, :, None] * mixing).reshape(len(radial_weights), n * mul))
     with torch.no_grad():
-        full.radial_network.matrices()[0].copy_(torch.cat(blocks, dim=1))
+        full.radial_network.mlp.matrices()[0].copy_(torch.cat(blocks, dim=1))
     h, at = features(), graph()
     torch.testing.assert_close(evaluate(full, h, at), evaluate(channelwise, h, at), rtol=1e-10, atol=1e-12)
 

@@ -7,6 +7,7 @@ import torch
 
 from multiace.basis.irreps import Irrep, Irreps
 from multiace.layers.activations import ACTIVATIONS, ODD_ACTIVATIONS, Activation
+from multiace.layers.embedding import ContinuousEmbedding, OneHotEmbedding
 from multiace.layers.equivariant import ElementLinear, Gate, Linear, NormActivation
 from tests.layers.e3nn_order import from_e3nn, to_e3nn
 from tests.rotations import orthogonal, turn
@@ -39,21 +40,22 @@ def test_linear_is_that_of_e3nn():
 def test_element_linear_is_the_fully_connected_tensor_product_of_e3nn():
     ours = ElementLinear(IN, OUT, 3).double()
     theirs = e3nn.o3.FullyConnectedTensorProduct(e3nn_irreps(IN), "3x0e", e3nn_irreps(OUT)).double()
-    x, attributes = random(4, IN), torch.eye(3, dtype=torch.float64)
+    x, elements = random(4, IN), OneHotEmbedding(3, 0).double()
     with torch.no_grad():
         for instruction, weight in zip(theirs.instructions, theirs.weight_views(), strict=True):
             irrep = theirs.irreps_in1[instruction.i_in1].ir
             weight.copy_(
                 ours.matrices()[Irrep.parse(str(irrep))].transpose(0, 1)
             )  # (mul_in, element, mul_out)
-    expected = theirs(to_e3nn(x, IN), attributes[SPECIES]) * 3**0.5  # e3nn counts elements as fan-in
-    torch.testing.assert_close(to_e3nn(ours(x, SPECIES, attributes), OUT), expected, rtol=1e-6, atol=1e-6)
+    expected = theirs(to_e3nn(x, IN), elements.table[SPECIES]) * 3**0.5  # e3nn counts elements as fan-in
+    torch.testing.assert_close(to_e3nn(ours(x, SPECIES, elements), OUT), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_element_linear_mixes_matrices_by_the_attributes():
     layer = ElementLinear(IN, OUT, 2).double()
-    x, attributes = random(4, IN), torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.3, -2.0]], dtype=torch.float64)
-    first, second, mixed = (layer(x, torch.full((4,), z), attributes) for z in range(3))
+    x, elements = random(4, IN), ContinuousEmbedding(3, 2).double()
+    elements.table.data = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.3, -2.0]], dtype=torch.float64)
+    first, second, mixed = (layer(x, torch.full((4,), z), elements) for z in range(3))
     torch.testing.assert_close(mixed, 0.3 * first - 2.0 * second)
 
 

@@ -6,10 +6,11 @@ import torch
 from multiace.basis.coupling import symmetric_coupling
 from multiace.basis.irreps import Irrep, Irreps
 from multiace.errors import InputError
+from multiace.layers.embedding import OneHotEmbedding
 from multiace.layers.product import PRODUCTS, ChannelwiseProduct, FullProduct, IdentityProduct
 from tests.rotations import orthogonal, turn
 
-ATTRIBUTES = torch.eye(3, dtype=torch.float64)
+ELEMENTS = OneHotEmbedding(3, 0).double()
 SPECIES = torch.tensor([0, 2, 2, 1, 0])
 IN = Irreps.parse("2x0e + 2x1o + 2x1e")
 OUT = Irreps.parse("3x0e + 1x1o + 2x2e")
@@ -38,8 +39,8 @@ def test_messages_turn_with_the_density(kind, correlation, determinant):
         features(5, IN),
         orthogonal(0, determinant),
     )
-    m = product(A, SPECIES, ATTRIBUTES)
-    turned = product(turn(A, IN, Q), SPECIES, ATTRIBUTES)
+    m = product(A, SPECIES, ELEMENTS)
+    turned = product(turn(A, IN, Q), SPECIES, ELEMENTS)
     torch.testing.assert_close(turned, turn(m, out, Q), rtol=1e-10, atol=1e-10)
     for part in out.slices().values():
         assert m[:, part].abs().max() > 1e-3
@@ -48,7 +49,7 @@ def test_messages_turn_with_the_density(kind, correlation, determinant):
 def test_the_identity_product_is_exact():
     A = features(5, IN)
     product = IdentityProduct()
-    assert product(A, SPECIES, ATTRIBUTES) is A
+    assert product(A, SPECIES, ELEMENTS) is A
     assert not list(product.parameters())
 
 
@@ -57,19 +58,19 @@ def test_the_identity_product_is_exact():
 def test_messages_are_polynomials_of_degree_correlation_without_a_constant(kind, correlation):
     product, A = build(kind, irreps_out=Irreps.parse("2x0e"), correlation=correlation), features(2, IN)
     scales = torch.arange(correlation + 2, dtype=torch.float64) - 0.5
-    values = torch.stack([product(s * A, SPECIES[:2], ATTRIBUTES) for s in scales])
+    values = torch.stack([product(s * A, SPECIES[:2], ELEMENTS) for s in scales])
     powers = torch.stack([scales**n for n in range(1, correlation + 1)], dim=1)
     fit = torch.linalg.lstsq(powers, values.flatten(1)).solution
     torch.testing.assert_close(powers @ fit, values.flatten(1), rtol=1e-9, atol=1e-9)
     assert fit[-1].abs().max() > 1e-3
-    assert not product(0 * A, SPECIES[:2], ATTRIBUTES).any()
+    assert not product(0 * A, SPECIES[:2], ELEMENTS).any()
 
 
 @every_product
 @pytest.mark.parametrize("elements", [0, 3])
 def test_only_weights_that_see_the_element_do(kind, elements):
     product, A = build(kind, elements=elements), features(1, IN)
-    first, second = (product(A, torch.tensor([z]), ATTRIBUTES) for z in (0, 1))
+    first, second = (product(A, torch.tensor([z]), ELEMENTS) for z in (0, 1))
     assert torch.equal(first, second) == (elements == 0)
 
 
@@ -80,7 +81,7 @@ def design_matrix(product, weight, A):
         for index in range(weight.numel()):
             weight.zero_()
             weight.view(-1)[index] = 1.0
-            columns.append(product(A, torch.zeros(len(A), dtype=torch.int64), ATTRIBUTES).flatten())
+            columns.append(product(A, torch.zeros(len(A), dtype=torch.int64), ELEMENTS).flatten())
     return torch.stack(columns, dim=1)
 
 
@@ -115,7 +116,7 @@ def test_full_products_reproduce_channelwise_ones():
     full = build("full", Irreps.parse("2x0e + 2x1o"), Irreps.parse("1x1o"), 3, elements=0)
     A = features(40, Irreps.parse("2x0e + 2x1o"))
     matrix = design_matrix(full, full.weights["1o"], A)
-    m = channelwise(A, torch.zeros(40, dtype=torch.int64), ATTRIBUTES).detach()
+    m = channelwise(A, torch.zeros(40, dtype=torch.int64), ELEMENTS).detach()
     for channel in range(2):
         target = m.unflatten(1, (3, 2))[:, :, channel].flatten()
         solution = torch.linalg.lstsq(matrix, target[:, None], driver="gelsd").solution
@@ -128,7 +129,7 @@ def test_channelwise_products_keep_channels_apart_before_their_linear_map():
     A = features(3, IN)
     changed = A.clone()
     changed.unflatten(1, (-1, 2))[:, :, 1] += 1.0  # the second channel of every component
-    before, after = (product(x, SPECIES[:3], ATTRIBUTES).unflatten(1, (-1, 2)) for x in (A, changed))
+    before, after = (product(x, SPECIES[:3], ELEMENTS).unflatten(1, (-1, 2)) for x in (A, changed))
     assert torch.equal(before[:, :, 0], after[:, :, 0])
     assert (before[:, :, 1] - after[:, :, 1]).abs().max() > 1e-3
 
@@ -139,7 +140,7 @@ def test_messages_keep_the_size_of_the_density(kind, correlation):
     """Weights are unit normal: messages of unit normal densities are of order one, whatever ν and the channels."""
     irreps = Irreps((3, irrep) for irrep in Irreps.parse("0e + 1o + 2e").irreps)
     product = build(kind, irreps, Irreps.parse("40x0e"), correlation, elements=0)
-    m = product(features(400, irreps), torch.zeros(400, dtype=torch.int64), ATTRIBUTES)
+    m = product(features(400, irreps), torch.zeros(400, dtype=torch.int64), ELEMENTS)
     assert 0.3 < m.square().mean() < 3.0
 
 

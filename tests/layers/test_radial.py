@@ -84,7 +84,7 @@ def test_the_linear_network_is_one_matrix_per_element_seen(species, attributes):
         "sender": a_j,
         "pair": torch.einsum("ed,ef->edf", a_j, a_i).flatten(1),
     }[species]
-    W = network.matrices()[0].unflatten(0, (3, seen.shape[1]))  # [num_radial, elements, weights]
+    W = network.mlp.matrices()[0].unflatten(0, (3, seen.shape[1]))  # [num_radial, elements, weights]
     expected = torch.einsum("en,ed,ndw->ew", radial(at)[pair], seen, W) / 3**0.5
     R = network(radial(at), attributes, at)
     torch.testing.assert_close(R[pair] if species == "none" else R, expected)

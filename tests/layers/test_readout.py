@@ -26,14 +26,15 @@ def test_only_invariants_are_read(width):
 
 def test_the_linear_readout_is_a_weighted_sum():
     readout = Readout(IRREPS, 0, "silu").double()
-    expected = features()[:, 6:10] @ readout.weight / 2
+    expected = features()[:, 6:10] @ readout.mlp.matrices()[0] / 2
     torch.testing.assert_close(readout(features()), expected)
 
 
 def test_the_mlp_readout_has_one_hidden_layer():
     readout = Readout(IRREPS, 5, "tanh").double()
-    hidden = Activation("tanh")(features()[:, 6:10] @ readout.hidden / 2)
-    torch.testing.assert_close(readout(features()), hidden @ readout.weight / 5**0.5)
+    W, w = readout.mlp.matrices()
+    hidden = Activation("tanh")(features()[:, 6:10] @ W / 2)
+    torch.testing.assert_close(readout(features()), hidden @ w / 5**0.5)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

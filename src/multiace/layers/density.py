@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from multiace import ops
 from multiace.basis.irreps import Irreps
 from multiace.graph import Graph
+from multiace.layers.embedding import ElementEmbedding
 from multiace.layers.equivariant import Linear
 from multiace.layers.radial import RadialNetwork
 from multiace.ops import ConvolutionPaths
@@ -52,10 +53,12 @@ class ChannelwiseDensity(nn.Module):
         self.linear = Linear(self.paths.irreps_out, irreps_out)
         self.norm = norm
 
-    def forward(self, h: Tensor, Y: Tensor, radial: Tensor, attributes: Tensor, graph: Graph) -> Tensor:
+    def forward(
+        self, h: Tensor, Y: Tensor, radial: Tensor, elements: ElementEmbedding, graph: Graph
+    ) -> Tensor:
         """Return A, (n_nodes, irreps_out.dim)."""
         j, i = graph.senders, graph.receivers
-        R = self.radial_network(radial, attributes, graph)
+        R = self.radial_network(radial, elements.table, graph)
         pairs = None if self.radial_network.sees_elements else graph.pairs
         A = ops.convolution(self.linear_up(h), Y, R, j, i, self.paths, pairs)
         return self.norm(self.linear(A))
@@ -84,10 +87,12 @@ class FullDensity(nn.Module):
         self.radial_network = RadialNetwork(n_weights=sum(p.n_weights for p in self.paths), **radial)
         self.norm = norm
 
-    def forward(self, h: Tensor, Y: Tensor, radial: Tensor, attributes: Tensor, graph: Graph) -> Tensor:
+    def forward(
+        self, h: Tensor, Y: Tensor, radial: Tensor, elements: ElementEmbedding, graph: Graph
+    ) -> Tensor:
         """Return A, (n_nodes, irreps_out.dim)."""
         j, i = graph.senders, graph.receivers
-        R = self.radial_network(radial, attributes, graph)
+        R = self.radial_network(radial, elements.table, graph)
         pairs = None if self.radial_network.sees_elements else graph.pairs
         h = self.linear_up(h)
         blocks = []

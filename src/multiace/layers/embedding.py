@@ -5,11 +5,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["ELEMENT_EMBEDDINGS", "ContinuousEmbedding", "InitialFeatures", "OneHotEmbedding"]
+__all__ = [
+    "ELEMENT_EMBEDDINGS",
+    "ContinuousEmbedding",
+    "ElementEmbedding",
+    "InitialFeatures",
+    "OneHotEmbedding",
+]
 
 
 class OneHotEmbedding(nn.Module):
-    """Each element has weights of its own: a_d(z) = δ_dz."""
+    """Each element has weights of its own: a_d(z) = δ_dz.
+
+    Args:
+        n_species: Number of elements.
+        dim: Has no meaning here.
+    """
 
     table: Tensor
 
@@ -17,9 +28,9 @@ class OneHotEmbedding(nn.Module):
         super().__init__()
         self.register_buffer("table", torch.eye(n_species), persistent=False)
 
-    def forward(self) -> Tensor:
-        """Attributes of all elements, (n_species, dim)."""
-        return self.table
+    def forward(self, W: Tensor) -> Tensor:
+        """Return W(z) of all elements: W itself, (n_species, ...)."""
+        return W
 
 
 class ContinuousEmbedding(nn.Module):
@@ -27,15 +38,19 @@ class ContinuousEmbedding(nn.Module):
 
     One table serves all layers, so that the number of parameters does not grow with the elements
     (alchemical learning: Willatt et al., arXiv:1807.00236; Darby et al., arXiv:2210.01705).
+
+    Args:
+        n_species: Number of elements.
+        dim: Length of a(z).
     """
 
     def __init__(self, n_species: int, dim: int):
         super().__init__()
         self.table = nn.Parameter(torch.randn(n_species, dim) * dim**-0.5)
 
-    def forward(self) -> Tensor:
-        """Attributes of all elements, (n_species, dim)."""
-        return self.table
+    def forward(self, W: Tensor) -> Tensor:
+        r"""Return :math:`W(z) = \sum_d a_d(z) W_d` of all elements, (dim, ...) -> (n_species, ...)."""
+        return torch.tensordot(self.table, W, 1)
 
 
 class InitialFeatures(nn.Module):
@@ -50,12 +65,15 @@ class InitialFeatures(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.randn(embedding_dim, channels))
 
-    def forward(self, species: Tensor, attributes: Tensor) -> Tensor:
-        """Return h⁰, (n_nodes, channels), from z (n_nodes,) and a (n_species, embedding_dim)."""
-        return (attributes @ self.weight).index_select(0, species)
+    def forward(self, species: Tensor, elements: ElementEmbedding) -> Tensor:
+        """Return h⁰, (n_nodes, channels), from z (n_nodes,)."""
+        return elements(self.weight).index_select(0, species)
 
 
-ELEMENT_EMBEDDINGS: dict[str, type[nn.Module]] = {
+ElementEmbedding = OneHotEmbedding | ContinuousEmbedding
+"""a(z): ``elements(W)`` gives W(z) of all elements, ``elements.table`` is a, (n_species, dim)."""
+
+ELEMENT_EMBEDDINGS: dict[str, type[OneHotEmbedding] | type[ContinuousEmbedding]] = {
     "one_hot": OneHotEmbedding,
     "continuous": ContinuousEmbedding,
 }

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from multiace import ops
 from multiace.basis.irreps import Irrep, Irreps
 from multiace.layers.activations import Activation
+from multiace.layers.embedding import ElementEmbedding
 from multiace.ops.paths import gate_irreps, linear_blocks, n_weights
 
 __all__ = ["ElementLinear", "Gate", "Linear", "NormActivation"]
@@ -72,15 +73,15 @@ class ElementLinear(nn.Module):
         """W^l of each irrep, (embedding_dim, channels in, channels out): views of ``weight``."""
         return _matrices(self)
 
-    def forward(self, x: Tensor, species: Tensor, attributes: Tensor) -> Tensor:
+    def forward(self, x: Tensor, species: Tensor, elements: ElementEmbedding) -> Tensor:
         """Map (n_nodes, irreps_in.dim) to (n_nodes, irreps_out.dim).
 
         Args:
             x: Features.
             species: z, (n_nodes,).
-            attributes: a(z) of every element, (n_species, embedding_dim).
+            elements: a(z) of every element.
         """
-        return ops.linear(x, attributes @ self.weight, species, self.irreps_in, self.irreps_out)
+        return ops.linear(x, elements(self.weight), species, self.irreps_in, self.irreps_out)
 
 
 def _matrices(module: Linear | ElementLinear) -> dict[Irrep, Tensor]:

@@ -12,6 +12,7 @@ from multiace import ops
 from multiace.basis.coupling import clebsch_gordan
 from multiace.basis.irreps import Irrep, Irreps
 from multiace.errors import InputError
+from multiace.layers.embedding import ElementEmbedding
 from multiace.layers.equivariant import Linear
 from multiace.ops import ProductPaths
 
@@ -24,7 +25,7 @@ MAX_PRODUCT_COMPONENTS = 100_000
 class IdentityProduct(nn.Module):
     """ν = 1 without element weights: the message is A itself, exactly (NequIP, BOTNet)."""
 
-    def forward(self, A: Tensor, species: Tensor, attributes: Tensor) -> Tensor:
+    def forward(self, A: Tensor, species: Tensor, elements: ElementEmbedding) -> Tensor:
         """Return A."""
         return A
 
@@ -77,11 +78,11 @@ class ChannelwiseProduct(nn.Module):
         )
         self.linear = Linear(Irreps((self.channels, irrep) for irrep in irreps_out.irreps), irreps_out)
 
-    def forward(self, A: Tensor, species: Tensor, attributes: Tensor) -> Tensor:
+    def forward(self, A: Tensor, species: Tensor, elements: ElementEmbedding) -> Tensor:
         """Return m, (n_nodes, irreps_out.dim)."""
         W = torch.cat([W * W.shape[1] ** -0.5 for W in self.weights.values()], dim=1)
         if self.sees_element:
-            W = torch.einsum("zd,dpk->zpk", attributes, W)
+            W = elements(W)
         A = A.unflatten(1, (-1, self.channels))
         m = ops.symmetric_product(A, W, species if self.sees_element else None, self.paths)
         return self.linear(m.flatten(1))
@@ -148,7 +149,7 @@ class FullProduct(nn.Module):
                         yield order, left, right, irrep
             level = longer
 
-    def forward(self, A: Tensor, species: Tensor, attributes: Tensor) -> Tensor:
+    def forward(self, A: Tensor, species: Tensor, elements: ElementEmbedding) -> Tensor:
         """Return m, (n_nodes, irreps_out.dim)."""
         factors = [
             A[:, part].unflatten(1, (irrep.dim, -1)) for irrep, part in self.irreps_in.slices().items()
@@ -173,7 +174,7 @@ class FullProduct(nn.Module):
             W = self.weights[str(irrep)]
             B = torch.cat(parts, dim=2)
             products_in, channels_out = Irreps([(B.shape[2], irrep)]), Irreps([(W.shape[2], irrep)])
-            matrices = attributes @ W.flatten(1) if self.sees_element else W.flatten(1)
+            matrices = elements(W.flatten(1)) if self.sees_element else W.flatten(1)
             z = species if self.sees_element else None
             blocks.append(ops.linear(B.flatten(1), matrices, z, products_in, channels_out))
         return torch.cat(blocks, dim=1)

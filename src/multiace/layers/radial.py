@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from multiace import ops
 from multiace.graph import Graph
-from multiace.layers.activations import Activation
+from multiace.layers.mlp import MLP
 
 __all__ = ["RADIAL_NETWORKS", "RADIAL_SPECIES", "RadialNetwork"]
 
@@ -85,18 +83,9 @@ class RadialNetwork(nn.Module):
         power, self.edge_attributes = RADIAL_SPECIES[species]
         self.sees_elements = power > 0
         n_attributes = embedding_dim**power
-        self.num_radial = num_radial
-        self.sizes = [num_radial * n_attributes, *widths, n_weights]
-        self.weight = nn.Parameter(torch.randn(1, sum(n * m for n, m in pairwise(self.sizes))))
-        bias_sizes = [(n_attributes, self.sizes[1]), *((m,) for m in self.sizes[2:])] if bias else []
+        self.mlp = MLP([num_radial * n_attributes, *widths, n_weights], num_radial, activation)
+        bias_sizes = [(n_attributes, self.mlp.sizes[1]), *((m,) for m in self.mlp.sizes[2:])] if bias else []
         self.biases = nn.ParameterList(torch.zeros(size) for size in bias_sizes)
-        self.activation = Activation(activation)
-
-    def matrices(self) -> list[Tensor]:
-        """The matrices, (n_l, n_(l+1)) each: views of ``weight``."""
-        shapes = list(pairwise(self.sizes))
-        parts = self.weight[0].split([n * m for n, m in shapes])
-        return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
 
     def forward(self, radial: Tensor, attributes: Tensor, graph: Graph) -> Tensor:
         """Return R, (n_edges, n_weights), or (n_pairs, n_weights) where it sees no elements.
@@ -115,10 +104,10 @@ class RadialNetwork(nn.Module):
     def network(self, R: Tensor, a: Tensor | None) -> Tensor:
         """Apply the matrices and activations to rows of features, whose attributes are ``a``."""
         if not len(self.biases):
-            return ops.mlp(R, self.weight, self.sizes, self.num_radial, self.activation)
-        for layer, (W, b) in enumerate(zip(self.matrices(), self.biases, strict=True)):
+            return self.mlp(R)
+        for layer, (W, b) in enumerate(zip(self.mlp.matrices(), self.biases, strict=True)):
             if layer > 0:
-                R = self.activation(R)
-            R = R @ (W * (W.shape[0] if layer > 0 else self.num_radial) ** -0.5)
+                R = self.mlp.activation(R)
+            R = R @ (W * (W.shape[0] if layer > 0 else self.mlp.fan_in) ** -0.5)
             R = R + b if layer > 0 or a is None else R + a @ b
         return R

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from multiace.basis.irreps import Irrep, Irreps
-from multiace.layers.activations import Activation
+from multiace.layers.mlp import MLP
 
 __all__ = ["Readout"]
 
@@ -30,13 +29,8 @@ class Readout(nn.Module):
         super().__init__()
         self.scalars = irreps.slices()[Irrep(0, 1)]
         channels = irreps.mul("0e")
-        self.hidden = nn.Parameter(torch.randn(channels, width)) if width else None
-        self.activation = Activation(activation) if width else None
-        self.weight = nn.Parameter(torch.randn(width or channels, 1))
+        self.mlp = MLP([channels, width, 1] if width else [channels, 1], channels, activation)
 
     def forward(self, h: Tensor) -> Tensor:
         """Map h (n_nodes, irreps.dim) to energies (n_nodes, 1)."""
-        x = h[:, self.scalars]
-        if self.hidden is not None and self.activation is not None:
-            x = self.activation(x @ (self.hidden * self.hidden.shape[0] ** -0.5))
-        return x @ (self.weight * self.weight.shape[0] ** -0.5)
+        return self.mlp(h[:, self.scalars])

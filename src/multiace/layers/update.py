@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from multiace.basis.irreps import Irreps
 from multiace.graph import Graph
+from multiace.layers.embedding import ElementEmbedding
 from multiace.layers.equivariant import ElementLinear, Gate, NormActivation
 
 __all__ = ["NONLINEARITIES", "SELF_CONNECTIONS", "Layer", "LayerIrreps"]
@@ -70,22 +71,24 @@ class Layer(nn.Module):
         self.nonlinearity = nonlinearity
         self.irreps = irreps
 
-    def forward(self, h: Tensor, Y: Tensor, radial: Tensor, attributes: Tensor, graph: Graph) -> Tensor:
+    def forward(
+        self, h: Tensor, Y: Tensor, radial: Tensor, elements: ElementEmbedding, graph: Graph
+    ) -> Tensor:
         """Return h', (n_nodes, irreps.h_out.dim).
 
         Args:
             h: Features, (n_nodes, irreps.h_in.dim).
             Y: Spherical harmonics, (n_edges, (l_max + 1)²).
             radial: Radial basis of each undirected pair, (n_pairs, num_radial).
-            attributes: a(z) of all elements, (n_species, embedding_dim).
+            elements: a(z) of all elements.
             graph: The atoms and edges.
         """
-        A = self.density(h, Y, radial, attributes, graph)
+        A = self.density(h, Y, radial, elements, graph)
         if self.selector is not None:
-            A = self.selector(A, graph.species, attributes)
-        m = self.product(A, graph.species, attributes)
+            A = self.selector(A, graph.species, elements)
+        m = self.product(A, graph.species, elements)
         if self.residual is not None:
-            m = m + self.residual(h, graph.species, attributes)
+            m = m + self.residual(h, graph.species, elements)
         return self.nonlinearity(m)
 
 

@@ -241,17 +241,17 @@ def _fill_radial(
     network: RadialNetwork, block: Block, layout: _Layout, paths: list[Path], n_elements: int, take: Take
 ) -> None:
     weights, biases = RADIAL_NETWORKS[block.radial](
-        take, n_elements, network.num_radial, sum(layout.paths.values())
+        take, n_elements, network.mlp.fan_in, sum(layout.paths.values())
     )
     signs = torch.cat([torch.full((layout.paths[path],), _sign(path)) for path in paths])
     for values in (weights, biases):
         values[-1:] = [_reorder(last, layout.paths, paths) * signs for last in values[-1:]]
-    for into, value in zip([*network.matrices(), *network.biases], [*weights, *biases], strict=True):
+    for into, value in zip([*network.mlp.matrices(), *network.biases], [*weights, *biases], strict=True):
         into.copy_(value)
     if biases:
-        network.activation.scale.fill_(1.0)
+        network.mlp.activation.scale.fill_(1.0)
     else:
-        _set_e3nn_scale(network.activation)
+        _set_e3nn_scale(network.mlp.activation)
 
 
 def _sign(path: Path) -> float:
@@ -302,16 +302,17 @@ RADIAL_NETWORKS = {"linear": _linear, "elements": _elements, "biased": _biased, 
 
 
 def _fill_readout(readout: Any, channels: int, mlp_width: int, take: Take) -> None:
+    matrices = readout.mlp.matrices()
     if not mlp_width:
-        readout.weight.copy_(take("linear.weight", channels, 1))
+        matrices[0].copy_(take("linear.weight", channels, 1))
         return
     first, second = take("linear_1.weight", channels, mlp_width), take("linear_2.weight", mlp_width, 1)
-    if readout.hidden is None or readout.activation is None:  # no activation: the two matrices are one
-        readout.weight.copy_(first @ second * mlp_width**-0.5)
+    if len(matrices) == 1:  # no activation: the two matrices are one
+        matrices[0].copy_(first @ second * mlp_width**-0.5)
         return
-    readout.hidden.copy_(first)
-    readout.weight.copy_(second)
-    _set_e3nn_scale(readout.activation)
+    matrices[0].copy_(first)
+    matrices[1].copy_(second)
+    _set_e3nn_scale(readout.mlp.activation)
 
 
 def _set_e3nn_scale(activation: Activation) -> None:

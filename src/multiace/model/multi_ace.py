@@ -53,7 +53,7 @@ class MultiACE(nn.Module):
         self.elements = ELEMENT_EMBEDDINGS[config.element_embedding](
             len(config.elements), config.embedding_dim
         )
-        embedding_dim = self.elements().shape[1]
+        embedding_dim = self.elements.table.shape[1]
         self.embedding = InitialFeatures(embedding_dim, config.channels)
         self.layers = nn.ModuleList()
         self.readouts = nn.ModuleList()
@@ -77,11 +77,10 @@ class MultiACE(nn.Module):
         one_edge = graph.pairs[0][:, 0]
         ends = z[graph.senders[one_edge]], z[graph.receivers[one_edge]]
         radial = self.radial_basis(lengths[one_edge], *ends)  # e_n(r) x envelope, of each undirected pair
-        attributes = self.elements()  # a(z)
-        h = self.embedding(z, attributes)  # h⁰
+        h = self.embedding(z, self.elements)  # h⁰
         energies: list[Tensor] = []
         for t, layer in enumerate(self.layers):
-            h = layer(h, Y, radial, attributes, graph)
+            h = layer(h, Y, radial, self.elements, graph)
             if t >= len(self.layers) - len(self.readouts):
                 readout = self.readouts[len(energies)]
                 energies.append(readout(h))  # E_i = Σ_t R_t(h_i)

@@ -1,0 +1,42 @@
+"""The perceptron of radial networks and readouts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from multiace import ops
+from multiace.layers.activations import Activation
+
+__all__ = ["MLP"]
+
+
+class MLP(nn.Module):
+    r"""Perceptron without biases, :math:`f(\dots f(x W_0 / \sqrt F)\, W_1 / \sqrt{n_1} \dots)\, W_L / \sqrt{n_L}`.
+
+    Args:
+        sizes: n_0 ... n_(L+1); two of them make a linear map.
+        fan_in: F, how many inputs are not zero.
+        activation: f.
+
+    Same as e3nn's ``FullyConnectedNet``. Weights start unit normal and lie in one tensor.
+    """
+
+    def __init__(self, sizes: Sequence[int], fan_in: int, activation: str):
+        super().__init__()
+        self.sizes, self.fan_in = list(sizes), fan_in
+        self.weight = nn.Parameter(torch.randn(1, sum(n * m for n, m in pairwise(sizes))))
+        self.activation = Activation(activation)
+
+    def matrices(self) -> list[Tensor]:
+        """W_l, (n_l, n_(l+1)) each: views of ``weight``."""
+        shapes = list(pairwise(self.sizes))
+        parts = self.weight[0].split([n * m for n, m in shapes])
+        return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (n_rows, n_0) to (n_rows, n_(L+1))."""
+        return ops.mlp(x, self.weight, self.sizes, self.fan_in, self.activation)
