@@ -31,6 +31,8 @@ def draw(result: Record, path: Path) -> None:
         )
         for (panel, key), ax in zip(panels, axes[0], strict=True):
             panel(ax, result["records"], key)
+            if panel is against_size:
+                ax.set_xlabel(result["row"].removeprefix("scaling-"))
             ax.grid(True, which="both", alpha=0.2)
             ax.legend(frameon=False)
         figure.savefig(path, metadata={"Date": None})
@@ -45,7 +47,6 @@ def against_size(ax: Axes, records: list[Record], key: str) -> None:
         ax.plot(sizes, [1e3 * record[key]["median"] for record in own], "o-", markersize=3, label=code)
     wide = max(sizes) > 50.0 * max(min(sizes), 1.0)
     ax.set(
-        xlabel="value",
         ylabel={"train": "training step [ms]", "inference": "energy + forces [ms]"}[key],
         yscale="log",
         xscale="log" if wide else "linear",

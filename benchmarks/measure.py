@@ -144,10 +144,10 @@ MEASUREMENTS = {
 def entries(point: Point, options: Namespace) -> list[Entry]:
     """Return codes with the family of their model: of each family multiace first, then the codes against it.
 
-    Codes without a model in this row stay away; without any code, multiace runs every family.
+    Codes without a model in this row stay away; without any code, multiace runs the row's first model.
     """
     codes = [(name, CODES[name].family) for name in options.against]
-    families = dict.fromkeys(f for _, f in codes if f in point.models) or point.models
+    families = dict.fromkeys(f for _, f in codes if f in point.models) or [next(iter(point.models))]
     return [(name, f) for f in families for name in ("multiace", *(n for n, own in codes if own == f))]
 
 
