@@ -122,7 +122,7 @@ def check_agreement(given: dict[str, float], found: dict[str, float]) -> None:
         if abs(given[symbol] - found[symbol]) > DISAGREEMENT:
             warnings.warn(
                 f"model.isolated_energies gives {symbol} {given[symbol]} eV, the data's isolated atom has "
-                f"{found[symbol]} eV; the given one is used.",
+                f"{found[symbol]} eV; the given one is used (energy_reference = isolated takes that of the data).",
                 stacklevel=4,
             )
 

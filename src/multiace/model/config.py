@@ -65,12 +65,16 @@ FIRST_LAYER_FIELDS = (
 )
 """Fields that ``first_layer`` may set."""
 
+OWN_FIELDS = ("elements", "energy_reference", "isolated_energies", "dtype")
+"""Fields that models of one architecture may differ in."""
+
 KINKS = "; relu and abs have a kink, where forces jump"
 
 
 def outside_choices(values: Mapping[str, Any]) -> list[str]:
     """Choices among these fields that name code from outside multiace, ``field = package.module:Name``."""
-    values = {**values, **dict(values.get("first_layer") or {})}
+    first = values.get("first_layer")
+    values = {**values, **(first if isinstance(first, Mapping) else {})}
     return [f"{field} = {values[field]}" for field in OPEN_TABLES if ":" in str(values.get(field, ""))]
 
 
@@ -296,12 +300,16 @@ class ModelConfig(Config):
         return self.irreps.mul("0e")
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], overrides: Collection[str] = ()) -> Self:
+    def from_dict(
+        cls, values: Mapping[str, Any], overrides: Collection[str] = (), start: ModelConfig | None = None
+    ) -> Self:
         """Build from the ``model:`` section of a run file; ``preset: name`` supplies the other fields.
 
         Args:
             values: The fields that are given.
             overrides: Those of them that were given after the others, which they may leave without effect.
+            start: Supplies what neither a field nor the preset says, in place of the defaults; its
+                ``OWN_FIELDS`` come before those of the preset.
 
         Raises:
             InputError: If the preset is unknown, or a field is unknown, impossible, or given without effect.
@@ -313,7 +321,11 @@ class ModelConfig(Config):
         name = values.pop("preset", None)
         if name is not None and (not isinstance(name, str) or name not in PRESETS):
             raise InputError(f"model.preset = {name!r} is not a preset.{did_you_mean(name, PRESETS)}")
-        base = ModelConfig() if name is None else PRESETS[name]
-        config = cls(**{**base.model_dump(), **values})
+        supplied = (start or ModelConfig()).model_dump()
+        if name is not None:
+            supplied |= PRESETS[name].model_dump(exclude=set(OWN_FIELDS) if start else None)
+        if "energy_reference" in values:
+            supplied["isolated_energies"] = {}
+        config = cls(**{**supplied, **values})
         refuse_idle(config, given, given.get("preset", 0))
         return config

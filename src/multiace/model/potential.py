@@ -25,7 +25,7 @@ from multiace.model.zbl import ZBL
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["SCHEMA_VERSION", "Potential", "Prediction", "Statistics"]
+__all__ = ["SCHEMA_VERSION", "Potential", "Prediction", "Statistics", "read_model_file"]
 
 SCHEMA_VERSION = 1
 """Version of the model file; raised when an older file needs a migration."""
@@ -228,7 +228,7 @@ class Potential(nn.Module):
             InputError: If the file is missing, damaged, not a multiace model, newer than this version, or
                 asks for code from outside.
         """
-        header, tensors = _read(Path(path))
+        header, tensors = read_model_file(path)
         outside = outside_choices(header["config"])
         if outside and not outside_code:
             raise InputError(
@@ -248,8 +248,13 @@ class Potential(nn.Module):
         return potential.to(device or "cpu")
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Header and tensors of a model file, or of the final model of a run folder."""
+def read_model_file(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read header and tensors of a model file, or of the final model of a run folder.
+
+    Raises:
+        InputError: If the file is missing, damaged, not a multiace model, or newer than this version.
+    """
+    path = Path(path)
     if path.is_dir():
         folder, path = path, path / "model.safetensors"
         if (folder / "config.yaml").is_file() and not path.is_file():

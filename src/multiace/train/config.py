@@ -13,7 +13,8 @@ from pydantic import Field, field_validator, model_validator
 from multiace.config import Config, Idle, choose, parse_overrides, read_yaml
 from multiace.data.config import DataConfig
 from multiace.errors import InputError, did_you_mean
-from multiace.model.config import ModelConfig
+from multiace.model.config import ModelConfig, outside_choices
+from multiace.model.potential import read_model_file
 from multiace.train.log import LOGGERS
 from multiace.train.loss import LOSSES, TARGETS
 from multiace.train.optimizer import OPTIMIZERS
@@ -38,6 +39,11 @@ class TrainConfig(Config):
     *Progress* runs from 0 to 1: the larger of epoch / max_epochs and minutes / max_minutes.
     """
 
+    start_from: str | None = Field(
+        None,
+        description="model file or run folder whose weights training starts from, with its elements, E0, scale "
+        "and shift; null = random weights",
+    )
     max_epochs: int = Field(500, ge=1, description="passes over the training set")
     max_minutes: float | None = Field(
         None,
@@ -182,7 +188,9 @@ class TrainConfig(Config):
         return self.model_copy(update={name: value for name, value in given.items() if value is not None})
 
 
-FILES = ("train", "valid", "test")
+FILES = {"data": ("train", "valid", "test"), "train": ("start_from",)}
+"""Fields that name files, by section."""
+
 STAGED = ("energy_weight", "forces_weight", "stress_weight", "learning_rate")
 
 
@@ -220,10 +228,13 @@ class RunConfig(Config):
         def later(section: str) -> list[str]:
             return [name.partition(".")[2] for name in overrides if name.startswith(f"{section}.")]
 
+        train = TrainConfig.from_dict(values.get("train", {}), later("train"))
+        model = values.get("model", {})
+        start = None if train.start_from is None else inherited(train.start_from, model)
         return cls(
-            model=ModelConfig.from_dict(values.get("model", {}), later("model")),
+            model=ModelConfig.from_dict(model, later("model"), start),
             data=DataConfig.from_dict(values["data"], later("data")),
-            train=TrainConfig.from_dict(values.get("train", {}), later("train")),
+            train=train,
         )
 
     @classmethod
@@ -237,14 +248,17 @@ class RunConfig(Config):
                 effect.
         """
         sections = read_yaml(path)
-        if isinstance(sections.get("data"), dict):
-            sections["data"] = absolute_paths(sections["data"], Path(path).parent)
+        sections = {
+            section: absolute_paths(section, fields, Path(path).parent)
+            if isinstance(fields, dict)
+            else fields
+            for section, fields in sections.items()
+        }
         changes = parse_overrides(overrides)
         for section, fields in changes.items():
-            if section == "data":
-                fields = absolute_paths(fields, Path())
             there = sections.get(section) or {}
-            sections[section] = {**there, **fields} if isinstance(there, dict) else there
+            if isinstance(there, dict):
+                sections[section] = {**there, **absolute_paths(section, fields, Path())}
         given = [f"{section}.{field}" for section, fields in changes.items() for field in fields]
         return cls.from_dict(sections, given)
 
@@ -257,12 +271,35 @@ class RunConfig(Config):
         return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
 
 
-def absolute_paths(data: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Make the file names in a plain data section absolute, taking them relative to ``folder``."""
+def absolute_paths(section: str, fields: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Make the file names in a plain section absolute, taking them relative to ``folder``."""
 
     def absolute(value: Any) -> Any:
         if isinstance(value, list | tuple):
             return [absolute(item) for item in value]
         return os.path.abspath(folder / value) if isinstance(value, str) else value
 
-    return {key: absolute(value) if key in FILES else value for key, value in data.items()}
+    return {key: absolute(value) if key in FILES.get(section, ()) else value for key, value in fields.items()}
+
+
+def inherited(path: str, given: Mapping[str, Any]) -> ModelConfig:
+    """Return what a run takes over from the config of the model it starts from, E0 as numbers.
+
+    Args:
+        path: Model file or run folder.
+        given: The model section of the run; code from outside runs if it is named here, too.
+
+    Raises:
+        InputError: If the model cannot be read, or its config names code that the run does not.
+    """
+    header, tensors = read_model_file(path)
+    named = outside_choices(given)
+    unnamed = [choice for choice in outside_choices(header["config"]) if choice not in named]
+    if unnamed:
+        raise InputError(
+            f"train.start_from = {path} asks for code from outside multiace ({', '.join(unnamed)}), which is not "
+            "run. If you trust it, say the same in the model section."
+        )
+    config = ModelConfig().replace(**header["config"])
+    E0 = dict(zip(config.elements, tensors["isolated_energies"].tolist(), strict=True))
+    return config.replace(energy_reference="given", isolated_energies=E0)

@@ -45,7 +45,7 @@ CHECKPOINTS_KEPT = 2
 
 
 def fit(run: RunConfig | str | Path, folder: str | Path | None = None) -> Potential:
-    """Train a potential, or continue the run that lies in the folder.
+    """Train a potential, or continue the run that lies in the folder; one that is complete may be made longer.
 
     Several processes (``train.strategy = ddp``) share each batch: gradients and validation sums are added
     over processes, so that their number changes results by rounding only.
@@ -58,18 +58,20 @@ def fit(run: RunConfig | str | Path, folder: str | Path | None = None) -> Potent
         The best potential by validation loss, with averaged weights; also in ``folder/model.safetensors``.
 
     Raises:
-        InputError: If the config or the data cannot be used, if the folder holds a different run, or if the
-            loss becomes NaN.
+        InputError: If the config or the data cannot be used, if the folder holds a different run or one of
+            other data, or if the loss becomes NaN.
     """
     if not isinstance(run, RunConfig):
         folder = folder or Path("runs") / Path(run).stem
         run = RunConfig.read(run)
     fabric = launch(run.train)
     place = RunFolder(folder or "runs/multiace", main=fabric.is_global_zero)
-    place.check(run)
+    longer = place.check(run)
+    fabric.barrier()  # every process has read what the main one is about to change
     with cpu_threads(run.train.threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.train.seed)
-        if place.finished:
+        if place.finished and not longer:
+            place.check_files()
             Console(place.log if place.main else None).print(f"this run is complete: {place.model}")
             return reload(place.model, run, fabric)
         data = prepare(run)
@@ -109,7 +111,7 @@ class Training:
     def __init__(self, fabric: Fabric, run: RunConfig, data: Prepared, place: RunFolder) -> None:
         self.fabric, self.run, self.config, self.data, self.place = fabric, run, run.train, data, place
         self.console = Console(place.log if place.main else None)
-        self.potential = Potential(self.data.model, self.data.statistics).to(fabric.device)
+        self.potential = initial(data).to(fabric.device)
         self.flat = FlatParameters(self.potential)
         build = choose(OPTIMIZERS, self.config.optimizer, "train.optimizer")
         self.optimizer: torch.optim.Optimizer = build(self.flat.groups(self.config.weight_decay))
@@ -157,12 +159,16 @@ class Training:
             done, span = max(done, state.seconds / budget), max(span, state.epoch_seconds / budget)
         return min(done, 1.0), span
 
-    def done(self) -> bool:
-        """Whether epochs, time (another epoch would not fit) or patience are over."""
+    def done(self) -> str:
+        """Return the bound that is reached: epochs, time (another epoch would not fit), patience, or none."""
         state, config = self.state, self.config
-        limit = math.inf if config.max_minutes is None else 60 * config.max_minutes
-        impatient = config.early_stopping is not None and state.stale_epochs >= config.early_stopping
-        return state.epoch >= config.max_epochs or state.seconds + state.epoch_seconds > limit or impatient
+        if state.epoch >= config.max_epochs:
+            return f"train.max_epochs = {config.max_epochs}"
+        if config.max_minutes is not None and state.seconds + state.epoch_seconds > 60 * config.max_minutes:
+            return f"train.max_minutes = {config.max_minutes:g}"
+        if config.early_stopping is not None and state.stale_epochs >= config.early_stopping:
+            return f"train.early_stopping = {config.early_stopping}"
+        return ""
 
     def enter_stage(self) -> None:
         """Take the weights and the rate of the stage; a new stage starts with fresh moments and judgement."""
@@ -332,6 +338,7 @@ class Training:
             place.write_json(place.summary, summary)
             for logger in self.loggers:
                 logger.finalize("success")
+            self.console.print(f"end after epoch {self.state.epoch}: {self.done()}")
             self.console.print(f"best epoch {self.state.best_epoch}; model: {place.model}")
         self.fabric.barrier()
         return reload(place.model, self.run, self.fabric)
@@ -350,6 +357,15 @@ class Training:
             "epoch": self.state.best_epoch,
             "seconds": self.state.seconds,
         }
+
+
+def initial(data: Prepared) -> Potential:
+    """Return the potential that training starts with: random weights, or those of another, with E0 of the run."""
+    potential = Potential(data.model, data.statistics)
+    if data.start is not None:
+        weights = data.start.state_dict() | {"isolated_energies": potential.isolated_energies}
+        potential.load_state_dict(weights)
+    return potential
 
 
 def reload(path: Path, run: RunConfig, fabric: Fabric) -> Potential:

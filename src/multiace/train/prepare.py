@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from multiace.data.dataset import Dataset
 from multiace.data.read import Frame, count_labels, find_elements
 from multiace.data.split import RunData, Split, read_data
 from multiace.data.statistics import measure
 from multiace.errors import InputError
-from multiace.model.config import ModelConfig
-from multiace.model.potential import Potential, Statistics
+from multiace.fields import plain
+from multiace.model.config import OWN_FIELDS, ModelConfig, outside_choices
+from multiace.model.potential import Potential, Statistics, read_model_file
 from multiace.train.config import RunConfig
 from multiace.train.console import Console
 from multiace.train.loss import TARGETS
@@ -27,7 +30,8 @@ class Prepared:
     """The data of a run; neighbour lists are built.
 
     Test sets are named after their files (with folders where files of the same name are several).
-    ``untrained`` says what the data have and the fit leaves out.
+    ``untrained`` says what the data have and the fit leaves out; ``start`` has the weights that training
+    starts from, if they are not random.
     """
 
     model: ModelConfig
@@ -38,20 +42,23 @@ class Prepared:
     split: Split | None
     checksums: dict[str, str]
     untrained: tuple[str, ...]
+    start: Potential | None
 
 
 def prepare(run: RunConfig) -> Prepared:
     """Read and check the data, fix the table of elements, and measure scale, shift and E0.
 
     Raises:
-        InputError: If the data cannot be used, or a weighted target has no labels.
+        InputError: If the data cannot be used, a weighted target has no labels, or the model that training
+            starts from has another architecture.
 
     Warns:
         UserWarning: If ``model.elements`` has an element to spare, or atoms have hardly any neighbours.
     """
+    start = None if run.train.start_from is None else read_start(run.train.start_from, run.model)
     data = read_data(run.data)
     check_labels(run, data.train)
-    elements = find_table(run.model.elements, data)
+    elements = find_table(run.model.elements, data) if start is None else covering(start.elements, data)
     model = run.model.replace(elements=elements)
     train = Dataset(data.train, elements, model.cutoff)
     check_neighbours(train)
@@ -62,12 +69,57 @@ def prepare(run: RunConfig) -> Prepared:
         name: Dataset(frames, elements, model.cutoff)
         for name, frames in zip(names, data.test.values(), strict=True)
     }
-    statistics = measure(model, train, data.isolated)
+    statistics = measure(model, train, data.isolated) if start is None else kept(start, model, train, data)
     valid_files = run.data.valid if isinstance(run.data.valid, tuple) else ()
-    files = [*run.data.train, *valid_files, *run.data.test]
+    files = [*run.data.train, *valid_files, *run.data.test, *filter(None, [run.train.start_from])]
     checksums = {name: checksum(name) for name in files}
     untrained = left_out(run, data, elements)
-    return Prepared(model, train, valid, test, statistics, data.split, checksums, untrained)
+    return Prepared(model, train, valid, test, statistics, data.split, checksums, untrained, start)
+
+
+def read_start(path: str, model: ModelConfig) -> Potential:
+    """Read the model that training starts from.
+
+    Raises:
+        InputError: If it cannot be read, or its architecture is not that of the run; names the fields.
+    """
+    header, _ = read_model_file(path)
+    there, here = {**ModelConfig().model_dump(), **header["config"]}, model.model_dump()
+    free = set(OWN_FIELDS) - ({"elements"} if model.elements else set())
+    changes = [
+        f"{name} = {plain(value)} (there {plain(there[name])})"
+        for name, value in here.items()
+        if name not in free and plain(value) != plain(there[name])
+    ]
+    if changes:
+        raise InputError(
+            f"train.start_from = {path} is a model of another architecture than the run: model."
+            f"{', '.join(changes)}. Set {'it' if len(changes) == 1 else 'them'} as there; what the model section "
+            "leaves out is taken from there."
+        )
+    return Potential.load(path, dtype=model.dtype, outside_code=bool(outside_choices(here)))
+
+
+def covering(elements: tuple[str, ...], data: RunData) -> tuple[str, ...]:
+    """Return the elements of the model that training starts from, once they are known to be all.
+
+    Raises:
+        InputError: If the data have others.
+    """
+    for name, frames in {"data.train": data.train, "data.valid": data.valid, **data.test}.items():
+        missing = [element for element in find_elements(frames) if element not in elements]
+        if missing:
+            raise InputError(
+                f"{name} has structures with {', '.join(missing)}, but the model of train.start_from knows only "
+                f"{', '.join(elements)}; leave these structures out, or train a new model without start_from."
+            )
+    return elements
+
+
+def kept(start: Potential, model: ModelConfig, train: Dataset, data: RunData) -> Statistics:
+    """Return E0 as ``model`` says, and scale and shift of the model that training starts from."""
+    measured = measure(model.replace(scale="none", shift="none"), train, data.isolated)
+    return replace(measured, scale=float(start.scale), shift=float(start.shift))
 
 
 def find_table(given: tuple[str, ...], data: RunData) -> tuple[str, ...]:
@@ -133,8 +185,9 @@ def check_labels(run: RunConfig, frames: Sequence[Frame]) -> None:
 
 
 def checksum(name: str) -> str:
-    """Return the SHA-256 of a data file (``name.xyz@:100``: of the whole file)."""
+    """Return the SHA-256 of a file (``name.xyz@:100``: of the whole file; a run folder: of its model)."""
     path = Path(name) if Path(name).exists() else Path(name.partition("@")[0])
+    path = path / "model.safetensors" if path.is_dir() else path
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -158,5 +211,11 @@ def report(console: Console, prepared: Prepared, potential: Potential) -> None:
         f"neighbours {statistics.num_neighbors:.2f}, "
         f"parameters {sum(p.numel() for p in potential.parameters()):,}"
     )
+    if prepared.start is not None:
+        change = np.abs(statistics.isolated_energies - prepared.start.isolated_energies.numpy()).max()
+        console.print(
+            "weights, scale, shift and neighbours of train.start_from; E0 "
+            + (f"differ from its own by up to {change:.6g} eV" if change > 0 else "as there")
+        )
     for line in prepared.untrained:
         console.print(line)

@@ -12,7 +12,13 @@ __all__ = ["SCHEDULES", "Schedule", "learning_rate"]
 
 
 class Schedule:
-    """Constant rate; base of the others."""
+    """Constant rate; base of the others.
+
+    Attributes:
+        follows_progress: Whether the factor at an epoch depends on how many epochs there are.
+    """
+
+    follows_progress = False
 
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
@@ -38,6 +44,8 @@ class Schedule:
 class Cosine(Schedule):
     r"""f = (1 + cos π p) / 2."""
 
+    follows_progress = True
+
     def factor(self, progress: float) -> float:
         """Return (1 + cos π p) / 2."""
         return 0.5 * (1.0 + math.cos(math.pi * progress))
@@ -49,6 +57,7 @@ class OneCycle(Schedule):
     Source: Smith and Topin, arXiv:1708.07120, with the shape of torch's OneCycleLR.
     """
 
+    follows_progress = True
     rise, start = 0.3, 1.0 / 25.0
 
     def factor(self, progress: float) -> float:
