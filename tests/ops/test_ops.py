@@ -7,8 +7,10 @@ import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 
+from multiace.basis.angular import SphericalHarmonics
 from multiace.basis.coupling import clebsch_gordan, symmetric_coupling
 from multiace.basis.irreps import Irrep, Irreps
+from multiace.basis.radial import RadialEmbedding
 from multiace.layers.activations import ACTIVATIONS, ODD_ACTIVATIONS, Activation
 from multiace.ops import ConvolutionPaths, ProductPaths, cpu, reference
 from multiace.ops.paths import gate_irreps
@@ -596,6 +598,47 @@ def test_gate_of_no_atoms_and_in_float32(gate):
     torch.testing.assert_close(gate(x.float(), irreps, even, odd), expected, rtol=1e-5, atol=1e-6)
 
 
+def plain_harmonics(vectors, l_max):
+    return SphericalHarmonics(l_max)(vectors, vectors.norm(dim=1))
+
+
+def plain_bessel(lengths, num_radial, cutoff, power):
+    return RadialEmbedding("bessel", num_radial, cutoff, envelope_power=power)(lengths)
+
+
+SMOOTH = {
+    **{f"harmonics, {l_max}": (cpu.spherical_harmonics, plain_harmonics, (l_max,)) for l_max in (0, 1, 3, 6)},
+    **{f"bessel, {p}": (cpu.bessel, plain_bessel, (5, 3.0, p)) for p in (1, 2, 3, 6)},
+}
+
+
+@pytest.mark.parametrize(("function", "definition", "constants"), SMOOTH.values(), ids=SMOOTH)
+@pytest.mark.parametrize("n", [0, 1, 19])
+def test_geometry_and_its_derivatives_are_those_of_the_definition(function, definition, constants, n):
+    """Up to the third; lengths from zero to beyond the cutoff."""
+    harmonics, results = function is cpu.spherical_harmonics, []
+    x = random(n, 3, seed=1) if harmonics else torch.linspace(1e-9, 3.3, n, dtype=torch.float64)
+    x.requires_grad_()
+    for f in (function, definition):
+        y = f(x, *constants)
+        gradients = [y]
+        total = (y * random(*y.shape, seed=2)).sum()
+        for order in range(0 if constants == (0,) else 3):
+            (g,) = torch.autograd.grad(total, x, create_graph=True, allow_unused=True, materialize_grads=True)
+            gradients.append(g)
+            total = (g * random(*g.shape, seed=3 + order)).sum()
+        results.append(gradients)
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-9)
+
+
+def test_an_edge_of_length_zero_has_finite_harmonics():
+    vectors = torch.zeros(2, 3, dtype=torch.float64, requires_grad=True)
+    Y = cpu.spherical_harmonics(vectors, 3)
+    assert torch.equal(Y, torch.eye(16, dtype=torch.float64)[:1].expand(2, 16))
+    assert torch.autograd.grad(Y.sum(), vectors)[0].isfinite().all()
+
+
 def test_gradients_that_nobody_asked_for_are_not_computed(monkeypatch):
     irreps = Irreps.parse("3x0e + 2x1o")
     x, W = random(4, 9, seed=1).requires_grad_(), random(1, 13, seed=2).requires_grad_()
@@ -637,12 +680,22 @@ def operands_of_gate():
     return tensors, (*scales, "silu", "tanh", str(irreps)), 1
 
 
+def operands_of_harmonics():
+    return [random(5, 3, seed=1), random(5, 9, seed=2)], (2,), 1
+
+
+def operands_of_bessel():
+    return [random(5, seed=1).abs() + 0.1, random(5, 4, seed=2)], (4, 3.0, 6), 1
+
+
 FORMS = {
     "convolution": (cpu.CONVOLUTION, operands_of_convolution),
     "linear": (cpu.LINEAR, operands_of_linear),
     "product": (cpu.PRODUCT, operands_of_product),
     "mlp": (cpu.MLP, operands_of_mlp),
     "gate": (cpu.GATE, operands_of_gate),
+    "harmonics": (cpu.HARMONICS, operands_of_harmonics),
+    "bessel": (cpu.BESSEL, operands_of_bessel),
 }
 
 

@@ -32,6 +32,11 @@ __all__ = [
 ]
 
 
+SHORTEST = 1e-6
+"""Fraction of the cutoff below which the functions are held constant: sin(w r) / r differs from its limit w by less
+than 1e-9 there, and the derivatives are kept from dividing zero by zero."""
+
+
 class BesselBasis(nn.Module):
     r"""Spherical Bessel functions of order 0 that vanish at the cutoff; finite at r = 0.
 
@@ -51,9 +56,7 @@ class BesselBasis(nn.Module):
     def __init__(self, num_radial: int, cutoff: float, trainable: bool = False) -> None:
         super().__init__()
         self.prefactor = sqrt(2.0 / cutoff)
-        # Below this distance the functions are held constant: sin(w r) / r differs from its limit w by
-        # less than 1e-9 there, and the derivatives are kept from dividing zero by zero.
-        self.shortest = 1e-6 * cutoff
+        self.shortest = SHORTEST * cutoff
         roots = torch.arange(1, num_radial + 1, dtype=torch.float64) * (pi / cutoff)
         _register(self, "roots", roots, trainable)
 
@@ -337,7 +340,12 @@ class RadialEmbedding(nn.Module):
                 f"num_radial = {num_radial}, cutoff = {cutoff} and envelope_power = {envelope_power} "
                 "must be positive."
             )
-        self.cutoff, self.envelope_power = cutoff, envelope_power
+        self.num_radial, self.cutoff, self.envelope_power = num_radial, cutoff, envelope_power
+        self.is_plain_bessel = not trainable and (basis, envelope, distance_transform) == (
+            "bessel",
+            "polynomial",
+            "none",
+        )
         self.basis = choose(RADIAL_BASES, basis, "radial_basis")(num_radial, cutoff, trainable)
         self.envelope = choose(ENVELOPES, envelope, "envelope")
         self.transform = choose(DISTANCE_TRANSFORMS, distance_transform, "distance_transform")(

@@ -6,6 +6,7 @@ import torch
 from ase.data import atomic_numbers, covalent_radii
 from torch import Tensor, nn
 
+from multiace import ops
 from multiace.basis.angular import SphericalHarmonics
 from multiace.basis.irreps import Irrep, Irreps
 from multiace.basis.radial import RadialEmbedding
@@ -73,10 +74,11 @@ class MultiACE(nn.Module):
         """Return the energy of each atom from each readout, (n_nodes, n_readouts); the sum is E_i."""
         vectors, lengths = graph.edge_vectors()
         z, dtype = graph.species, self.embedding.weight.dtype
-        Y = self.angular(vectors.to(dtype), lengths.to(dtype))  # Y_lm(r̂)
+        Y = ops.spherical_harmonics(vectors.to(dtype), self.angular)  # Y_lm(r̂)
         one_edge = graph.pairs[0][:, 0]
         ends = z[graph.senders[one_edge]], z[graph.receivers[one_edge]]
-        radial = self.radial_basis(lengths[one_edge], *ends)  # e_n(r) x envelope, of each undirected pair
+        # e_n(r) x envelope, of each undirected pair
+        radial = ops.radial_basis(lengths[one_edge], *ends, self.radial_basis)
         h = self.embedding(z, self.elements)  # h⁰
         energies: list[Tensor] = []
         for t, layer in enumerate(self.layers):

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from multiace.basis.irreps import Irreps
@@ -20,9 +21,21 @@ from multiace.ops.compiler import CompilerError
 from multiace.ops.paths import ConvolutionPaths, ProductPaths
 
 if TYPE_CHECKING:
+    from multiace.basis.angular import SphericalHarmonics
+    from multiace.basis.radial import RadialEmbedding
     from multiace.layers.activations import Activation
 
-__all__ = ["ConvolutionPaths", "ProductPaths", "convolution", "gate", "linear", "mlp", "symmetric_product"]
+__all__ = [
+    "ConvolutionPaths",
+    "ProductPaths",
+    "convolution",
+    "gate",
+    "linear",
+    "mlp",
+    "radial_basis",
+    "spherical_harmonics",
+    "symmetric_product",
+]
 
 
 def convolution(
@@ -61,6 +74,23 @@ def mlp(x: Tensor, W: Tensor, sizes: Sequence[int], fan_in: int, activation: Act
     """Apply a perceptron without biases; see :func:`multiace.ops.reference.mlp`."""
     implementation = cpu if _on_cpu(x) and _compiles() else reference
     return implementation.mlp(x, W, sizes, fan_in, activation)
+
+
+def spherical_harmonics(vectors: Tensor, angular: SphericalHarmonics) -> Tensor:
+    """Evaluate Y_lm of vectors (n_edges, 3); ``angular`` is the definition."""
+    if _on_cpu(vectors) and _compiles():
+        return cpu.spherical_harmonics(vectors, angular.l_max)
+    return angular(vectors, torch.linalg.vector_norm(vectors, dim=-1))
+
+
+def radial_basis(
+    lengths: Tensor, sender_species: Tensor, receiver_species: Tensor, radial: RadialEmbedding
+) -> Tensor:
+    """Evaluate e_n(r) of lengths (n_pairs,); ``radial`` is the definition."""
+    if radial.is_plain_bessel and _on_cpu(lengths) and _compiles():
+        e = cpu.bessel(lengths, radial.num_radial, radial.cutoff, radial.envelope_power)
+        return e.to(radial.like.dtype)
+    return radial(lengths, sender_species, receiver_species)
 
 
 def _on_cpu(tensor: Tensor) -> bool:

@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from multiace.basis.angular import SphericalHarmonics
 from multiace.basis.irreps import Irrep, Irreps
+from multiace.basis.radial import SHORTEST
 from multiace.ops import reference
 from multiace.ops.codegen import convolution_source
 from multiace.ops.compiler import compile_c
@@ -23,7 +25,10 @@ from multiace.ops.paths import ConvolutionPaths, ProductPaths, gate_irreps, line
 if TYPE_CHECKING:
     from multiace.layers.activations import Activation
 
-__all__ = ["check_compiler", "convolution", "gate", "linear", "mlp", "symmetric_product"]
+__all__ = [
+    *("bessel", "check_compiler", "convolution", "gate", "linear", "mlp", "spherical_harmonics"),
+    "symmetric_product",
+]
 
 REALS = {torch.float32: "float", torch.float64: "double"}
 
@@ -406,3 +411,98 @@ GATE = Form(
     _run_gate,
     nonlinear=1,
 )
+
+
+# ---------------------------------------------------------------------------- spherical harmonics: S(v, g)
+
+
+def spherical_harmonics(vectors: Tensor, l_max: int) -> Tensor:
+    """Same as :class:`multiace.basis.angular.SphericalHarmonics`."""
+    return HARMONICS((vectors,), (l_max,))
+
+
+@cache
+def _harmonics(l_max: int) -> tuple[list[int], list[np.ndarray]]:
+    """Number of monomials, of Y, and what the addresses of the kernels' table point to."""
+    module = SphericalHarmonics(l_max)
+    parents, axes, before = [0], [0], 0
+    for degree in range(l_max):
+        parent, axis = module.get_buffer(f"origins_{degree}").tolist()
+        parents += [before + index for index in parent]
+        axes += axis
+        before += (degree + 1) * (degree + 2) // 2
+    Y, monomial = module.matrix.numpy().T.nonzero()
+    begin = np.searchsorted(Y, np.arange((l_max + 1) ** 2 + 1))
+    arrays = [np.array(values, dtype=np.int64) for values in (parents, axes, begin, monomial)]
+    return [len(parents), (l_max + 1) ** 2], [*arrays, module.matrix.numpy()[monomial, Y]]
+
+
+def _harmonics_shape(a: Sequence[Tensor | None], constants: Sequence[Any], slot: int) -> Sequence[int]:
+    n_edges = next(len(edges) for edges in a if edges is not None)
+    return n_edges, 3 if slot == 0 else (constants[0] + 1) ** 2
+
+
+@cache
+def _harmonics_kernel(dtype: torch.dtype, directions: int, slot: int) -> Callable[..., None]:
+    return _function(compile_c(_smooth_source("angular.c", dtype, directions)), f"derivative_{'vg'[slot]}", 4)
+
+
+def _run_harmonics(terms: list[Term], constants: Sequence[Any], slot: int, result: Tensor) -> None:
+    sizes, arrays = _harmonics(constants[0])
+    for number, (v, g, *directions) in enumerate(terms):
+        into = result if number == 0 else torch.empty_like(result)
+        _harmonics_kernel(v.dtype, len(directions), slot)(
+            _array([_address(v), *(_address(u) for (u,) in directions)]),
+            _address(g),
+            into.data_ptr(),
+            _array((len(v), *sizes, torch.get_num_threads(), *(array.ctypes.data for array in arrays))),
+        )
+        if number > 0:
+            result += into
+
+
+HARMONICS = Form("harmonics", 2, "int l_max", _harmonics_shape, _run_harmonics, nonlinear=1)
+
+
+# ---------------------------------------------------------------------------- radial basis: S(r, g)
+
+
+def bessel(lengths: Tensor, num_radial: int, cutoff: float, power: int) -> Tensor:
+    """Same as :class:`multiace.basis.radial.BesselBasis` times :func:`multiace.basis.radial.polynomial_envelope`."""
+    return BESSEL((lengths,), (num_radial, cutoff, power))
+
+
+def _bessel_shape(a: Sequence[Tensor | None], constants: Sequence[Any], slot: int) -> Sequence[int]:
+    n_pairs = next(len(pairs) for pairs in a if pairs is not None)
+    return (n_pairs,) if slot == 0 else (n_pairs, constants[0])
+
+
+@cache
+def _bessel_kernel(dtype: torch.dtype, directions: int, slot: int) -> Callable[..., None]:
+    return _function(compile_c(_smooth_source("radial.c", dtype, directions)), f"derivative_{'rg'[slot]}", 4)
+
+
+def _run_bessel(terms: list[Term], constants: Sequence[Any], slot: int, result: Tensor) -> None:
+    num_radial, cutoff, power = constants
+    n_pairs = len(terms[0][0])
+    basis = _Basis(n_pairs, num_radial, power, torch.get_num_threads(), cutoff, SHORTEST * cutoff)
+    for number, (r, g, *directions) in enumerate(terms):
+        into = result if number == 0 else torch.empty_like(result)
+        _bessel_kernel(r.dtype, len(directions), slot)(
+            _array([_address(r), *(_address(u) for (u,) in directions)]),
+            _address(g),
+            into.data_ptr(),
+            ctypes.addressof(basis),
+        )
+        if number > 0:
+            result += into
+
+
+class _Basis(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("n_pairs", "n_radial", "power", "threads")),
+        *((name, ctypes.c_double) for name in ("cutoff", "shortest")),
+    ]
+
+
+BESSEL = Form("bessel", 2, "int num_radial, float cutoff, int power", _bessel_shape, _run_bessel, nonlinear=1)
