@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+OUTSIDE_HELP = "import the package.module:Name that the model's config asks for; runs that code"
 MODEL_HELP = "model file (.safetensors) or run folder"
 STRUCTURE_HELP = "structure file, any format of ASE; name.xyz@3 takes one structure of several"
 
@@ -242,6 +243,7 @@ def report(arguments: argparse.Namespace) -> None:
         coordinate=arguments.coordinate,
         dynamics=arguments.md,
         path=arguments.out,
+        outside_code=arguments.outside_code,
     )
     print(f"report: {path}")
 
@@ -264,7 +266,7 @@ def load(arguments: argparse.Namespace) -> Potential:
     """Load the model of the command line."""
     from multiace.model.potential import Potential
 
-    potential = Potential.load(arguments.model, dtype=arguments.dtype)
+    potential = Potential.load(arguments.model, dtype=arguments.dtype, outside_code=arguments.outside_code)
     try:
         return potential.to(arguments.device or "cpu")
     except (RuntimeError, AssertionError) as error:
@@ -380,6 +382,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--coordinate", default="reaction_coordinate", help="info key of the path coordinate")
     sub.add_argument("--md", help="log of multiace md (CSV)")
     sub.add_argument("--out", help="report file (default: report.html in the run folder)")
+    sub.add_argument("--outside-code", action="store_true", help=OUTSIDE_HELP)
 
     sub = add("presets", presets, "all presets side by side")
     sub.add_argument("--small", action="store_true", help="the small sizes")
@@ -414,6 +417,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype", choices=("float32", "float64"), help="convert the network (default: as trained)"
     )
+    parser.add_argument("--outside-code", action="store_true", help=OUTSIDE_HELP)
 
 
 def add_structure(parser: argparse.ArgumentParser) -> None:

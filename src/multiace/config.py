@@ -159,7 +159,9 @@ def choose(table: Mapping[str, Any], name: str, field: str) -> Any:
         try:
             found = getattr(import_module(module), attribute)
         except (ImportError, AttributeError, TypeError, ValueError) as error:
-            raise InputError(f"{field} = {name!r} cannot be imported: {error}.") from None
+            missing = isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]
+            hint = " Put its folder into PYTHONPATH." if missing else ""
+            raise InputError(f"{field} = {name!r} cannot be imported: {error}.{hint}") from None
         if not callable(found):
             raise InputError(f"{field} = {name!r} is not a class or function, but a {type(found).__name__}.")
         return found

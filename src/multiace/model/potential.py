@@ -233,7 +233,7 @@ class Potential(nn.Module):
         if outside and not outside_code:
             raise InputError(
                 f"{path} asks for code from outside multiace ({', '.join(outside)}), which is not run. If you "
-                "trust it, load the model in Python with outside_code=True."
+                "trust it, say --outside-code on the command line, or outside_code=True in Python."
             )
         with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and replaced
             try:

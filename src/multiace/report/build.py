@@ -18,6 +18,7 @@ from multiace.deploy.md import Sample, energy_drift, read_log
 from multiace.errors import InputError
 from multiace.evaluation import OWN_KEYS, Evaluation, evaluate
 from multiace.fields import plain
+from multiace.model.config import outside_choices
 from multiace.model.potential import Potential
 from multiace.report import figures, html
 from multiace.report.figures import SetErrors
@@ -37,6 +38,7 @@ def write_report(
     coordinate: str = "reaction_coordinate",
     dynamics: str | Path | None = None,
     path: str | Path | None = None,
+    outside_code: bool = False,
 ) -> Path:
     """Write the HTML report of a finished run; it needs no other file and no network to be read.
 
@@ -47,6 +49,7 @@ def write_report(
         coordinate: Key in ``info`` of the scan's path coordinate.
         dynamics: Log of a trajectory.
         path: The report; by default ``report.html`` in the folder.
+        outside_code: Import the choices from outside of the model's config, see :meth:`Potential.load`.
 
     Returns:
         Where the report is.
@@ -57,7 +60,7 @@ def write_report(
     folder = Path(folder)
     path = Path(path) if path else folder / "report.html"
     run = read_yaml(folder / "config.yaml")
-    potential = Potential.load(folder)
+    potential = Potential.load(folder, outside_code=outside_code)
     evaluations = [evaluate(potential, test) for test in tests or run["data"]["test"]]
     curves = scan_curves(potential, scan, coordinate) if scan is not None else []
 
@@ -70,7 +73,8 @@ def write_report(
         sections.append(dynamics_section(read_log(dynamics)))
     options = {"--test": tests, "--scan": scan, "--coordinate": coordinate if scan else None}
     options |= {"--md": dynamics, "--out": path if path != folder / "report.html" else None}
-    sections += [model_section(potential, run), command_section(folder, options)]
+    flags = ["--outside-code"] if outside_choices(potential.config.model_dump()) else []
+    sections += [model_section(potential, run), command_section(folder, options, flags)]
 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(
@@ -383,12 +387,13 @@ def model_section(potential: Potential, run: dict[str, Any]) -> Section:
     return Section("Model", f"{facts}<div class=columns><div>{left}</div><div>{right}</div></div>")
 
 
-def command_section(folder: Path, options: dict[str, Any]) -> Section:
+def command_section(folder: Path, options: dict[str, Any], flags: Sequence[str] = ()) -> Section:
     """The commands that give this run and this report again; options that are None were not given."""
     report = ["multiace", "report", str(folder)]
     for option, value in options.items():
         if value is not None:
             values = [value] if isinstance(value, str | Path) else value
             report += [option, *map(str, values)]
+    report += flags
     train = ["multiace", "train", str(folder / "config.yaml"), "--folder", "NEW_FOLDER"]
     return Section("Commands", html.code([shlex.join(train), shlex.join(report)]))
