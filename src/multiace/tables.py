@@ -211,10 +211,18 @@ def model_facts(potential: Potential) -> list[tuple[str, str]]:
         ("shift", f"{float(potential.shift):.6g} eV/atom"),
     ]
     rest = flat(potential.metadata)
-    return facts + [(k.removeprefix("provenance."), v) for k, v in rest if not k.startswith(ELSEWHERE)]
+    return facts + [(spoken(name), value) for name, value in rest if not name.startswith(ELSEWHERE)]
 
 
-ELSEWHERE = ("metrics.", "provenance.run.")  # metadata that has a table of its own
+ELSEWHERE = ("metrics.", "provenance.run.", "provenance.epoch")  # metadata that are shown elsewhere
+SPOKEN = {"epoch": "best epoch", "valid_loss": "validation loss", "seconds": "training time [s]"}
+
+
+def spoken(name: str) -> str:
+    """Return the words for a dotted name of the metadata."""
+    name = name.removeprefix("provenance.")
+    name = name.replace("versions.", "version of ").replace("data_sha256.", "SHA-256 of ")
+    return SPOKEN.get(name, name)
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

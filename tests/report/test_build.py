@@ -14,6 +14,7 @@ from multiace.deploy.config import MDConfig
 from multiace.deploy.md import simulate
 from multiace.errors import InputError
 from multiace.evaluation import evaluate
+from multiace.report import figures
 from multiace.report.build import Curve, lead, scan_curves, set_errors, write_report
 from tests.potentials import crystal, methanol, small_potential
 
@@ -157,6 +158,8 @@ def test_the_barrier_of_a_curve_is_its_highest_inner_maximum():
     curve = Curve("", np.arange(5.0), E_ref, E, np.zeros((5, 1)))
     assert curve.barriers == pytest.approx((400, 450))
     assert curve.largest_error == pytest.approx(50)
+    assert "+50.0</strong>" in (shown := lead([], [curve]))
+    assert "error of the barrier: model 450.0, reference 400.0 meV" in shown
     assert Curve("", np.arange(2.0), E_ref[:2], E[:2], np.zeros((2, 1))).barriers is None
 
 
@@ -210,4 +213,10 @@ def test_stress_is_shown_in_gpa():
     values = set_errors(evaluation, potential)
     labels = np.concatenate([(energy * np.eye(3)).ravel() for energy in (-1.0, -1.6)])
     np.testing.assert_allclose(values.stresses[0], 160.2176634 * labels, rtol=1e-7)  # GPa
-    assert "stress RMSE" in lead([evaluation], [])
+    error = evaluation.metrics["stress"]["mae"] * 0.1602176634
+    stress = figures.parity({"crystals": values}).axes[2]
+    assert f"MAE {error:.3g} GPa" in stress.texts[0].get_text()
+    assert stress.get_xlabel() == "reference σ [GPa]"
+    shown = lead([evaluation], [])
+    share = 100 * evaluation.metrics["stress"]["rmse"] / evaluation.metrics["stress"]["spread"]
+    assert f"stress RMSE, crystals; {share:.1f} % of the spread" in shown

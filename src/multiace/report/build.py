@@ -100,7 +100,7 @@ def lead(evaluations: Sequence[Evaluation], curves: Sequence[Curve]) -> str:
     barriers = [(*curve.barriers, curve.suffix) for curve in curves if curve.barriers]
     if barriers:
         reference, predicted, suffix = max(barriers)
-        text = f"error of the barrier{suffix}; it is {reference:.1f} meV"
+        text = f"error of the barrier{suffix}: model {predicted:.1f}, reference {reference:.1f} meV"
         items.append((f"{predicted - reference:+.1f}", "meV", text))
     for evaluation in evaluations:
         names = (("forces", "force RMSE"), ("energy_per_atom", "energy RMSE"), ("stress", "stress RMSE"))
@@ -110,13 +110,18 @@ def lead(evaluations: Sequence[Evaluation], curves: Sequence[Curve]) -> str:
                 value, unit = f"{rmse:.3g}" if rmse < 1000 else f"{rmse:,.0f}", UNITS[quantity]
                 if quantity == "stress":
                     value, unit = f"{rmse * MILLI_TO_GPA:.3g}", "GPa"
-                share = f"; {rmse / spread:.2g} of the spread" if spread > 0 else ""
+                share = f"; {percent(rmse, spread)} of the spread" if spread > 0 else ""
                 items.append((value, unit, f"{what}, {evaluation.name}{share}"))
     return html.cards(items[:7]) if items else ""
 
 
 MILLI_TO_GPA = 1e-3 / units.GPa
 """GPa in one meV/Å³."""
+
+
+def percent(part: float, whole: float) -> str:
+    """Write a share: 3.2 %."""
+    return f"{100 * part / whole:.1f} %"
 
 
 def error_section(evaluations: Sequence[Evaluation]) -> Section:
@@ -127,7 +132,7 @@ def error_section(evaluations: Sequence[Evaluation]) -> Section:
         name = evaluation.name
         for group, quantity, errors in error_rows(evaluation.metrics, UNITS):
             mae, rmse, spread, count = errors["mae"], errors["rmse"], errors["spread"], f"{errors['count']:,}"
-            shown = (size(spread), f"{rmse / spread:.2g}") if spread > 0 else ("", "")
+            shown = (size(spread), percent(rmse, spread)) if spread > 0 else ("", "")
             numbers = size(mae), size(rmse), *shown, count
             rows.append((name, group, quantity_name(quantity), UNITS[quantity], *numbers))
             kinds.append("group" if name else "" if group == "all" else "minor")
@@ -149,9 +154,10 @@ def parity_section(sets: dict[str, SetErrors]) -> Section:
     body = html.figure(
         figures.parity(sets),
         "Predicted against reference energies and force components of each test set, and force errors by element",
-        "Each row a test set: predicted against reference energies (relative to the mean reference energy; "
-        "less the isolated atoms' and per atom where compositions differ) and force components, the share of "
-        "force errors below a size, by element, and stress components where there are any.",
+        "Each row a test set: predicted against reference energies E (relative to the mean reference energy; "
+        "less the isolated atoms' and per atom where compositions differ), components of forces F and, where "
+        "there are any, of stresses σ (positive in tension); right, the share of force errors below a size, by "
+        "element.",
     )
     body += html.figure(
         figures.error_distributions(sets),
@@ -211,6 +217,7 @@ def learning_section(path: Path) -> Section:
             "RMSE": "valid_energy_per_atom_rmse",
         },
         "force error [meV/Å]": {"MAE": "valid_forces_mae", "RMSE": "valid_forces_rmse"},
+        "stress error [meV/Å³]": {"MAE": "valid_stress_mae", "RMSE": "valid_stress_rmse"},
         "learning rate": {"rate": "learning_rate"},
     }
     shown = {

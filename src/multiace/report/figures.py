@@ -7,10 +7,11 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
+from ase.data import atomic_numbers
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -81,9 +82,10 @@ class SetErrors:
 
     @property
     def force_errors_by_element(self) -> dict[str, np.ndarray]:
-        """Signed errors of force components [meV/Å] by element."""
+        """Signed errors of force components [meV/Å] by element, light elements first."""
         error = 1000 * (self.forces[1] - self.forces[0])
-        return {str(symbol): error[self.symbols == symbol] for symbol in np.unique(self.symbols)}
+        symbols = sorted(map(str, np.unique(self.symbols)), key=atomic_numbers.__getitem__)
+        return {symbol: error[self.symbols == symbol] for symbol in symbols}
 
 
 styled = matplotlib.rc_context(STYLE)
@@ -107,25 +109,30 @@ def subplots(rows: int, columns: int, height: float) -> tuple[Figure, np.ndarray
 
 @styled
 def parity(sets: Mapping[str, SetErrors]) -> Figure:
-    """One row per test set: energies, forces, force errors by element, and stresses where there are any."""
+    """One row per test set: energies, forces, stresses where there are any, and force errors by element."""
     stress = any(len(values.stresses[0]) for values in sets.values())
     figure, axes = subplots(len(sets), 3 + stress, (2.9 if stress else 3.5) * len(sets))
     for row, (name, values), color in zip(axes, sets.items(), cycle(COLORS), strict=False):
-        energy, forces, elements = row[:3]
-        energy_panel(energy, values, color)
-        parity_panel(forces, *values.forces, "meV/Å", color, size=3)
+        energy_panel(row[0], values, color)
+        row[0].set_title(name)
+        parity_panel(row[1], *values.forces, Unit("F", "eV/Å", "meV/Å"), color, size=3)
+        if stress:
+            parity_panel(row[2], *values.stresses, Unit("σ", "GPa", "GPa"), color, size=6)
         by_element = values.force_errors_by_element
         colors = [
             ELEMENT_COLORS.get(element, c) for element, c in zip(by_element, cycle(COLORS), strict=False)
         ]
-        cumulative_panel(elements, by_element, "force component error [meV/Å]", colors)
-        energy.set_title(name)
-        forces.set(xlabel="reference force [eV/Å]", ylabel="predicted force [eV/Å]")
-        elements.set_ylabel("share of errors below")
-        if stress:
-            parity_panel(row[3], *values.stresses, "MPa", color, size=6)
-            row[3].set(xlabel="reference stress [GPa]", ylabel="predicted stress [GPa]")
+        cumulative_panel(row[-1], by_element, "force component error [meV/Å]", colors)
+        row[-1].set(ylabel="share of errors below", box_aspect=1)
     return figure
+
+
+class Unit(NamedTuple):
+    """What a parity plot shows: symbol, unit of the axes, and unit of the errors, that unit or its thousandth."""
+
+    symbol: str
+    axes: str
+    errors: str
 
 
 def energy_panel(ax: Axes, values: SetErrors, color: str) -> None:
@@ -133,19 +140,20 @@ def energy_panel(ax: Axes, values: SetErrors, color: str) -> None:
     E_ref, E = values.energies
     if values.mixed:
         E_ref, E = ((energy - values.isolated) / values.num_atoms for energy in values.energies)
-        what, unit = "(energy − ΣE0) / atom [eV]", "meV/atom"
+        unit = Unit("(E − ΣE0) / N", "eV/atom", "meV/atom")
     else:
         zero = E_ref.mean() if len(E_ref) else 0.0
         E_ref, E = E_ref - zero, E - zero
-        what, unit = "energy − mean [eV]", "meV"
+        unit = Unit("E − mean", "eV", "meV")
     parity_panel(ax, E_ref, E, unit, color, size=9)
-    ax.set(xlabel=f"reference {what}", ylabel=f"predicted {what}")
 
 
 def parity_panel(
-    ax: Axes, reference: np.ndarray, predicted: np.ndarray, unit: str, color: str, size: float
+    ax: Axes, reference: np.ndarray, predicted: np.ndarray, unit: Unit, color: str, size: float
 ) -> None:
-    """Scatter predicted against reference values and write their MAE and RMSE, in milli-units."""
+    """Scatter predicted against reference values and write their MAE and RMSE."""
+    ax.set(xlabel=f"reference {unit.symbol} [{unit.axes}]", ylabel=f"predicted {unit.symbol} [{unit.axes}]")
+    ax.set_box_aspect(1)
     if len(reference) == 0:
         no_labels(ax)
         return
@@ -164,12 +172,13 @@ def parity_panel(
         rasterized=dense,
         zorder=2,
     )
-    error = 1000 * (predicted - reference)
-    text = f"MAE {np.abs(error).mean():.3g} {unit}\nRMSE {np.sqrt((error**2).mean()):.3g} {unit}"
+    error = (predicted - reference) * (1 if unit.errors == unit.axes else 1000)
+    mae, rmse = np.abs(error).mean(), np.sqrt((error**2).mean())
+    text = f"MAE {mae:.3g} {unit.errors}\nRMSE {rmse:.3g} {unit.errors}"
     ax.text(0.04, 0.96, text, transform=ax.transAxes, va="top", linespacing=1.4)
-    ax.set(xlim=limits, ylim=limits, aspect="equal")
-    ax.xaxis.set_major_locator(MaxNLocator(5))
-    ax.yaxis.set_major_locator(MaxNLocator(5))
+    ax.set(xlim=limits, ylim=limits)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
 
 
 @styled

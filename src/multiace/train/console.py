@@ -78,10 +78,9 @@ class Console:
             for quantity, unit in UNITS.items():
                 if quantity in result:
                     figures = result[quantity]
-                    errors = [f"{figures[name]:.3g}" for name in ("mae", "rmse", "spread")]
-                    rows.append(
-                        (Path(name).name, quantity.replace("_", " "), *errors, unit, str(figures["count"]))
-                    )
+                    errors = [f"{figures[name]:.4g}" for name in ("mae", "rmse", "spread")]
+                    what = quantity.replace("_per_", "/")
+                    rows.append((Path(name).name, what, *errors, unit, str(figures["count"])))
         columns = ("set", "quantity", "MAE", "RMSE", "spread", "unit", "labels")
         self.table("errors of the final model; spread: standard deviation of the labels", columns, rows)
 
