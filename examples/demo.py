@@ -22,7 +22,7 @@ RUN = "runs/demo"
 COMMANDS = [
     f"train {HERE / 'demo.yaml'} --folder {RUN}",
     f"evaluate {RUN} {TESTS} --out {RUN}/predictions.xyz",
-    f"md {RUN} {DATA / 'test_300K.xyz'}@0 --temperature 300 --time 1 --dtype float64 --trajectory {RUN}/nve.xyz",
+    f"md {RUN} {DATA / 'test_300K.xyz'}@0 --equilibration 0.5 --time 1 --dtype float64 --trajectory {RUN}/nve.xyz",
     f"report {RUN} --test {TESTS} --scan {DATA / 'scan_proton_transfer.xyz'} --md {RUN}/nve.csv",
 ]
 

@@ -249,6 +249,17 @@ def test_velocities_on_a_structure_that_is_not_equilibrated_are_noted(files, cap
     assert ("not equilibrated; use --equilibration 1 or" in out) == noted
 
 
+def test_a_small_molecule_after_equilibration_may_be_hotter_or_colder(files, capsys):
+    options = "--temperature 100 --equilibration 0.02 --steps 20 --timestep 0.2 --max-temperature 1e5"
+    temperatures = []
+    for seed in range(4):
+        out = command(f"md model.safetensors one.xyz {options} --seed {seed}", capsys).out
+        temperatures.append(float(out.partition("mean temperature: ")[2].split()[0]))
+        far = abs(temperatures[-1] - 100) > 300 / 15**0.5
+        assert ("not equilibrated" in out) == far
+    assert any(abs(T - 100) > 20 for T in temperatures)
+
+
 def test_a_defect_keeps_its_traceback(files, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("defect")

@@ -128,7 +128,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
 def md(arguments: argparse.Namespace) -> None:
     """Run molecular dynamics, and measure the energy drift where the energy should be constant."""
-    from multiace.deploy.md import energy_drift, simulate
+    from multiace.deploy.md import degrees_of_freedom, energy_drift, simulate
 
     config = read_fields(arguments, MDConfig)
     atoms = structure_with_calculator(arguments)
@@ -150,7 +150,9 @@ def md(arguments: argparse.Namespace) -> None:
     )
     print(f"mean temperature: {mean:.1f} K")
     drawn = config.temperature if config.velocities == "draw" else 0.0
-    if config.ensemble == "nve" and abs(mean - drawn) > 0.2 * drawn > 0:
+    free = max(degrees_of_freedom(atoms, config.ensemble), 1)
+    canonical = free**-0.5 if config.equilibration else 0.0  # σ of the mean temperature, relative
+    if config.ensemble == "nve" and abs(mean - drawn) > max(0.2, 3 * canonical) * drawn > 0:
         print(
             f"note: velocities were drawn at {drawn:g} K on a structure that is not equilibrated; use "
             f"--equilibration {max(1.0, 2 * config.equilibration):g} or --ensemble langevin"

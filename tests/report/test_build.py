@@ -219,4 +219,4 @@ def test_stress_is_shown_in_gpa():
     assert stress.get_xlabel() == "reference σ [GPa]"
     shown = lead([evaluation], [])
     share = 100 * evaluation.metrics["stress"]["rmse"] / evaluation.metrics["stress"]["spread"]
-    assert f"stress RMSE, crystals; {share:.1f} % of the spread" in shown
+    assert f"stress RMSE, crystals; {share:.1f}\N{NO-BREAK SPACE}% of the spread" in shown

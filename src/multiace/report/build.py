@@ -121,7 +121,7 @@ MILLI_TO_GPA = 1e-3 / units.GPa
 
 def percent(part: float, whole: float) -> str:
     """Write a share: 3.2 %."""
-    return f"{100 * part / whole:.1f} %"
+    return f"{100 * part / whole:.1f}\N{NO-BREAK SPACE}%"
 
 
 def error_section(evaluations: Sequence[Evaluation]) -> Section:
