@@ -209,7 +209,7 @@ ROWS: dict[str, Row] = {
     "memory": Row(
         "a training step of row natural and of row mace-64 against the size of the batch",
         "memory",
-        {f"{n} frames": Point({**NATURAL, **MACE_64}, partial(acac, n, 0)) for n in (1, 5, 20)},
+        {f"batch of {n}": Point({**NATURAL, **MACE_64}, partial(acac, n, 0)) for n in (1, 5, 20)},
     ),
     "operations": Row(
         "PyTorch operations of a training step and of a prediction: row natural and row mace-64",
