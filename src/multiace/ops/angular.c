@@ -4,9 +4,6 @@
  *
  * along directions of v (nilpotent.h). Monomials of the direction n = v / |v| follow from one of a degree less times a
  * component of n; Y is linear in them. An edge of length zero has n = 0. LANES edges go together. */
-#include <omp.h>
-#include <stdlib.h>
-#include <string.h>
 
 /* parent, axis: of each monomial but the first; Y_lm is a sum of value times monomial over begin[lm] .. begin[lm + 1] */
 typedef struct {

@@ -42,6 +42,22 @@ def check_compiler() -> None:
     compile_c("#include <omp.h>\nint threads(void) { return omp_get_max_threads(); }\n").threads()
 
 
+def _source(dtype: torch.dtype, *names: str, **macros: object) -> str:
+    """C source of files of this folder, one after another, for a type of real."""
+    lines = [
+        f"typedef {REALS[dtype]} real;",
+        *(f"#define {macro} {value}" for macro, value in macros.items()),
+    ]
+    texts = [files("multiace.ops").joinpath(name).read_text(encoding="utf-8") for name in names]
+    return "\n".join([*lines, *texts])
+
+
+def _smooth_source(name: str, dtype: torch.dtype, directions: int, **macros: str) -> str:
+    """Source of a kernel of numbers with nilpotent parts."""
+    size = dtype.itemsize
+    return _source(dtype, "matrix.h", "nilpotent.h", name, REAL_BYTES=size, DIRECTIONS=directions, **macros)
+
+
 # ---------------------------------------------------------------------------- convolution: S(x, Y, R, g)
 
 
@@ -73,12 +89,18 @@ def decode_paths(text: str) -> ConvolutionPaths:
 
 def _convolution_shape(a: Sequence[Tensor | None], constants: Sequence[Any], slot: int) -> Sequence[int]:
     senders, _, rows, _, text = constants
-    paths = decode_paths(text)
     if slot in (1, 2):
-        n_rows = len(senders) if slot == 1 or rows is None else len(rows)
-        return n_rows, (paths.l_max + 1) ** 2 if slot == 1 else paths.n_weights
-    n_nodes = next(len(nodes) for nodes in (a[0], a[3]) if nodes is not None)
-    return n_nodes, paths.irreps_in.dim if slot == 0 else paths.irreps_out.dim
+        n_rows = senders.shape[0] if slot == 1 or rows is None else rows.shape[0]
+    else:
+        n_rows = _n_rows(a[0], a[3])
+    return n_rows, _convolution_widths(text)[slot]
+
+
+@cache
+def _convolution_widths(text: str) -> tuple[int, int, int, int]:
+    """Values in a row of x, Y, R and g."""
+    paths = decode_paths(text)
+    return paths.irreps_in.dim, (paths.l_max + 1) ** 2, paths.n_weights, paths.irreps_out.dim
 
 
 @cache
@@ -90,11 +112,11 @@ def _convolution_kernel(text: str, dtype: torch.dtype, slot: int) -> Callable[..
 def _run_convolution(terms: list[Term], constants: Sequence[Any], slot: int, result: Tensor) -> None:
     senders, receivers, rows, row_of_edge, text = constants
     numbers = [0 if b == slot else argument.data_ptr() for term in terms for b, argument in enumerate(term)]
-    n_nodes = len(terms[0][0 if slot else 3])
-    n_rows = len(senders) if rows is None else len(rows)
+    n_nodes, n_edges = terms[0][0 if slot else 3].shape[0], senders.shape[0]
+    n_rows = n_edges if rows is None else rows.shape[0]
     edges = (
         *(_address(tensor) for tensor in (senders, receivers, row_of_edge, rows)),
-        *(n_nodes, len(senders), n_rows, len(terms), torch.get_num_threads()),
+        *(n_nodes, n_edges, n_rows, len(terms), torch.get_num_threads()),
     )
     _convolution_kernel(text, result.dtype, slot)(_array(numbers), result.data_ptr(), _array(edges))
 
@@ -106,6 +128,11 @@ CONVOLUTION = Form(
     _convolution_shape,
     _run_convolution,
 )
+
+
+def _n_rows(*tensors: Tensor | None) -> int:
+    """Number of rows of the first tensor that there is."""
+    return next(tensor.shape[0] for tensor in tensors if tensor is not None)
 
 
 def _address(tensor: Tensor | None) -> int:
@@ -140,8 +167,8 @@ def encode_irreps(irreps_in: Irreps, irreps_out: Irreps) -> str:
 
 
 @cache
-def _blocks(text: str) -> tuple[Irreps, Irreps, int, int, Any]:
-    """Irreps of both sides, number of blocks and weights, and the C array of blocks."""
+def _blocks(text: str) -> tuple[int, int, int, int, Any]:
+    """Number of blocks, values in a row of x, y and W, and the C array of blocks."""
     irreps_in, irreps_out = map(Irreps.parse, text.split("|"))
     blocks = linear_blocks(irreps_in, irreps_out)
     numbers = [
@@ -150,32 +177,29 @@ def _blocks(text: str) -> tuple[Irreps, Irreps, int, int, Any]:
         for number in (b.irrep.dim, b.mul_in, b.mul_out, b.x.start, b.y.start, b.weights.start)
     ]
     n_weights = blocks[-1].weights.stop if blocks else 0
-    return irreps_in, irreps_out, len(blocks), n_weights, (ctypes.c_int64 * len(numbers))(*numbers)
+    return len(blocks), irreps_in.dim, irreps_out.dim, n_weights, _array(numbers)
 
 
 def _linear_shape(a: Sequence[Tensor | None], constants: Sequence[Any], slot: int) -> Sequence[int]:
     _, n_matrices, text = constants
-    irreps_in, irreps_out, _, n_weights, _ = _blocks(text)
+    _, x_dim, y_dim, n_weights, _ = _blocks(text)
     if slot == 1:
         return n_matrices, n_weights
-    n_nodes = next(len(nodes) for nodes in (a[0], a[2]) if nodes is not None)
-    return n_nodes, irreps_in.dim if slot == 0 else irreps_out.dim
+    return _n_rows(a[0], a[2]), x_dim if slot == 0 else y_dim
 
 
 @cache
 def _linear_kernel(dtype: torch.dtype, slot: int) -> Callable[..., None]:
-    source = files("multiace.ops").joinpath("linear.c").read_text(encoding="utf-8")
-    library = compile_c(f"typedef {REALS[dtype]} real;\n{source}")
-    return _function(library, f"derivative_{'xWy'[slot]}", 6)
+    return _function(compile_c(_source(dtype, "matrix.h", "linear.c")), f"derivative_{'xWy'[slot]}", 6)
 
 
 def _run_linear(terms: list[Term], constants: Sequence[Any], slot: int, result: Tensor) -> None:
     species, n_matrices, text = constants
-    irreps_in, irreps_out, n_blocks, n_weights, blocks = _blocks(text)
+    *dims, blocks = _blocks(text)
     for number, term in enumerate(terms):
         into = result if number == 0 else torch.empty_like(result)
         term[slot] = into
-        sizes = (len(term[0]), n_matrices, n_blocks, irreps_in.dim, irreps_out.dim, n_weights)
+        sizes = (term[0].shape[0], n_matrices, *dims)
         _linear_kernel(result.dtype, slot)(
             *(tensor.data_ptr() for tensor in term),
             _address(species),
@@ -245,9 +269,7 @@ def _product_shape(a: Sequence[Tensor | None], constants: Sequence[Any], slot: i
 
 @cache
 def _product_kernel(dtype: torch.dtype, correlation: int, directions: int, slot: int) -> Callable[..., None]:
-    source = files("multiace.ops").joinpath("polynomial.c").read_text(encoding="utf-8")
-    constants = f"#define ORDER {correlation}\n#define DIRECTIONS {directions}"
-    library = compile_c(f"typedef {REALS[dtype]} real;\n{constants}\n{source}")
+    library = compile_c(_source(dtype, "polynomial.c", ORDER=correlation, DIRECTIONS=directions))
     return _function(library, f"derivative_{'AWg'[slot]}", 6)
 
 
@@ -256,7 +278,7 @@ def _run_product(terms: list[Term], constants: Sequence[Any], slot: int, result:
     products = _products(text)
     for number, (A, W, g, *directions) in enumerate(terms):
         into = result if number == 0 else torch.empty_like(result)
-        sizes = (len(A), n_matrices, A.shape[2], *products.sizes, torch.get_num_threads())
+        sizes = (A.shape[0], n_matrices, A.shape[2], *products.sizes, torch.get_num_threads())
         _product_kernel(A.dtype, products.correlation, len(directions), slot)(
             _array([u.data_ptr() for u in (A, *(u for (u,) in directions))]),
             _address(W),
@@ -293,19 +315,6 @@ ACTIVATIONS = {
 """Activations that nilpotent.h has, and their names there."""
 
 
-def _smooth_source(file: str, dtype: torch.dtype, directions: int, **activations: str) -> str:
-    """Source of a kernel of numbers with nilpotent parts; the activations are macros by name."""
-    macros = {"REAL_BYTES": str(dtype.itemsize), "DIRECTIONS": str(directions)}
-    macros |= {macro: ACTIVATIONS[name] for macro, name in activations.items()}
-    texts = [
-        f"typedef {REALS[dtype]} real;",
-        *(f"#define {macro} {value}" for macro, value in macros.items()),
-    ]
-    folder = files("multiace.ops")
-    texts += [folder.joinpath(name).read_text(encoding="utf-8") for name in ("nilpotent.h", file)]
-    return "\n".join(texts)
-
-
 def mlp(x: Tensor, W: Tensor, sizes: Sequence[int], fan_in: int, activation: Activation) -> Tensor:
     """Same as :func:`multiace.ops.reference.mlp`."""
     if activation.name not in ACTIVATIONS:
@@ -317,13 +326,12 @@ def _mlp_shape(a: Sequence[Tensor | None], constants: Sequence[Any], slot: int) 
     sizes = constants[-1]
     if slot == 1:
         return 1, sum(n * m for n, m in pairwise(sizes))
-    n_rows = next(len(rows) for rows in (a[0], a[2]) if rows is not None)
-    return n_rows, sizes[0] if slot == 0 else sizes[-1]
+    return _n_rows(a[0], a[2]), sizes[0] if slot == 0 else sizes[-1]
 
 
 @cache
 def _mlp_kernel(dtype: torch.dtype, activation: str, directions: int, slot: int) -> Callable[..., None]:
-    source = _smooth_source("mlp.c", dtype, directions, ACTIVATION=activation)
+    source = _smooth_source("mlp.c", dtype, directions, ACTIVATION=ACTIVATIONS[activation])
     return _function(compile_c(source), f"derivative_{'xWg'[slot]}", 6)
 
 
@@ -337,7 +345,7 @@ def _run_mlp(terms: list[Term], constants: Sequence[Any], slot: int, result: Ten
             _address(g),
             into.data_ptr(),
             scale.data_ptr(),
-            _array((len(x), len(sizes) - 1, fan_in, torch.get_num_threads(), *sizes)),
+            _array((x.shape[0], len(sizes) - 1, fan_in, torch.get_num_threads(), *sizes)),
         )
         if number > 0:
             result += into
@@ -369,19 +377,20 @@ def _gate_blocks(text: str) -> tuple[int, int, int, Any]:
         odd = irrep.l == 0 and not irrep.is_scalar
         numbers += [irrep.dim, mul, irreps_in.slices()[irrep].start, part.start, gates, int(odd)]
         gates += mul if irrep.l > 0 else 0
-    return len(irreps_out), irreps_in.dim, irreps_out.dim, (ctypes.c_int64 * len(numbers))(*numbers)
+    return len(irreps_out), irreps_in.dim, irreps_out.dim, _array(numbers)
 
 
 def _gate_shape(a: Sequence[Tensor | None], constants: Sequence[Any], slot: int) -> Sequence[int]:
     _, x_dim, y_dim, _ = _gate_blocks(constants[-1])
-    return next(len(nodes) for nodes in a if nodes is not None), x_dim if slot == 0 else y_dim
+    return _n_rows(*a), x_dim if slot == 0 else y_dim
 
 
 @cache
 def _gate_kernel(
     dtype: torch.dtype, activation: str, odd: str, directions: int, slot: int
 ) -> Callable[..., None]:
-    source = _smooth_source("gate.c", dtype, directions, ACTIVATION=activation, ODD_ACTIVATION=odd)
+    macros = {"ACTIVATION": ACTIVATIONS[activation], "ODD_ACTIVATION": ACTIVATIONS[odd]}
+    source = _smooth_source("gate.c", dtype, directions, **macros)
     return _function(compile_c(source), f"derivative_{'xg'[slot]}", 7)
 
 
@@ -397,7 +406,7 @@ def _run_gate(terms: list[Term], constants: Sequence[Any], slot: int, result: Te
             scale.data_ptr(),
             odd_scale.data_ptr(),
             ctypes.addressof(blocks),
-            _array((len(x), n_blocks, x_dim, y_dim, torch.get_num_threads())),
+            _array((x.shape[0], n_blocks, x_dim, y_dim, torch.get_num_threads())),
         )
         if number > 0:
             result += into
@@ -438,8 +447,7 @@ def _harmonics(l_max: int) -> tuple[list[int], list[np.ndarray]]:
 
 
 def _harmonics_shape(a: Sequence[Tensor | None], constants: Sequence[Any], slot: int) -> Sequence[int]:
-    n_edges = next(len(edges) for edges in a if edges is not None)
-    return n_edges, 3 if slot == 0 else (constants[0] + 1) ** 2
+    return _n_rows(*a), 3 if slot == 0 else (constants[0] + 1) ** 2
 
 
 @cache
@@ -455,7 +463,7 @@ def _run_harmonics(terms: list[Term], constants: Sequence[Any], slot: int, resul
             _array([_address(v), *(_address(u) for (u,) in directions)]),
             _address(g),
             into.data_ptr(),
-            _array((len(v), *sizes, torch.get_num_threads(), *(array.ctypes.data for array in arrays))),
+            _array((v.shape[0], *sizes, torch.get_num_threads(), *(array.ctypes.data for array in arrays))),
         )
         if number > 0:
             result += into
@@ -473,7 +481,7 @@ def bessel(lengths: Tensor, num_radial: int, cutoff: float, power: int) -> Tenso
 
 
 def _bessel_shape(a: Sequence[Tensor | None], constants: Sequence[Any], slot: int) -> Sequence[int]:
-    n_pairs = next(len(pairs) for pairs in a if pairs is not None)
+    n_pairs = _n_rows(*a)
     return (n_pairs,) if slot == 0 else (n_pairs, constants[0])
 
 
@@ -484,7 +492,7 @@ def _bessel_kernel(dtype: torch.dtype, directions: int, slot: int) -> Callable[.
 
 def _run_bessel(terms: list[Term], constants: Sequence[Any], slot: int, result: Tensor) -> None:
     num_radial, cutoff, power = constants
-    n_pairs = len(terms[0][0])
+    n_pairs = terms[0][0].shape[0]
     basis = _Basis(n_pairs, num_radial, power, torch.get_num_threads(), cutoff, SHORTEST * cutoff)
     for number, (r, g, *directions) in enumerate(terms):
         into = result if number == 0 else torch.empty_like(result)

@@ -18,7 +18,8 @@ the same function again:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -94,7 +95,7 @@ class Form:
         results = []
         for slot in slots:
             result = like.new_empty(self.shape(tensors[: self.number], constants, slot))
-            terms = list(self.terms(read, slot))
+            terms = self.terms(read, slot)
             if terms:
                 self.run(terms, constants, slot, result)
             else:
@@ -102,32 +103,13 @@ class Form:
             results.append(result)
         return tuple(results)
 
-    def terms(self, tensors: Sequence[Tensor | None], slot: int) -> Iterator[Term]:
-        """Terms of ∂S_k/∂a_slot: each direction takes the place of one argument, two never the same.
-
-        The nonlinear arguments stay, and any number of directions are listed behind all arguments instead.
-        """
-        base, *directions = (tensors[n : n + self.number] for n in range(0, len(tensors), self.number))
-        for places in product(*(self._places(direction, slot) for direction in directions)):
-            term: Term = list(base)
-            taken = set()
-            for place, direction in zip(places, directions, strict=True):
-                if place < self.nonlinear:
-                    term.append(direction[: self.nonlinear])
-                elif place not in taken:
-                    term[place] = direction[place]
-                    taken.add(place)
-                else:
-                    break
-            else:
-                if all(term[place] is not None for place in range(self.number) if place != slot):
-                    yield term
-
-    def _places(self, direction: Sequence[Tensor | None], slot: int) -> list[int]:
-        """Places that a direction can take; 0 stands for all nonlinear ones."""
-        q = self.nonlinear
-        smooth = [0] if any(tensor is not None for tensor in direction[:q]) else []
-        return smooth + [n for n in range(q, self.number) if direction[n] is not None and n != slot]
+    def terms(self, tensors: Sequence[Tensor | None], slot: int) -> list[Term]:
+        """Terms of ∂S_k/∂a_slot; ``tensors`` are a, then each direction."""
+        given = tuple(tensor is not None for tensor in tensors)
+        return [
+            [*(tensors[number] for number in places), *(tensors[n : n + self.nonlinear] for n in directions)]
+            for places, directions in _plan(self.number, self.nonlinear, given, slot)
+        ]
 
     def _cut(self, tensors: Sequence[Tensor]) -> list[Tensor | None]:
         return [None if tensor.shape == (0,) else tensor for tensor in tensors]
@@ -163,6 +145,35 @@ class Form:
         return (gradients, *(None for _ in constants), None)
 
 
+@cache
+def _plan(n: int, nonlinear: int, given: tuple[bool, ...], slot: int) -> list[tuple[list[int], list[int]]]:
+    """Terms of ∂S_k/∂a_slot, where ``given`` says which tensors there are.
+
+    Each direction takes the place of one argument, two never the same. The nonlinear arguments stay, and
+    any number of directions are listed behind all arguments instead.
+
+    Returns:
+        For each term the number of the tensor in each place, and of the first one of each direction listed.
+    """
+    first = range(n, len(given), n)
+    choices = [
+        [0] * any(given[d : d + nonlinear])  # stands for all nonlinear places
+        + [place for place in range(nonlinear, n) if given[d + place] and place != slot]
+        for d in first
+    ]
+    terms = []
+    for chosen in product(*choices):
+        linear = [place for place in chosen if place >= nonlinear]
+        places = list(range(n))
+        for place, d in zip(chosen, first, strict=True):
+            if place >= nonlinear:
+                places[place] = d + place
+        whole = all(given[number] for place, number in enumerate(places) if place != slot)
+        if whole and len(set(linear)) == len(linear):
+            terms.append((places, [d for place, d in zip(chosen, first, strict=True) if place < nonlinear]))
+    return terms
+
+
 def _derived(tensors: Sequence[Any], direction: Sequence[Any], along: int) -> list[Any]:
     """Tensors of the derivative with respect to a (``along`` = 0), or to direction number ``along``."""
     n = len(direction)
@@ -193,7 +204,12 @@ class _Gradients(torch.autograd.Function):
         gradients: list[Tensor | None] = [None] * len(tensors)
         for along in range(len(tensors) // n):
             derived = _derived(tensors, direction, along)
-            slots = [slot for slot in range(n) if wanted[n * along + slot] and any(form.terms(derived, slot))]
+            given = tuple(tensor is not None for tensor in derived)
+            slots = [
+                slot
+                for slot in range(n)
+                if wanted[n * along + slot] and _plan(n, form.nonlinear, given, slot)
+            ]
             if slots:
                 results = form.gradients(derived, ctx.constants, slots)
                 for slot, result in zip(slots, results, strict=True):

@@ -4,8 +4,6 @@
  *
  * with invariants s_e, pseudoscalars s_o and gates s_lk among the x, each with its own directions (nilpotent.h).
  * ACTIVATION names f, ODD_ACTIVATION f'. */
-#include <omp.h>
-#include <string.h>
 
 /* A block of the result: 2l+1 components, channels, where it begins in a row of x and of y, and its gates (l > 0). */
 typedef struct { int64_t components, channels, x, y, gates, odd; } block;

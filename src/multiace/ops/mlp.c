@@ -6,87 +6,22 @@
  * along directions u_1 ... u_n of (x, W) is the coefficient FULL of numbers as nilpotent.h has them. ACTIVATION names f.
  *
  * TILE rows at a time go through all layers, so that what is between them stays in the cache. */
-#include <omp.h>
-#include <stdlib.h>
-#include <string.h>
 
-#define ROWS 6
 #define TILE 48
 #define CHUNK 3840 /* rows whose h and gradients are kept for the gradient of W: a multiple of TILE */
-#define DEPTH 64   /* rows of a packed panel */
 typedef struct { int64_t n_rows, n_layers, fan_in, threads, sizes[]; } network;
 
-/* ------------------------------------------------------------------ products of matrices, row by row in memory */
-
-/* out = in W scale (or added to it), in: rows x n, W: n x m */
-static void product(const real *in, const real *W, real *out, int64_t rows, int64_t n, int64_t m, real scale,
-                    int add) {
+/* out = scale in W, or added to it; in: rows x n, W: n x m */
+static void product(const real *in, const real *W, real *out, int64_t rows, int64_t n, int64_t m, real scale, int add) {
   for (int64_t first = 0; first < rows; first += ROWS) {
     const int here = rows - first < ROWS ? rows - first : ROWS;
     const real *a[ROWS];
-    for (int r = 0; r < ROWS; ++r) a[r] = in + (first + (r < here ? r : 0)) * n;
-    real *o = out + first * m;
-    int64_t c = 0;
-    for (; c + 2 * LANES <= m; c += 2 * LANES) {
-      vec s0[ROWS] = {{0}}, s1[ROWS] = {{0}};
-      for (int64_t k = 0; k < n; ++k) {
-        const vec w0 = LOAD(W + k * m + c), w1 = LOAD(W + k * m + c + LANES);
-        for (int r = 0; r < ROWS; ++r) { s0[r] += a[r][k] * w0; s1[r] += a[r][k] * w1; }
-      }
-      for (int r = 0; r < here; ++r) {
-        STORE(o + r * m + c) = scale * s0[r] + (add ? LOAD(o + r * m + c) : (vec){0});
-        STORE(o + r * m + c + LANES) = scale * s1[r] + (add ? LOAD(o + r * m + c + LANES) : (vec){0});
-      }
+    real *o[ROWS];
+    for (int r = 0; r < ROWS; ++r) {
+      a[r] = in + (first + (r < here ? r : 0)) * n;
+      o[r] = out + (first + r) * m;
     }
-    for (; c < m; ++c)
-      for (int r = 0; r < here; ++r) {
-        real sum = 0;
-        for (int64_t k = 0; k < n; ++k) sum += a[r][k] * W[k * m + c];
-        o[r * m + c] = scale * sum + (add ? o[r * m + c] : 0);
-      }
-  }
-}
-
-/* T = W^T, W: n x m */
-static void transpose(const real *W, real *T, int64_t n, int64_t m) {
-  enum { B = 16 };
-#pragma omp for schedule(static)
-  for (int64_t column = 0; column < m; column += B)
-    for (int64_t row = 0; row < n; row += B)
-      for (int64_t c = column; c < m && c < column + B; ++c)
-        for (int64_t r = row; r < n && r < row + B; ++r) T[c * n + r] = W[r * m + c];
-}
-
-/* W += a^T b scale for columns from .. to, a: rows x n, b: rows x m; `panel` holds DEPTH rows of 2 vectors */
-static void outer(const real *a, const real *b, real *W, int64_t rows, int64_t n, int64_t m, int64_t from, int64_t to,
-                  real scale, vec *panel) {
-  for (int64_t c = from; c < to; c += 2 * LANES) {
-    const int64_t width = m - c < 2 * LANES ? m - c : 2 * LANES;
-    for (int64_t first = 0; first < rows; first += DEPTH) {
-      const int64_t depth = rows - first < DEPTH ? rows - first : DEPTH;
-      if (width < 2 * LANES) memset(panel, 0, depth * 2 * sizeof *panel);
-      for (int64_t i = 0; i < depth; ++i) memcpy(panel + 2 * i, b + (first + i) * m + c, width * sizeof(real));
-      for (int64_t k = 0; k < n; k += ROWS) {
-        const real *column[ROWS];
-        for (int r = 0; r < ROWS; ++r) column[r] = a + first * n + (k + r < n ? k + r : k);
-        vec s0[ROWS] = {{0}}, s1[ROWS] = {{0}};
-        for (int64_t i = 0; i < depth; ++i)
-          for (int r = 0; r < ROWS; ++r) {
-            s0[r] += column[r][i * n] * panel[2 * i];
-            s1[r] += column[r][i * n] * panel[2 * i + 1];
-          }
-        for (int r = 0; r < ROWS && k + r < n; ++r) {
-          real *w = W + (k + r) * m + c;
-          const vec sums[2] = {scale * s0[r], scale * s1[r]};
-          if (width == 2 * LANES) {
-            STORE(w) += sums[0];
-            STORE(w + LANES) += sums[1];
-          } else {
-            for (int64_t lane = 0; lane < width; ++lane) w[lane] += sums[lane / LANES][lane % LANES];
-          }
-        }
-      }
-    }
+    multiply(a, o, here, W, n, m, scale, add);
   }
 }
 
@@ -107,7 +42,7 @@ static void activate(const real *z, real *h, real *slope, int64_t n, real c) {
 }
 
 /* h *= slope */
-static void multiply(real *h, const real *slope, int64_t n) {
+static void multiply_all(real *h, const real *slope, int64_t n) {
   for (int64_t i = 0; i < n; i += LANES) {
     vec a[SETS], b[SETS], p[SETS];
     for (int s = 0; s < SETS; ++s) { a[s] = LOAD(h + s * n + i); b[s] = LOAD(slope + s * n + i); }
@@ -139,8 +74,6 @@ static void map(const real *const *in, numbers W, int64_t offset, real *const *o
     if (!add) memset(out[s], 0, rows * m * sizeof(real));
   }
 }
-
-static real *reals(int64_t n) { return aligned_alloc(64, (n * sizeof(real) / 64 + 1) * 64); }
 
 static int64_t width_of(const network *net) { /* of all hidden layers */
   int64_t width = 0;
@@ -205,7 +138,7 @@ static void backward(const network *net, numbers T, const real *g, real *const *
     for (int s = 0; s < SETS; ++s) out[s] = z + s * TILE * n;
     map(above, T, offset_of(net, l), out, 0, rows, m, n, scale_of(net, l));
     for (int s = 0; s < SETS; ++s) memset(out[s] + rows * n, 0, (TILE - rows) * n * sizeof(real));
-    multiply(z, slope[l * SETS], TILE * n);
+    multiply_all(z, slope[l * SETS], TILE * n);
     memcpy(slope[l * SETS], z, SETS * TILE * n * sizeof(real));
     for (int s = 0; s < SETS; ++s) above[s] = slope[l * SETS + s];
   }
@@ -267,6 +200,7 @@ void derivative_x(numbers x, numbers W, const real *g, real *u, const real *c, c
   {
     scratch t = prepare(net);
     transpose_all(net, W, T);
+#pragma omp barrier
     EACH_TILE(0, net->n_rows)
       const real *above[SETS] = {0}, *of_result = g + first * net->sizes[net->n_layers];
       real *out[SETS];
@@ -298,6 +232,7 @@ void derivative_W(numbers x, numbers W, const real *g, real *u, const real *c, c
     {
       scratch t = prepare(net);
       if (!begin) transpose_all(net, W, T);
+#pragma omp barrier
       EACH_TILE(begin, end)
         place_input(net, x, first, t.h);
         forward(net, W, t.h, t.slope, rows, t.z, *c);
@@ -311,7 +246,6 @@ void derivative_W(numbers x, numbers W, const real *g, real *u, const real *c, c
           }
       }
       release(t);
-      vec *panel = aligned_alloc(64, 2 * DEPTH * sizeof *panel);
       int64_t before = 0;
       for (int64_t l = 0; l < layers; before += l ? net->sizes[l] : 0, ++l) {
         const int64_t n = net->sizes[l], m = net->sizes[l + 1], next = before + (l ? n : 0);
@@ -322,11 +256,17 @@ void derivative_W(numbers x, numbers W, const real *g, real *u, const real *c, c
             const real *left = l ? h + SETS * before * here + a * here * n : matrix(x, a, begin * n);
             const real *right = l + 1 < layers ? z + SETS * next * here + b * here * m : b ? NULL : g + begin * m;
             if (!left || !right) continue;
-            const int64_t to = m - column < 2 * LANES ? m : column + 2 * LANES;
-            outer(left, right, u + offset_of(net, l), here, n, m, column, to, scale_of(net, l), panel);
+            for (int64_t row = 0; row < here; row += DEPTH) {
+              const int rows = here - row < DEPTH ? here - row : DEPTH;
+              const real *a_rows[DEPTH], *b_rows[DEPTH];
+              for (int i = 0; i < rows; ++i) {
+                a_rows[i] = left + (row + i) * n;
+                b_rows[i] = right + (row + i) * m;
+              }
+              outer(a_rows, b_rows, rows, u + offset_of(net, l), n, m, column, scale_of(net, l));
+            }
           }
       }
-      free(panel);
     }
   }
   free_transposed(T);

@@ -1,18 +1,9 @@
 /* Numbers x + eps_1 u_1 + eps_2 u_2 + ... whose eps square to zero: a derivative of f along directions u_1 ... u_n is
  * the coefficient of the product of all eps in f. A number has one coefficient for each set s of eps, a mask of bits; FULL
- * is the set of all. Before this text come `real` (float or double), REAL_BYTES and DIRECTIONS, which is n. */
-#include <math.h>
-#include <stdint.h>
-
-#define LANES (32 / (int)sizeof(real))
+ * is the set of all. Before this text come matrix.h, REAL_BYTES (of a real) and DIRECTIONS, which is n. */
 #define SETS (1 << DIRECTIONS)
 #define FULL (SETS - 1)
 #define ORDERS (DIRECTIONS + 2) /* f and as many derivatives as are needed */
-#define INLINE static inline __attribute__((always_inline, unused))
-typedef real vec __attribute__((vector_size(32), aligned(sizeof(real))));
-
-#define LOAD(p) (*(const vec *)(p))
-#define STORE(p) (*(vec *)(p))
 
 /* p = q r */
 INLINE void times(vec *p, const vec *q, const vec *r, int directions) {

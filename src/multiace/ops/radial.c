@@ -4,7 +4,6 @@
  *
  * w_n = n pi / r_c, along directions of r (nilpotent.h). Below `shortest` sin(w r) / r is held constant. LANES pairs
  * go together. */
-#include <omp.h>
 
 typedef struct { int64_t n_pairs, n_radial, power, threads; double cutoff, shortest; } basis;
 typedef const real *const *numbers;
