@@ -77,6 +77,7 @@ class Peer(ABC):
         torch.manual_seed(0)
         self.frames = ase.io.read(task["frames"], ":")
         self.prepare()
+        self.initial = [parameter.detach().clone() for parameter in self.parameters]
         self.steps, self.spent = 0, 0.0
         self.order: Iterator[list[int]] = iter(())
         self.train_batch = self.batch(range(min(task["batch_size"], task["train_frames"])))
@@ -194,13 +195,15 @@ class Peer(ABC):
     def precision(self) -> dict[str, Any]:
         """Return the root mean square by which forces in float32 differ from those in float64 [relative].
 
-        The model in float64 has the same weights; everything else is computed anew in float64.
+        Both have the initial weights, so that it does not matter how long a code has trained (and exported models
+        have these too); everything else is computed anew in float64.
         """
         default = torch.get_default_dtype()
         twin = type(self)({**self.task, "model": {**self.model, "dtype": "float64"}, "compiled": False})
         with torch.no_grad():
-            for exact, weight in zip(twin.parameters, self.parameters, strict=True):
+            for exact, own, weight in zip(twin.parameters, self.parameters, self.initial, strict=True):
                 exact.copy_(weight)
+                own.copy_(weight)
         _, exact = twin.predict(twin.one_frame.inputs, train=False)
         torch.set_default_dtype(default)
         _, forces = self.predict(self.one_frame.inputs, train=False)
