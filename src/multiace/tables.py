@@ -64,17 +64,14 @@ def presets_table(presets: Mapping[str, Config], width: int) -> Group:
     }
     common = {field: Counter(row.values()).most_common(1)[0][0] for field, row in rows.items()}
     differing = [field for field in fields if len(set(rows[field].values())) > 1]
-    first = max(map(len, fields))
-    per_table = max(1, (width - first - 2) // (COLUMN_WIDTH + 2))
-    names = list(presets)
     tables = []
-    for start in range(0, len(names), per_table):
+    for names in side_by_side(presets, width - max(map(len, fields)) - 2):
         table = new_table("field")
         table.columns[0].no_wrap = True
-        for name in names[start : start + per_table]:
-            table.add_column(name, max_width=COLUMN_WIDTH)
+        for name in names:
+            table.add_column(name, max_width=column_width(name))
         for field in differing:
-            values = [rows[field][name] for name in names[start : start + per_table]]
+            values = [rows[field][name] for name in names]
             cells = [Text(value, style=EMPHASIS if value != common[field] else "") for value in values]
             table.add_row(field, *cells)
         tables.append(table)
@@ -82,7 +79,19 @@ def presets_table(presets: Mapping[str, Config], width: int) -> Group:
     return Group(*tables, Text("the same in all: " + ", ".join(same), style=DIM))
 
 
-COLUMN_WIDTH = 16  # of a preset; longer values wrap
+def side_by_side(names: Iterable[str], width: int) -> list[list[str]]:
+    """Divide presets into tables whose columns fit into ``width`` characters, one at least."""
+    tables: list[list[str]] = []
+    for name in names:
+        if not tables or sum(column_width(other) + 3 for other in [*tables[-1], name]) > width:
+            tables.append([])
+        tables[-1].append(name)
+    return tables
+
+
+def column_width(name: str) -> int:
+    """Return the width of a preset's column: values that are longer wrap, its name does not."""
+    return max(16, len(name))
 
 
 def find_fields(sections: Mapping[str, type[Config]], name: str | None) -> list[tuple[str, str]]:
