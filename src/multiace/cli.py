@@ -293,13 +293,16 @@ def structure_with_calculator(arguments: argparse.Namespace) -> Atoms:
             f"{arguments.structure}@0 for the first or {arguments.structure}@-1 for the last."
         )
     atoms = structures[0]
-    calculator = Calculator(load(arguments), skin=arguments.skin)
+    calculator = Calculator(load(arguments), skin=arguments.skin, radial=arguments.radial)
     atoms.calc = calculator
     atoms.get_potential_energy()
     potential = calculator.potential
     print(
         f"{atoms.get_chemical_formula()}: {len(atoms)} atoms; {potential.config.dtype} on {potential.device}"
     )
+    if calculator.tables is not None:
+        error = calculator.tables.error
+        print(f"radial weights: from tables, within {error:.1e} of the networks (--radial network: exactly)")
     if potential.zbl is None:
         print(
             "note: without model.zbl nothing keeps atoms apart at distances the training data does not have"
@@ -427,4 +430,10 @@ def add_structure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("structure", help=STRUCTURE_HELP)
     parser.add_argument(
         "--skin", type=float, default=0.5, help="skin of the neighbour list [Å] (default: 0.5)"
+    )
+    parser.add_argument(
+        "--radial",
+        default="auto",
+        metavar="CHOICE",
+        help="network, or table: radial weights from tables of the network (default: auto, tables in float32)",
     )

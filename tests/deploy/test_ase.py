@@ -1,11 +1,13 @@
 import ase.io
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 
 from multiace.deploy.ase import Calculator
 from multiace.errors import InputError
+from multiace.layers import table
 from tests.potentials import crystal, methanol, small_potential
 
 
@@ -192,3 +194,47 @@ def test_a_run_that_is_not_complete_is_refused_with_its_best_model(tmp_path):
     small_potential().save(tmp_path / "checkpoints" / "best.safetensors")
     with pytest.raises(InputError, match=r"best so far: .*best\.safetensors"):
         Calculator(tmp_path)
+
+
+@pytest.mark.parametrize("structure", [methanol, crystal])
+def test_tables_of_the_radial_networks_change_forces_by_rounding_only(structure):
+    results = {}
+    for radial in ("network", "table", "auto"):
+        atoms = attach(structure(), dtype="float32", radial=radial)
+        results[radial] = atoms.get_forces()
+        assert (atoms.calc.tables is None) == (radial == "network")
+    assert np.array_equal(results["table"], results["auto"])
+    size = np.abs(results["network"]).max()
+    assert 0 < np.abs(results["table"] - results["network"]).max() < 3e-5 * size
+    assert attach(structure()).calc.tables is None  # float64
+
+
+def test_tables_give_forces_that_are_the_gradient_of_their_energy():
+    atoms = attach(methanol(), radial="table")
+    force, step = atoms.get_forces()[1, 2], 1e-4
+    energies = []
+    for sign in (1, -1):
+        moved = atoms.copy()
+        moved.positions[1, 2] += sign * step
+        energies.append(attach(moved, radial="table").get_potential_energy())
+    assert force == pytest.approx(-(energies[0] - energies[1]) / (2 * step), abs=1e-6)
+
+
+def test_tables_follow_the_weights():
+    atoms = attach(methanol(), radial="table")
+    before = atoms.get_potential_energy()
+    with torch.no_grad():
+        atoms.calc.potential.network.layers[0].density.radial_network.mlp.weight.mul_(1.1)
+    atoms.calc.reset()
+    assert abs(atoms.get_potential_energy() - before) > 1e-3
+    expected = Calculator(atoms.calc.potential, radial="network").get_potential_energy(atoms)
+    assert atoms.get_potential_energy() == pytest.approx(expected, abs=1e-4)
+
+
+def test_tables_too_large_are_refused_or_left_out(monkeypatch):
+    monkeypatch.setattr(table, "LARGEST", 100)
+    with pytest.raises(InputError, match="too large; choose radial = network"):
+        attach(methanol(), radial="table")
+    assert attach(methanol(), dtype="float32").calc.tables is None
+    with pytest.raises(InputError, match="radial = 'spline' is not one of auto, network, table"):
+        attach(methanol(), radial="spline")

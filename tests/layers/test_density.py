@@ -30,6 +30,11 @@ RADIAL = {
 }
 LINEAR_RADIAL = {**RADIAL, "species": "none", "widths": ()}
 
+
+def radial_weights(density, at):
+    return density.radial_network(radial(at), ELEMENTS.table, at)
+
+
 every_density = pytest.mark.parametrize("kind", DENSITIES)
 
 
@@ -49,7 +54,7 @@ def features() -> torch.Tensor:
 
 
 def evaluate(density, h, at):
-    return density(h, harmonics(at, L_MAX), radial(at), ELEMENTS, at)
+    return density(h, harmonics(at, L_MAX), radial_weights(density, at), at)
 
 
 @every_density
@@ -73,13 +78,13 @@ def test_an_atom_without_neighbours_has_no_density(kind):
 def test_densities_sum_over_neighbours(kind):
     """Atom 0 sees what it sees of each of its neighbours alone."""
     density, h, at = build(kind), features(), graph()
-    Y, e_n = harmonics(at, L_MAX), radial(at)
-    total = density(h, Y, e_n, ELEMENTS, at)[0]
+    Y, R = harmonics(at, L_MAX), radial_weights(density, at)
+    total = density(h, Y, R, at)[0]
     parts = torch.zeros_like(total)
     for neighbour in (1, 2, 3):
         only = h * 0.0
         only[neighbour] = h[neighbour]
-        parts += density(only, Y, e_n, ELEMENTS, at)[0]
+        parts += density(only, Y, R, at)[0]
     torch.testing.assert_close(total, parts)
 
 

@@ -639,6 +639,45 @@ def test_an_edge_of_length_zero_has_finite_harmonics():
     assert torch.autograd.grad(Y.sum(), vectors)[0].isfinite().all()
 
 
+@pytest.mark.parametrize("interpolate", [reference.interpolate, cpu.interpolate], ids=["reference", "cpu"])
+@pytest.mark.parametrize("coded", [False, True])
+def test_interpolation_is_exact_for_cubics(interpolate, coded):
+    """Values and all derivatives, each table its own cubics; more weights than a vector has lanes."""
+    c, spacing = random(4, 2, 21, seed=1), 0.5
+    knots = torch.arange(7, dtype=torch.float64)[:, None, None] * spacing
+    values = c[0] + knots * (c[1] + knots * (c[2] + knots * c[3]))
+    slopes = spacing * (c[1] + knots * (2 * c[2] + knots * 3 * c[3]))
+    table = torch.stack([values, slopes], dim=1).permute(2, 0, 1, 3).contiguous()
+    r = torch.tensor([0.0, 0.3, 1.7, 2.9, 3.0], dtype=torch.float64, requires_grad=True)
+    code = torch.tensor([1, 0, 1, 1, 0])
+    of_pair = c[:, code if coded else torch.zeros_like(code)]
+    R = interpolate(r, table, spacing, code if coded else None)
+    x, v = r.detach()[:, None], random(5, 21, seed=2)
+    expected = [
+        of_pair[0] + x * (of_pair[1] + x * (of_pair[2] + x * of_pair[3])),
+        of_pair[1] + x * (2 * of_pair[2] + x * 3 * of_pair[3]),
+        2 * of_pair[2] + 6 * x * of_pair[3],
+        6 * of_pair[3],
+    ]
+    torch.testing.assert_close(R, expected[0], rtol=1e-12, atol=1e-12)
+    derivative = (R * v).sum()
+    for order in (1, 2, 3):
+        (g,) = torch.autograd.grad(derivative, r, create_graph=True)
+        torch.testing.assert_close(g, (expected[order] * v).sum(1), rtol=1e-11, atol=1e-11)
+        derivative = g.sum()
+
+
+def test_gradients_of_interpolation_are_those_of_its_definition():
+    table, r = random(2, 9, 2, 35, seed=1), torch.linspace(0.0, 3.9, 23, dtype=torch.float64).requires_grad_()
+    code, results = torch.arange(23) % 2, []
+    for function in (cpu.interpolate, reference.interpolate):
+        v = random(23, 35, seed=2).requires_grad_()
+        (g,) = torch.autograd.grad((function(r, table, 0.5, code) * v).sum(), r, create_graph=True)
+        results.append([g, *torch.autograd.grad((g * random(23, seed=3)).sum(), (r, v))])
+    torch.testing.assert_close(*results, rtol=1e-11, atol=1e-11)
+    assert cpu.interpolate(r[:0], table, 0.5, code[:0]).shape == (0, 35)
+
+
 def test_gradients_that_nobody_asked_for_are_not_computed(monkeypatch):
     irreps = Irreps.parse("3x0e + 2x1o")
     x, W = random(4, 9, seed=1).requires_grad_(), random(1, 13, seed=2).requires_grad_()
@@ -688,6 +727,11 @@ def operands_of_bessel():
     return [random(5, seed=1).abs() + 0.1, random(5, 4, seed=2)], (4, 3.0, 6), 1
 
 
+def operands_of_table():
+    tensors = [random(5, seed=1).abs() + 0.1, random(5, 4, seed=2)]
+    return tensors, (random(2, 9, 2, 4, seed=3), torch.tensor([0, 1, 1, 0, 1]), 0.5), 1
+
+
 FORMS = {
     "convolution": (cpu.CONVOLUTION, operands_of_convolution),
     "linear": (cpu.LINEAR, operands_of_linear),
@@ -696,6 +740,7 @@ FORMS = {
     "gate": (cpu.GATE, operands_of_gate),
     "harmonics": (cpu.HARMONICS, operands_of_harmonics),
     "bessel": (cpu.BESSEL, operands_of_bessel),
+    "table": (cpu.TABLE, operands_of_table),
 }
 
 

@@ -17,9 +17,12 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from multiace.errors import InputError
 from multiace.graph.graph import Graph
 from multiace.graph.neighbors import build_graph
+from multiace.layers.table import RadialTables
 from multiace.model.potential import Potential, Statistics
 
-__all__ = ["Calculator", "VerletList"]
+__all__ = ["RADIAL", "Calculator", "VerletList"]
+
+RADIAL = ("auto", "network", "table")
 
 
 class VerletList:
@@ -101,6 +104,9 @@ class Calculator(AseCalculator):
         dtype: ``"float32"`` or ``"float64"`` to convert the network to; None keeps the potential's.
         skin: Extra radius of the neighbour list [Å]: it is searched again only when an atom has moved
             further than half of this. The results do not depend on it.
+        radial: ``network``, ``table`` (radial weights are read from tables of the network, within the
+            rounding of float32; ``calculator.tables.error`` says how close), or ``auto``: tables in
+            float32, the network in float64 or where a table would be too large.
 
     Raises:
         InputError: If the file cannot be read, the skin is negative, or a structure holds an element
@@ -115,8 +121,11 @@ class Calculator(AseCalculator):
         device: str | None = None,
         dtype: str | None = None,
         skin: float = 0.5,
+        radial: str = "auto",
     ) -> None:
         super().__init__()
+        if radial not in RADIAL:
+            raise InputError(f"radial = {radial!r} is not one of {', '.join(RADIAL)}.")
         if not skin >= 0:
             raise InputError(f"the skin of the neighbour list is {skin} Å; it must be zero or larger.")
         if not isinstance(potential, Potential):
@@ -125,6 +134,10 @@ class Calculator(AseCalculator):
             potential = converted(potential, device, dtype)
         self.potential = potential.eval()
         self.neighbors = VerletList(potential.elements, potential.cutoff, skin)
+        self.tabulates = radial == "table" or (radial == "auto" and potential.config.dtype == "float32")
+        self.tables: RadialTables | None = None
+        if self.tabulates and self._tabulate() is None and radial == "table":
+            raise InputError("tables of the radial networks would be too large; choose radial = network.")
 
     def calculate(
         self,
@@ -143,7 +156,7 @@ class Calculator(AseCalculator):
                 f"stress needs a structure periodic in all three directions, got pbc = {structure.pbc}."
             )
         graph = self.neighbors.graph(structure).to(self.potential.device)
-        prediction = self.potential(graph, forces=True, stress=periodic)
+        prediction = self.potential(graph, forces=True, stress=periodic, tables=self._tabulate())
         energy = float(prediction.energy)
         results: dict[str, Any] = {
             "energy": energy,
@@ -154,6 +167,14 @@ class Calculator(AseCalculator):
         if periodic:
             results["stress"] = full_3x3_to_voigt_6_stress(_numpy(prediction.stress)[0])
         self.results = results
+
+    def _tabulate(self) -> RadialTables | None:
+        """Return the tables, made anew if weights have changed."""
+        network = self.potential.network
+        if self.tabulates and (self.tables is None or self.tables.version != network.version()):
+            self.tables = network.tabulate()
+            self.tabulates = self.tables is not None
+        return self.tables
 
 
 def converted(potential: Potential, device: str | None, dtype: str | None) -> Potential:

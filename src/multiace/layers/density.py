@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from multiace import ops
 from multiace.basis.irreps import Irreps
 from multiace.graph import Graph
-from multiace.layers.embedding import ElementEmbedding
 from multiace.layers.equivariant import Linear
 from multiace.layers.radial import RadialNetwork
 from multiace.ops import ConvolutionPaths
@@ -29,7 +28,7 @@ class ChannelwiseDensity(nn.Module):
     symbol              code                          shape
     ==================  ============================  ==================================
     W h_j               ``self.linear_up(h)``         (n_nodes, irreps_in.dim)
-    R                   ``self.radial_network(...)``  (n_edges or n_pairs, n_weights)
+    R                   ``R``                         (n_edges or n_pairs, n_weights)
     A before mixing     ``ops.convolution(...)``      (n_nodes, paths.irreps_out.dim)
     λ                   ``self.norm``                 ()
     A                   return value                  (n_nodes, irreps_out.dim)
@@ -53,12 +52,9 @@ class ChannelwiseDensity(nn.Module):
         self.linear = Linear(self.paths.irreps_out, irreps_out)
         self.norm = norm
 
-    def forward(
-        self, h: Tensor, Y: Tensor, radial: Tensor, elements: ElementEmbedding, graph: Graph
-    ) -> Tensor:
+    def forward(self, h: Tensor, Y: Tensor, R: Tensor, graph: Graph) -> Tensor:
         """Return A, (n_nodes, irreps_out.dim)."""
         j, i = graph.senders, graph.receivers
-        R = self.radial_network(radial, elements.table, graph)
         pairs = None if self.radial_network.sees_elements else graph.pairs
         A = ops.convolution(self.linear_up(h), Y, R, j, i, self.paths, pairs)
         return self.norm(self.linear(A))
@@ -87,12 +83,9 @@ class FullDensity(nn.Module):
         self.radial_network = RadialNetwork(n_weights=sum(p.n_weights for p in self.paths), **radial)
         self.norm = norm
 
-    def forward(
-        self, h: Tensor, Y: Tensor, radial: Tensor, elements: ElementEmbedding, graph: Graph
-    ) -> Tensor:
+    def forward(self, h: Tensor, Y: Tensor, R: Tensor, graph: Graph) -> Tensor:
         """Return A, (n_nodes, irreps_out.dim)."""
         j, i = graph.senders, graph.receivers
-        R = self.radial_network(radial, elements.table, graph)
         pairs = None if self.radial_network.sees_elements else graph.pairs
         h = self.linear_up(h)
         blocks = []
@@ -137,7 +130,10 @@ class LearnedNorm(nn.Module):
         return A * torch.exp(-self.log_value)
 
 
-DENSITIES = {"channelwise": ChannelwiseDensity, "full": FullDensity}
+DENSITIES: dict[str, type[ChannelwiseDensity] | type[FullDensity]] = {
+    "channelwise": ChannelwiseDensity,
+    "full": FullDensity,
+}
 """Choices of ``ModelConfig.channel_coupling``: the density of each."""
 
 NEIGHBOR_NORMS: dict[str, Callable[[float], nn.Module]] = {

@@ -80,6 +80,7 @@ class RadialNetwork(nn.Module):
         bias: bool,
     ):
         super().__init__()
+        self.species = species
         power, self.edge_attributes = RADIAL_SPECIES[species]
         self.sees_elements = power > 0
         n_attributes = embedding_dim**power
@@ -97,9 +98,15 @@ class RadialNetwork(nn.Module):
         """
         if not self.sees_elements:
             return self.network(radial, None)
-        a = self.edge_attributes(attributes, graph.species[graph.senders], graph.species[graph.receivers])
-        product = torch.einsum("en,ed->end", radial.index_select(0, graph.pairs[1]), a)
-        return self.network(product.flatten(1), a)
+        z_j, z_i = graph.species[graph.senders], graph.species[graph.receivers]
+        return self.of_rows(radial.index_select(0, graph.pairs[1]), attributes, z_j, z_i)
+
+    def of_rows(self, radial: Tensor, attributes: Tensor, z_j: Tensor, z_i: Tensor) -> Tensor:
+        """Return R of each row of the basis, (n, num_radial), whose ends are of elements z_j and z_i, (n,)."""
+        a = self.edge_attributes(attributes, z_j, z_i)
+        if a is None:
+            return self.network(radial, None)
+        return self.network(torch.einsum("en,ed->end", radial, a).flatten(1), a)
 
     def network(self, R: Tensor, a: Tensor | None) -> Tensor:
         """Apply the matrices and activations to rows of features, whose attributes are ``a``."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from multiace.basis.irreps import Irreps
 from multiace.graph import Graph
+from multiace.layers.density import ChannelwiseDensity, FullDensity
 from multiace.layers.embedding import ElementEmbedding
 from multiace.layers.equivariant import ElementLinear, Gate, NormActivation
 
@@ -53,7 +54,7 @@ class Layer(nn.Module):
 
     def __init__(
         self,
-        density: nn.Module,
+        density: ChannelwiseDensity | FullDensity,
         self_connection: str,
         product: nn.Module,
         nonlinearity: nn.Module,
@@ -71,19 +72,17 @@ class Layer(nn.Module):
         self.nonlinearity = nonlinearity
         self.irreps = irreps
 
-    def forward(
-        self, h: Tensor, Y: Tensor, radial: Tensor, elements: ElementEmbedding, graph: Graph
-    ) -> Tensor:
+    def forward(self, h: Tensor, Y: Tensor, R: Tensor, elements: ElementEmbedding, graph: Graph) -> Tensor:
         """Return h', (n_nodes, irreps.h_out.dim).
 
         Args:
             h: Features, (n_nodes, irreps.h_in.dim).
             Y: Spherical harmonics, (n_edges, (l_max + 1)²).
-            radial: Radial basis of each undirected pair, (n_pairs, num_radial).
+            R: Radial weights of each undirected pair, or of each edge where they see elements.
             elements: a(z) of all elements.
             graph: The atoms and edges.
         """
-        A = self.density(h, Y, radial, elements, graph)
+        A = self.density(h, Y, R, graph)
         if self.selector is not None:
             A = self.selector(A, graph.species, elements)
         m = self.product(A, graph.species, elements)

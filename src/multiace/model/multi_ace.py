@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any, cast
+
 import torch
 from ase.data import atomic_numbers, covalent_radii
 from torch import Tensor, nn
@@ -14,7 +17,9 @@ from multiace.graph import Graph
 from multiace.layers.density import DENSITIES, NEIGHBOR_NORMS
 from multiace.layers.embedding import ELEMENT_EMBEDDINGS, InitialFeatures
 from multiace.layers.product import PRODUCTS, IdentityProduct
+from multiace.layers.radial import RadialNetwork
 from multiace.layers.readout import Readout
+from multiace.layers.table import RadialTables, tabulate
 from multiace.layers.update import NONLINEARITIES, Layer, LayerIrreps
 from multiace.model.config import ModelConfig
 from multiace.model.irreps import density_irreps, message_irreps
@@ -70,23 +75,67 @@ class MultiACE(nn.Module):
                 )
         self.to(getattr(torch, config.dtype))
 
-    def forward(self, graph: Graph) -> Tensor:
-        """Return the energy of each atom from each readout, (n_nodes, n_readouts); the sum is E_i."""
+    def forward(self, graph: Graph, tables: RadialTables | None = None) -> Tensor:
+        """Return the energy of each atom from each readout, (n_nodes, n_readouts); the sum is E_i.
+
+        Args:
+            graph: The atoms and edges.
+            tables: From :meth:`tabulate`, to be read instead of the radial networks.
+        """
         vectors, lengths = graph.edge_vectors()
-        z, dtype = graph.species, self.embedding.weight.dtype
-        Y = ops.spherical_harmonics(vectors.to(dtype), self.angular)  # Y_lm(r̂)
-        one_edge = graph.pairs[0][:, 0]
-        ends = z[graph.senders[one_edge]], z[graph.receivers[one_edge]]
-        # e_n(r) x envelope, of each undirected pair
-        radial = ops.radial_basis(lengths[one_edge], *ends, self.radial_basis)
-        h = self.embedding(z, self.elements)  # h⁰
+        Y = ops.spherical_harmonics(vectors.to(self.dtype), self.angular)  # Y_lm(r̂)
+        r = lengths.index_select(0, graph.pairs[0][:, 0])  # of each undirected pair
+        h = self.embedding(graph.species, self.elements)  # h⁰
         energies: list[Tensor] = []
-        for t, layer in enumerate(self.layers):
-            h = layer(h, Y, radial, self.elements, graph)
+        for t, (layer, R) in enumerate(zip(self.layers, self.radial_weights(r, graph, tables), strict=True)):
+            h = layer(h, Y, R, self.elements, graph)
             if t >= len(self.layers) - len(self.readouts):
                 readout = self.readouts[len(energies)]
                 energies.append(readout(h))  # E_i = Σ_t R_t(h_i)
-        return torch.cat(energies, dim=1)
+        return torch.cat(energies, dim=1) if len(energies) > 1 else energies[0]
+
+    def radial_weights(self, r: Tensor, graph: Graph, tables: RadialTables | None) -> Iterator[Tensor]:
+        """Make R of one layer after another, from the networks or from tables of them."""
+        if tables is not None:
+            yield from (table(r, graph) for table in tables.layers)
+            return
+        one_edge = graph.pairs[0][:, 0]
+        z_j, z_i = (graph.species[nodes[one_edge]] for nodes in (graph.senders, graph.receivers))
+        radial = ops.radial_basis(r, z_j, z_i, self.radial_basis)  # e_n(r) x envelope
+        for network in self.radial_networks:
+            yield network(radial, self.elements.table, graph)
+
+    def tabulate(self, tolerance: float = 1e-5) -> RadialTables | None:
+        """Tabulate R of all layers, for inference.
+
+        Args:
+            tolerance: Largest error of R halfway between knots, relative to the root mean square of R. The
+                default is what rounding to float32 does to the network itself.
+
+        Returns:
+            The tables, or None where one would be too large. They do not follow changes of the weights.
+        """
+        tables = []
+        for network in self.radial_networks:
+            table = tabulate(network, self.radial_basis, self.elements.table, tolerance)
+            if table is None:
+                return None
+            tables.append(table)
+        return RadialTables(tables, self.version())
+
+    def version(self) -> tuple[Any, ...]:
+        """What changes when a weight does."""
+        return tuple((parameter.data_ptr(), parameter._version) for parameter in self.parameters())
+
+    @property
+    def radial_networks(self) -> list[RadialNetwork]:
+        """The radial network of each layer."""
+        return [cast("Layer", layer).density.radial_network for layer in self.layers]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the parameters."""
+        return self.embedding.weight.dtype
 
 
 def build_layer(

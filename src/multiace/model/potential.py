@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from multiace.errors import InputError
 from multiace.graph import Graph
 from multiace.graph.neighbors import build_graph
+from multiace.layers.table import RadialTables
 from multiace.model.config import ModelConfig, outside_choices
 from multiace.model.multi_ace import MultiACE
 from multiace.model.zbl import ZBL
@@ -121,7 +122,12 @@ class Potential(nn.Module):
         return self.isolated_energies.device
 
     def forward(
-        self, graph: Graph, forces: bool = True, stress: bool = False, create_graph: bool = False
+        self,
+        graph: Graph,
+        forces: bool = True,
+        stress: bool = False,
+        create_graph: bool = False,
+        tables: RadialTables | None = None,
     ) -> Prediction:
         r"""Predict a batch.
 
@@ -134,13 +140,14 @@ class Potential(nn.Module):
             forces: Whether forces are wanted.
             stress: Whether stress is wanted; NaN for structures without a cell.
             create_graph: Keep the result differentiable, to train on forces or for Hessians.
+            tables: Of the radial networks, ``network.tabulate()``, to be read instead of them.
         """
         vectors, _ = graph.edge_vectors()
         gradient_wanted = forces or stress
         if gradient_wanted and not vectors.requires_grad:
             vectors = vectors.detach().requires_grad_()
         with torch.set_grad_enabled(gradient_wanted or torch.is_grad_enabled()):
-            site_energies = self._terms(graph.with_vectors(vectors)).sum(dim=1)
+            site_energies = self._terms(graph.with_vectors(vectors), tables).sum(dim=1)
             energy = _sum_by(site_energies, graph.node_graph, graph.n_graphs)
             total = energy.sum()
         if not gradient_wanted:
@@ -157,12 +164,12 @@ class Potential(nn.Module):
             self._stress(g, vectors, graph) if stress else None,
         )
 
-    def _terms(self, graph: Graph) -> Tensor:
+    def _terms(self, graph: Graph, tables: RadialTables | None = None) -> Tensor:
         """Site energies by term [eV]: E0 + shift + ZBL, then one column per readout; float64."""
         reference = self.isolated_energies[graph.species] + self.shift
         if self.zbl is not None:
             reference = reference + self.zbl(graph)
-        return torch.cat([reference[:, None], self.scale * self.network(graph).double()], dim=1)
+        return torch.cat([reference[:, None], self.scale * self.network(graph, tables).double()], dim=1)
 
     def _stress(self, g: Tensor, vectors: Tensor, graph: Graph) -> Tensor:
         virial = _sum_by(vectors[:, :, None] * g[:, None, :], graph.edge_graph, graph.n_graphs)

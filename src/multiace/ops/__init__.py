@@ -30,6 +30,7 @@ __all__ = [
     "ProductPaths",
     "convolution",
     "gate",
+    "interpolate",
     "linear",
     "mlp",
     "radial_basis",
@@ -74,6 +75,12 @@ def mlp(x: Tensor, W: Tensor, sizes: Sequence[int], fan_in: int, activation: Act
     """Apply a perceptron without biases; see :func:`multiace.ops.reference.mlp`."""
     implementation = cpu if _on_cpu(x) and _compiles() else reference
     return implementation.mlp(x, W, sizes, fan_in, activation)
+
+
+def interpolate(r: Tensor, table: Tensor, spacing: float, code: Tensor | None) -> Tensor:
+    """Read radial weights from a table; see :func:`multiace.ops.reference.interpolate`."""
+    implementation = cpu if _on_cpu(r) and _compiles() else reference
+    return implementation.interpolate(r, table, spacing, code)
 
 
 def spherical_harmonics(vectors: Tensor, angular: SphericalHarmonics) -> Tensor:

@@ -26,7 +26,16 @@ if TYPE_CHECKING:
     from multiace.layers.activations import Activation
 
 __all__ = [
-    *("bessel", "check_compiler", "convolution", "gate", "linear", "mlp", "spherical_harmonics"),
+    *(
+        "bessel",
+        "check_compiler",
+        "convolution",
+        "gate",
+        "interpolate",
+        "linear",
+        "mlp",
+        "spherical_harmonics",
+    ),
     "symmetric_product",
 ]
 
@@ -44,18 +53,15 @@ def check_compiler() -> None:
 
 def _source(dtype: torch.dtype, *names: str, **macros: object) -> str:
     """C source of files of this folder, one after another, for a type of real."""
-    lines = [
-        f"typedef {REALS[dtype]} real;",
-        *(f"#define {macro} {value}" for macro, value in macros.items()),
-    ]
+    macros = {"REAL_BYTES": dtype.itemsize, **macros}
+    lines = [f"typedef {REALS[dtype]} real;", *(f"#define {name} {value}" for name, value in macros.items())]
     texts = [files("multiace.ops").joinpath(name).read_text(encoding="utf-8") for name in names]
     return "\n".join([*lines, *texts])
 
 
 def _smooth_source(name: str, dtype: torch.dtype, directions: int, **macros: str) -> str:
     """Source of a kernel of numbers with nilpotent parts."""
-    size = dtype.itemsize
-    return _source(dtype, "matrix.h", "nilpotent.h", name, REAL_BYTES=size, DIRECTIONS=directions, **macros)
+    return _source(dtype, "matrix.h", "nilpotent.h", name, DIRECTIONS=directions, **macros)
 
 
 # ---------------------------------------------------------------------------- convolution: S(x, Y, R, g)
@@ -514,3 +520,49 @@ class _Basis(ctypes.Structure):
 
 
 BESSEL = Form("bessel", 2, "int num_radial, float cutoff, int power", _bessel_shape, _run_bessel, nonlinear=1)
+
+
+# ---------------------------------------------------------------------------- radial tables: S(r, g)
+
+
+def interpolate(r: Tensor, table: Tensor, spacing: float, code: Tensor | None) -> Tensor:
+    """Same as :func:`multiace.ops.reference.interpolate`."""
+    return TABLE((r,), (table, code, spacing))
+
+
+def _table_shape(a: Sequence[Tensor | None], constants: Sequence[Any], slot: int) -> Sequence[int]:
+    n_pairs = _n_rows(*a)
+    return (n_pairs,) if slot == 0 else (n_pairs, constants[0].shape[3])
+
+
+@cache
+def _table_kernel(dtype: torch.dtype, directions: int, slot: int) -> Callable[..., None]:
+    return _function(compile_c(_smooth_source("table.c", dtype, directions)), f"derivative_{'rg'[slot]}", 5)
+
+
+class _Grid(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("n_pairs", "n_knots", "n_weights", "threads", "code")),
+        ("spacing", ctypes.c_double),
+    ]
+
+
+def _run_table(terms: list[Term], constants: Sequence[Any], slot: int, result: Tensor) -> None:
+    table, code, spacing = constants
+    _, n_knots, _, n_weights = table.shape
+    n_pairs = terms[0][0].shape[0]
+    grid = _Grid(n_pairs, n_knots, n_weights, torch.get_num_threads(), _address(code), spacing)
+    for number, (r, g, *directions) in enumerate(terms):
+        into = result if number == 0 else torch.empty_like(result)
+        _table_kernel(r.dtype, len(directions), slot)(
+            _array([_address(r), *(_address(u) for (u,) in directions)]),
+            _address(g),
+            table.data_ptr(),
+            into.data_ptr(),
+            ctypes.addressof(grid),
+        )
+        if number > 0:
+            result += into
+
+
+TABLE = Form("table", 2, "Tensor table, Tensor? code, float spacing", _table_shape, _run_table, nonlinear=1)

@@ -1,4 +1,5 @@
-/* Vectors of reals, and products of matrices whose rows lie anywhere. `real` (float or double) comes before this text. */
+/* Vectors of reals, and products of matrices whose rows lie anywhere. `real` (float or double) and
+ * REAL_BYTES come before this text. */
 #include <math.h>
 #include <omp.h>
 #include <stdint.h>
@@ -13,6 +14,11 @@
 #define LOAD(p) (*(const vec *)(p))
 #define STORE(p) (*(vec *)(p))
 typedef real vec __attribute__((vector_size(32), aligned(sizeof(real))));
+#if REAL_BYTES == 4
+typedef int32_t mask __attribute__((vector_size(32)));
+#else
+typedef int64_t mask __attribute__((vector_size(32)));
+#endif
 
 /* out[r] = scale in[r] W, or added to it, for up to ROWS rows; W: n x m */
 UNUSED void multiply(const real *const *in, real *const *out, int rows, const real *W, int64_t n, int64_t m, real scale,
@@ -74,14 +80,37 @@ UNUSED void outer(const real *const *a, const real *const *b, int rows, real *W,
   }
 }
 
+/* Exchange rows and columns of LANES vectors: every step swaps the parts of two rows off the diagonal. */
+INLINE void exchange(vec *v) {
+  for (int step = 1; step < LANES; step *= 2) {
+    mask first, second; /* lanes of (v[i], v[i + step]) */
+    for (int lane = 0; lane < LANES; ++lane) {
+      first[lane] = lane & step ? LANES + lane - step : lane;
+      second[lane] = lane & step ? LANES + lane : lane + step;
+    }
+    for (int i = 0; i < LANES; ++i)
+      if (!(i & step)) {
+        const vec a = v[i], b = v[i + step];
+        v[i] = __builtin_shuffle(a, b, first);
+        v[i + step] = __builtin_shuffle(a, b, second);
+      }
+  }
+}
+
 /* T = W^T, W: n x m; the threads of a team share the work */
 UNUSED void transpose(const real *W, real *T, int64_t n, int64_t m) {
-  enum { B = 16 };
 #pragma omp for schedule(static) nowait
-  for (int64_t column = 0; column < m; column += B)
-    for (int64_t row = 0; row < n; row += B)
-      for (int64_t c = column; c < m && c < column + B; ++c)
-        for (int64_t r = row; r < n && r < row + B; ++r) T[c * n + r] = W[r * m + c];
+  for (int64_t row = 0; row < n; row += LANES) {
+    int64_t c = 0;
+    for (; n - row >= LANES && c + LANES <= m; c += LANES) {
+      vec v[LANES];
+      for (int i = 0; i < LANES; ++i) v[i] = LOAD(W + (row + i) * m + c);
+      exchange(v);
+      for (int i = 0; i < LANES; ++i) STORE(T + (c + i) * n + row) = v[i];
+    }
+    for (int64_t r = row; r < n && r < row + LANES; ++r)
+      for (int64_t d = c; d < m; ++d) T[d * n + r] = W[r * m + d];
+  }
 }
 
 UNUSED real *reals(int64_t n) { return aligned_alloc(64, (n * sizeof(real) / 64 + 1) * 64); }

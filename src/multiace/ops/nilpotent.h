@@ -1,6 +1,6 @@
 /* Numbers x + eps_1 u_1 + eps_2 u_2 + ... whose eps square to zero: a derivative of f along directions u_1 ... u_n is
  * the coefficient of the product of all eps in f. A number has one coefficient for each set s of eps, a mask of bits; FULL
- * is the set of all. Before this text come matrix.h, REAL_BYTES (of a real) and DIRECTIONS, which is n. */
+ * is the set of all. Before this text come matrix.h and DIRECTIONS, which is n. */
 #define SETS (1 << DIRECTIONS)
 #define FULL (SETS - 1)
 #define ORDERS (DIRECTIONS + 2) /* f and as many derivatives as are needed */
@@ -34,12 +34,6 @@ COMPOSE(3, 2)
 #define compose NAMED(compose_, DIRECTIONS)
 
 /* ------------------------------------------------------------------ activations: f, f', f'' ... at z */
-
-#if REAL_BYTES == 4
-typedef int32_t mask __attribute__((vector_size(32)));
-#else
-typedef int64_t mask __attribute__((vector_size(32)));
-#endif
 
 INLINE vec number(real x) { return (vec){0} + x; }
 INLINE vec choose(mask is, vec yes, vec no) { return (vec)((is & (mask)yes) | (~is & (mask)no)); }

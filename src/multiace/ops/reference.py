@@ -22,7 +22,7 @@ from multiace.ops.paths import ConvolutionPaths, ProductPaths, gate_irreps, line
 if TYPE_CHECKING:
     from multiace.layers.activations import Activation
 
-__all__ = ["convolution", "gate", "linear", "mlp", "symmetric_product"]
+__all__ = ["convolution", "gate", "interpolate", "linear", "mlp", "symmetric_product"]
 
 
 def convolution(
@@ -229,3 +229,28 @@ def gate(x: Tensor, irreps_out: Irreps, activation: Activation, odd_activation: 
             blocks.append((part * scalars[:, None, gate : gate + mul]).flatten(1))
             gate += mul
     return torch.cat(blocks, dim=1)
+
+
+def interpolate(r: Tensor, table: Tensor, spacing: float, code: Tensor | None) -> Tensor:
+    r"""Radial weights between knots, by cubic Hermite interpolation; their slope is continuous.
+
+    .. math:: R(r) = H_{00}(t) R_k + H_{10}(t) R'_k + H_{01}(t) R_{k+1} + H_{11}(t) R'_{k+1},
+              \quad t = r / s - k
+
+    Args:
+        r: (n_pairs,) [Å].
+        table: (n_tables, n_knots, 2, n_weights): at each knot R and its slope times the spacing.
+        spacing: s, distance between knots [Å]; the first is at r = 0.
+        code: Which table a pair reads, (n_pairs,); None takes the first for all.
+
+    Returns:
+        R, (n_pairs, n_weights).
+    """
+    n_knots = table.shape[1]
+    x = r / spacing
+    k = x.detach().long().clamp(0, n_knots - 2)
+    t = (x - k)[:, None]
+    first = k if code is None else code * n_knots + k
+    at, after = (table.flatten(0, 1).index_select(0, first + step) for step in (0, 1))
+    value = (1 + t * t * (2 * t - 3)) * at[:, 0] + t * t * (3 - 2 * t) * after[:, 0]
+    return value + t * (t - 1) * ((t - 1) * at[:, 1] + t * after[:, 1])
