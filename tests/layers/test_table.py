@@ -38,13 +38,14 @@ def exact(network, basis, attributes, at):
 @pytest.mark.parametrize("bias", [False, True])
 def test_a_table_is_as_close_to_the_network_as_it_says(species, attributes, transform, bias):
     network, basis = build(species, attributes, transform, bias=bias)
-    made = tabulate(network, basis, attributes, 1e-6)
+    tolerance = 1e-6 if transform == "none" else 1e-5
+    made = tabulate(network, basis, attributes, tolerance)
     at = graph()
     _, lengths = at.edge_vectors()
     R = exact(network, basis, attributes, at)
     read = made(lengths[at.pairs[0][:, 0]], at)
     size = made.values[:, :, 0].square().mean().sqrt()
-    assert 0 < made.error <= 1e-6
+    assert 0 < made.error <= tolerance
     assert (read - R).abs().max() <= 1.1 * made.error * size
     assert read.shape == R.shape
 
