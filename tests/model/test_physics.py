@@ -134,10 +134,12 @@ def test_energy_goes_to_zero_at_the_cutoff_with_two_derivatives(name):
 
     outside = energy(0.0)
     assert torch.equal(outside, energy(1.0))
-    near, nearer = (abs(energy(-distance) - outside) for distance in (0.01, 0.005))
+    cosine = at.config.envelope == "cosine"
+    distances = (0.002, 0.001) if cosine else (0.01, 0.005)
+    near, nearer = (abs(energy(-distance) - outside) for distance in distances)
     order = torch.log2(near / nearer).item()
     assert near > 1e-12
-    assert order > (1.9 if at.config.envelope == "cosine" else 2.8)
+    assert order > (1.9 if cosine else 2.8)
 
 
 @pytest.mark.parametrize("name", [name for name, config in POINTS.items() if jumps_at_the_cutoff(config)])

@@ -19,11 +19,11 @@ from multiace.basis.irreps import Irreps
 from multiace.ops import cpu, reference
 from multiace.ops.compiler import CompilerError
 from multiace.ops.paths import ConvolutionPaths, ProductPaths
+from multiace.ops.reference import Activation
 
 if TYPE_CHECKING:
     from multiace.basis.angular import SphericalHarmonics
     from multiace.basis.radial import RadialEmbedding
-    from multiace.layers.activations import Activation
 
 __all__ = [
     "ConvolutionPaths",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.resources import files
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,9 +21,7 @@ from multiace.ops.codegen import convolution_source
 from multiace.ops.compiler import compile_c
 from multiace.ops.forms import Form, Term
 from multiace.ops.paths import ConvolutionPaths, ProductPaths, gate_irreps, linear_blocks
-
-if TYPE_CHECKING:
-    from multiace.layers.activations import Activation
+from multiace.ops.reference import Activation
 
 __all__ = [
     *(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,10 +19,17 @@ from multiace.basis.coupling import clebsch_gordan
 from multiace.basis.irreps import Irrep, Irreps
 from multiace.ops.paths import ConvolutionPaths, ProductPaths, gate_irreps, linear_blocks
 
-if TYPE_CHECKING:
-    from multiace.layers.activations import Activation
-
 __all__ = ["convolution", "gate", "interpolate", "linear", "mlp", "symmetric_product"]
+
+
+class Activation(Protocol):
+    """A scaled function of numbers: ``name`` says which, ``scale`` is its factor."""
+
+    name: str
+    scale: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Apply elementwise."""
 
 
 def convolution(
