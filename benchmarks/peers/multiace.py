@@ -19,6 +19,7 @@ from multiace.train.config import TrainConfig
 from multiace.train.ema import MovingAverage
 from multiace.train.loss import Loss
 from multiace.train.optimizer import OPTIMIZERS, FlatParameters
+from multiace.train.processes import keep_memory
 from peers.worker import Batch, Peer, serve
 
 
@@ -29,6 +30,7 @@ class Multiace(Peer):
 
     def prepare(self) -> None:
         """As Training does: one vector of parameters, optimiser, moving average, loss."""
+        keep_memory()
         statistics = dict(self.task["statistics"])
         statistics["isolated_energies"] = np.array(statistics["isolated_energies"])
         self.potential = Potential(ModelConfig(**self.model), Statistics(**statistics))
@@ -37,6 +39,7 @@ class Multiace(Peer):
         self.optimizer = OPTIMIZERS[config.optimizer](self.flat.groups(config.weight_decay))
         self.moving_average = MovingAverage(self.flat.vector, config.ema_decay)
         self.loss = Loss(config)
+        self.tables = None
         self.parameters = self.flat.parameters
         frames = []
         for atoms in self.frames:
@@ -49,8 +52,14 @@ class Multiace(Peer):
         return self.dataset.collate(indices)
 
     def predict(self, inputs: Labelled, train: bool) -> tuple[Tensor, Tensor]:
-        """Through the potential."""
-        prediction = self.potential(inputs.graph, create_graph=train)
+        """Through the potential; radial weights of predictions in float32 are from tables, as in the calculator."""
+        tables = None
+        if not train and self.potential.config.dtype == "float32":
+            network = self.potential.network
+            if self.tables is None or self.tables.version != network.version():
+                self.tables = network.tabulate()
+            tables = self.tables
+        prediction = self.potential(inputs.graph, create_graph=train, tables=tables)
         return prediction.energy, prediction.forces
 
     def edges(self, inputs: Labelled) -> int:

@@ -286,6 +286,9 @@ def test_files_of_other_programs_are_refused(tmp_path, metadata):
 
 def test_files_of_newer_versions_are_refused(tmp_path):
     path = tmp_path / "model.safetensors"
+    write(potential("base"), path, schema_version=SCHEMA_VERSION - 1)
+    with pytest.raises(InputError, match=r"a preliminary multiace \(schema 1\).*train it again"):
+        Potential.load(path)
     write(potential("base"), path, schema_version=SCHEMA_VERSION + 1, multiace="9.0.0")
     with pytest.raises(InputError, match=r"written by multiace 9\.0\.0 \(schema \d+\).*Install a newer"):
         Potential.load(path)

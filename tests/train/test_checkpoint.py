@@ -1,6 +1,8 @@
 import pytest
 import torch
 
+from multiace.errors import InputError
+from multiace.train import checkpoint
 from multiace.train.checkpoint import (
     Checkpoint,
     DamagedCheckpointError,
@@ -67,3 +69,11 @@ def test_newest_comes_first(tmp_path):
     for step in (9, 100, 20):
         Checkpoint({}, {}).save(checkpoint_path(tmp_path, step))
     assert newest_first(tmp_path) == [checkpoint_path(tmp_path, step) for step in (100, 20, 9)]
+
+
+def test_checkpoints_of_another_version_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "SCHEMA", 1)
+    Checkpoint({"weights": torch.zeros(3)}, {}).save(tmp_path / "c.safetensors")
+    monkeypatch.undo()
+    with pytest.raises(InputError, match=r"checkpoint schema 1, here \d.*train in another folder"):
+        Checkpoint.load(tmp_path / "c.safetensors")

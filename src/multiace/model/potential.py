@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_VERSION", "Potential", "Prediction", "Statistics", "read_model_file"]
 
-SCHEMA_VERSION = 1
-"""Version of the model file; raised when an older file needs a migration."""
+SCHEMA_VERSION = 2
+"""Version of the model file; 2 has all matrices of a layer in one tensor."""
 
 UNITS = {"length": "Å", "energy": "eV", "forces": "eV/Å", "stress": "eV/Å³"}
 
@@ -285,6 +285,11 @@ def read_model_file(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, 
     types = {"schema_version": int, "config": dict, "metadata": dict}
     if not isinstance(header, dict) or not all(isinstance(header.get(key), types[key]) for key in types):
         raise InputError(f"{path} is a safetensors file, but not a multiace model.")
+    if header["schema_version"] < SCHEMA_VERSION:
+        raise InputError(
+            f"{path} was written by a preliminary multiace (schema {header['schema_version']}), whose weights "
+            f"this version (schema {SCHEMA_VERSION}) cannot read; train it again, or read it with that one."
+        )
     if header["schema_version"] > SCHEMA_VERSION:
         raise InputError(
             f"{path} was written by multiace {header.get('multiace')} (schema {header['schema_version']}); "

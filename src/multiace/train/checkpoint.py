@@ -23,9 +23,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from multiace.errors import InputError
+
 __all__ = ["Checkpoint", "DamagedCheckpointError", "atomic", "checkpoint_path", "newest_first"]
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class DamagedCheckpointError(Exception):
@@ -61,6 +63,7 @@ class Checkpoint:
 
         Raises:
             DamagedCheckpointError: If the file is cut, altered, or another program's.
+            InputError: If another version wrote it: the order of its weights is not the same.
         """
         try:
             with safe_open(path, framework="numpy") as file:
@@ -72,6 +75,11 @@ class Checkpoint:
         except (OSError, SafetensorError, KeyError) as error:
             raise DamagedCheckpointError(f"{path}: {error}") from None
         content = json.loads(header)
+        if content["schema"] != SCHEMA:
+            raise InputError(
+                f"{path} was written by another version (checkpoint schema {content['schema']}, here {SCHEMA}); "
+                "go on with that version, or train in another folder."
+            )
         dtypes = content["dtypes"].items()
         vectors = {name: torch.from_numpy(unpack(name, arrays, np.dtype(dtype))) for name, dtype in dtypes}
         return cls(vectors, content["state"])

@@ -34,7 +34,7 @@ from multiace.train.log import LOGGERS
 from multiace.train.loss import Loss
 from multiace.train.optimizer import OPTIMIZERS, FlatParameters
 from multiace.train.prepare import Prepared, prepare, report
-from multiace.train.processes import add_over_processes, cpu_threads, launch
+from multiace.train.processes import add_over_processes, cpu_threads, keep_memory, launch
 from multiace.train.schedule import SCHEDULES, learning_rate
 from multiace.train.validate import validate
 
@@ -68,6 +68,7 @@ def fit(run: RunConfig | str | Path, folder: str | Path | None = None) -> Potent
     place = RunFolder(folder or "runs/multiace", main=fabric.is_global_zero)
     longer = place.check(run)
     fabric.barrier()  # every process has read what the main one is about to change
+    keep_memory()
     with cpu_threads(run.train.threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.train.seed)
         if place.finished and not longer:

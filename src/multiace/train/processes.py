@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,9 @@ from torch import Tensor
 from multiace.errors import InputError
 from multiace.train.config import TrainConfig
 
-__all__ = ["add_over_processes", "cpu_threads", "launch"]
+__all__ = ["add_over_processes", "cpu_threads", "keep_memory", "launch"]
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 def launch(config: TrainConfig) -> Fabric:
@@ -56,6 +59,19 @@ def cpu_threads(number: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def keep_memory() -> None:
+    """Let the C library keep what is freed for the next step, where it can (glibc).
+
+    Given back to the system, memory returns page by page, zeroed: a fifth of the time of a large step.
+    """
+    try:
+        set_option = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):  # another C library
+        return
+    set_option(M_TRIM_THRESHOLD, 2**31 - 1)
+    set_option(M_MMAP_THRESHOLD, 2**30)
 
 
 def add_over_processes(fabric: Fabric, tensor: Tensor) -> Tensor:
