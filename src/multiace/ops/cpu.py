@@ -131,6 +131,7 @@ CONVOLUTION = Form(
     "Tensor senders, Tensor receivers, Tensor? pair_edges, Tensor? pair, str paths",
     _convolution_shape,
     _run_convolution,
+    sums=True,
 )
 
 
@@ -147,6 +148,11 @@ def _address(tensor: Tensor | None) -> int:
 def _array(numbers: Sequence[int]) -> ctypes.Array:
     """Integers and addresses as C sees them, eight bytes each: also a structure of such fields."""
     return (ctypes.c_int64 * len(numbers))(*numbers)
+
+
+def _numbers(base: Tensor, directions: Sequence[Sequence[Tensor | None]], place: int = 0) -> ctypes.Array:
+    """Addresses of a nonlinear argument and of its part of each direction."""
+    return _array([base.data_ptr(), *(_address(direction[place]) for direction in directions)])
 
 
 def _function(library: ctypes.CDLL, name: str, n_arguments: int) -> Callable[..., None]:
@@ -197,21 +203,16 @@ def _linear_kernel(dtype: torch.dtype, slot: int) -> Callable[..., None]:
     return _function(compile_c(_source(dtype, "matrix.h", "linear.c")), f"derivative_{'xWy'[slot]}", 6)
 
 
-def _run_linear(terms: list[Term], constants: Sequence[Any], slot: int, result: Tensor) -> None:
+def _run_linear(term: Term, constants: Sequence[Any], slot: int, result: Tensor) -> None:
     species, n_matrices, text = constants
     *dims, blocks = _blocks(text)
-    for number, term in enumerate(terms):
-        into = result if number == 0 else torch.empty_like(result)
-        term[slot] = into
-        sizes = (term[0].shape[0], n_matrices, *dims)
-        _linear_kernel(result.dtype, slot)(
-            *(tensor.data_ptr() for tensor in term),
-            _address(species),
-            ctypes.addressof(blocks),
-            _array((*sizes, torch.get_num_threads())),
-        )
-        if number > 0:
-            result += into
+    term[slot] = result
+    _linear_kernel(result.dtype, slot)(
+        *(tensor.data_ptr() for tensor in term),
+        _address(species),
+        ctypes.addressof(blocks),
+        _array((term[0].shape[0], n_matrices, *dims, torch.get_num_threads())),
+    )
 
 
 LINEAR = Form("linear", 3, "Tensor? species, int n_matrices, str irreps", _linear_shape, _run_linear)
@@ -277,22 +278,19 @@ def _product_kernel(dtype: torch.dtype, correlation: int, directions: int, slot:
     return _function(library, f"derivative_{'AWg'[slot]}", 6)
 
 
-def _run_product(terms: list[Term], constants: Sequence[Any], slot: int, result: Tensor) -> None:
+def _run_product(term: Term, constants: Sequence[Any], slot: int, result: Tensor) -> None:
+    A, W, g, *directions = term
     species, n_matrices, text = constants
     products = _products(text)
-    for number, (A, W, g, *directions) in enumerate(terms):
-        into = result if number == 0 else torch.empty_like(result)
-        sizes = (A.shape[0], n_matrices, A.shape[2], *products.sizes, torch.get_num_threads())
-        _product_kernel(A.dtype, products.correlation, len(directions), slot)(
-            _array([u.data_ptr() for u in (A, *(u for (u,) in directions))]),
-            _address(W),
-            _address(g),
-            into.data_ptr(),
-            _address(species),
-            _array((*sizes, *products.table)),
-        )
-        if number > 0:
-            result += into
+    sizes = (A.shape[0], n_matrices, A.shape[2], *products.sizes, torch.get_num_threads())
+    _product_kernel(A.dtype, products.correlation, len(directions), slot)(
+        _numbers(A, directions),
+        _address(W),
+        _address(g),
+        result.data_ptr(),
+        _address(species),
+        _array((*sizes, *products.table)),
+    )
 
 
 PRODUCT = Form(
@@ -339,20 +337,17 @@ def _mlp_kernel(dtype: torch.dtype, activation: str, directions: int, slot: int)
     return _function(compile_c(source), f"derivative_{'xWg'[slot]}", 6)
 
 
-def _run_mlp(terms: list[Term], constants: Sequence[Any], slot: int, result: Tensor) -> None:
+def _run_mlp(term: Term, constants: Sequence[Any], slot: int, result: Tensor) -> None:
+    x, W, g, *directions = term
     scale, activation, fan_in, sizes = constants
-    for number, (x, W, g, *directions) in enumerate(terms):
-        into = result if number == 0 else torch.empty_like(result)
-        _mlp_kernel(x.dtype, activation, len(directions), slot)(
-            _array([_address(x), *(_address(u) for u, _ in directions)]),
-            _array([_address(W), *(_address(u) for _, u in directions)]),
-            _address(g),
-            into.data_ptr(),
-            scale.data_ptr(),
-            _array((x.shape[0], len(sizes) - 1, fan_in, torch.get_num_threads(), *sizes)),
-        )
-        if number > 0:
-            result += into
+    _mlp_kernel(x.dtype, activation, len(directions), slot)(
+        _numbers(x, directions),
+        _numbers(W, directions, 1),
+        _address(g),
+        result.data_ptr(),
+        scale.data_ptr(),
+        _array((x.shape[0], len(sizes) - 1, fan_in, torch.get_num_threads(), *sizes)),
+    )
 
 
 MLP = Form(
@@ -398,22 +393,19 @@ def _gate_kernel(
     return _function(compile_c(source), f"derivative_{'xg'[slot]}", 7)
 
 
-def _run_gate(terms: list[Term], constants: Sequence[Any], slot: int, result: Tensor) -> None:
+def _run_gate(term: Term, constants: Sequence[Any], slot: int, result: Tensor) -> None:
+    x, g, *directions = term
     scale, odd_scale, activation, odd, text = constants
-    n_blocks, x_dim, y_dim, blocks = _gate_blocks(text)
-    for number, (x, g, *directions) in enumerate(terms):
-        into = result if number == 0 else torch.empty_like(result)
-        _gate_kernel(x.dtype, activation, odd, len(directions), slot)(
-            _array([_address(x), *(_address(u) for (u,) in directions)]),
-            _address(g),
-            into.data_ptr(),
-            scale.data_ptr(),
-            odd_scale.data_ptr(),
-            ctypes.addressof(blocks),
-            _array((x.shape[0], n_blocks, x_dim, y_dim, torch.get_num_threads())),
-        )
-        if number > 0:
-            result += into
+    *dims, blocks = _gate_blocks(text)
+    _gate_kernel(x.dtype, activation, odd, len(directions), slot)(
+        _numbers(x, directions),
+        _address(g),
+        result.data_ptr(),
+        scale.data_ptr(),
+        odd_scale.data_ptr(),
+        ctypes.addressof(blocks),
+        _array((x.shape[0], *dims, torch.get_num_threads())),
+    )
 
 
 GATE = Form(
@@ -459,18 +451,15 @@ def _harmonics_kernel(dtype: torch.dtype, directions: int, slot: int) -> Callabl
     return _function(compile_c(_smooth_source("angular.c", dtype, directions)), f"derivative_{'vg'[slot]}", 4)
 
 
-def _run_harmonics(terms: list[Term], constants: Sequence[Any], slot: int, result: Tensor) -> None:
+def _run_harmonics(term: Term, constants: Sequence[Any], slot: int, result: Tensor) -> None:
+    v, g, *directions = term
     sizes, arrays = _harmonics(constants[0])
-    for number, (v, g, *directions) in enumerate(terms):
-        into = result if number == 0 else torch.empty_like(result)
-        _harmonics_kernel(v.dtype, len(directions), slot)(
-            _array([_address(v), *(_address(u) for (u,) in directions)]),
-            _address(g),
-            into.data_ptr(),
-            _array((v.shape[0], *sizes, torch.get_num_threads(), *(array.ctypes.data for array in arrays))),
-        )
-        if number > 0:
-            result += into
+    _harmonics_kernel(v.dtype, len(directions), slot)(
+        _numbers(v, directions),
+        _address(g),
+        result.data_ptr(),
+        _array((v.shape[0], *sizes, torch.get_num_threads(), *(array.ctypes.data for array in arrays))),
+    )
 
 
 HARMONICS = Form("harmonics", 2, "int l_max", _harmonics_shape, _run_harmonics, nonlinear=1)
@@ -494,27 +483,20 @@ def _bessel_kernel(dtype: torch.dtype, directions: int, slot: int) -> Callable[.
     return _function(compile_c(_smooth_source("radial.c", dtype, directions)), f"derivative_{'rg'[slot]}", 4)
 
 
-def _run_bessel(terms: list[Term], constants: Sequence[Any], slot: int, result: Tensor) -> None:
-    num_radial, cutoff, power = constants
-    n_pairs = terms[0][0].shape[0]
-    basis = _Basis(n_pairs, num_radial, power, torch.get_num_threads(), cutoff, SHORTEST * cutoff)
-    for number, (r, g, *directions) in enumerate(terms):
-        into = result if number == 0 else torch.empty_like(result)
-        _bessel_kernel(r.dtype, len(directions), slot)(
-            _array([_address(r), *(_address(u) for (u,) in directions)]),
-            _address(g),
-            into.data_ptr(),
-            ctypes.addressof(basis),
-        )
-        if number > 0:
-            result += into
-
-
 class _Basis(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("n_pairs", "n_radial", "power", "threads")),
         *((name, ctypes.c_double) for name in ("cutoff", "shortest")),
     ]
+
+
+def _run_bessel(term: Term, constants: Sequence[Any], slot: int, result: Tensor) -> None:
+    r, g, *directions = term
+    num_radial, cutoff, power = constants
+    basis = _Basis(r.shape[0], num_radial, power, torch.get_num_threads(), cutoff, SHORTEST * cutoff)
+    _bessel_kernel(r.dtype, len(directions), slot)(
+        _numbers(r, directions), _address(g), result.data_ptr(), ctypes.addressof(basis)
+    )
 
 
 BESSEL = Form("bessel", 2, "int num_radial, float cutoff, int power", _bessel_shape, _run_bessel, nonlinear=1)
@@ -545,22 +527,18 @@ class _Grid(ctypes.Structure):
     ]
 
 
-def _run_table(terms: list[Term], constants: Sequence[Any], slot: int, result: Tensor) -> None:
+def _run_table(term: Term, constants: Sequence[Any], slot: int, result: Tensor) -> None:
+    r, g, *directions = term
     table, code, spacing = constants
     _, n_knots, _, n_weights = table.shape
-    n_pairs = terms[0][0].shape[0]
-    grid = _Grid(n_pairs, n_knots, n_weights, torch.get_num_threads(), _address(code), spacing)
-    for number, (r, g, *directions) in enumerate(terms):
-        into = result if number == 0 else torch.empty_like(result)
-        _table_kernel(r.dtype, len(directions), slot)(
-            _array([_address(r), *(_address(u) for (u,) in directions)]),
-            _address(g),
-            table.data_ptr(),
-            into.data_ptr(),
-            ctypes.addressof(grid),
-        )
-        if number > 0:
-            result += into
+    grid = _Grid(r.shape[0], n_knots, n_weights, torch.get_num_threads(), _address(code), spacing)
+    _table_kernel(r.dtype, len(directions), slot)(
+        _numbers(r, directions),
+        _address(g),
+        table.data_ptr(),
+        result.data_ptr(),
+        ctypes.addressof(grid),
+    )
 
 
 TABLE = Form("table", 2, "Tensor table, Tensor? code, float spacing", _table_shape, _run_table, nonlinear=1)

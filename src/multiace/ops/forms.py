@@ -38,7 +38,7 @@ Term = list[Any]
 """One term of a ∂S_k/∂a_slot: the argument in each place, then directions of the q nonlinear ones, each a list."""
 
 Shape = Callable[[Sequence[Tensor | None], Sequence[Any], int], Sequence[int]]
-Run = Callable[[list[Term], Sequence[Any], int, Tensor], None]
+Run = Callable[[Any, Sequence[Any], int, Tensor], None]
 
 
 class Form:
@@ -53,15 +53,23 @@ class Form:
         number: n, how many arguments S has.
         constants: Schema of what is not differentiated, such as ``Tensor senders, str paths``.
         shape: From (a, constants, slot) to the shape of a_slot, which may be absent.
-        run: Called with (terms, constants, slot, result); writes the sum of the terms of ∂S_k/∂a_slot into
-            the result. There is at least one; all tensors are contiguous and on the CPU.
+        run: Called with (term, constants, slot, result); writes a term of ∂S_k/∂a_slot into the result. All
+            tensors are contiguous and on the CPU.
+        sums: Whether ``run`` takes a list of terms, one or more, instead of one term, and writes their sum.
         nonlinear: q, how many arguments come first in which S is not linear.
     """
 
     def __init__(
-        self, name: str, number: int, constants: str, shape: Shape, run: Run, nonlinear: int = 0
+        self,
+        name: str,
+        number: int,
+        constants: str,
+        shape: Shape,
+        run: Run,
+        sums: bool = False,
+        nonlinear: int = 0,
     ) -> None:
-        self.number, self.shape, self.run, self.nonlinear = number, shape, run, nonlinear
+        self.number, self.shape, self.run, self.sums, self.nonlinear = number, shape, run, sums, nonlinear
         LIBRARY.define(f"{name}(Tensor[] tensors, {constants}, int slot) -> Tensor")
         LIBRARY.impl(name, self._run_operator, "CPU")
         torch.library.register_fake(f"multiace::{name}", self._empty, lib=LIBRARY)
@@ -96,10 +104,16 @@ class Form:
         for slot in slots:
             result = like.new_empty(self.shape(tensors[: self.number], constants, slot))
             terms = self.terms(read, slot)
-            if terms:
+            if not terms:
+                result.zero_()
+            elif self.sums:
                 self.run(terms, constants, slot, result)
             else:
-                result.zero_()
+                self.run(terms[0], constants, slot, result)
+                for term in terms[1:]:
+                    more = torch.empty_like(result)
+                    self.run(term, constants, slot, more)
+                    result += more
             results.append(result)
         return tuple(results)
 
