@@ -46,10 +46,17 @@ static void products(const real *in, real *out, int64_t in_stride, int64_t out_s
 
 typedef struct { int64_t n_nodes, n_matrices, n_blocks, x_dim, y_dim, w_dim, threads; } sizes;
 
+/* How many values of a row the blocks have: the others are zero. */
+static int64_t values(const block *blocks, const sizes *s, int of_x) {
+  int64_t n = 0;
+  for (const block *b = blocks; b < blocks + s->n_blocks; ++b) n += b->components * (of_x ? b->in : b->out);
+  return n;
+}
+
 void derivative_y(const real *x, const real *W, real *y, const int64_t *species, const block *blocks,
                   const sizes *s) {
   order o = sort_nodes(species, s->n_nodes, s->n_matrices);
-  memset(y, 0, s->n_nodes * s->y_dim * sizeof *y);
+  if (values(blocks, s, 0) < s->y_dim) memset(y, 0, s->n_nodes * s->y_dim * sizeof *y);
 #pragma omp parallel num_threads(s->threads) if (s->threads > 1)
   for (int64_t z = 0; z < s->n_matrices; ++z)
     for (const block *b = blocks; b < blocks + s->n_blocks; ++b)
@@ -61,7 +68,7 @@ void derivative_y(const real *x, const real *W, real *y, const int64_t *species,
 void derivative_x(real *x, const real *W, const real *y, const int64_t *species, const block *blocks,
                   const sizes *s) {
   order o = sort_nodes(species, s->n_nodes, s->n_matrices);
-  memset(x, 0, s->n_nodes * s->x_dim * sizeof *x);
+  if (values(blocks, s, 1) < s->x_dim) memset(x, 0, s->n_nodes * s->x_dim * sizeof *x);
   real *T = reals(s->n_matrices * s->w_dim);
 #pragma omp parallel num_threads(s->threads) if (s->threads > 1)
   {
