@@ -147,13 +147,14 @@ def watched() -> Iterator[Totals]:
     runs = {name: form.run for name, form in FORMS.items()}
 
     def watch(name: str) -> Callable[..., None]:
-        def run(terms: list[Any], constants: Sequence[Any], slot: int, result: Tensor) -> None:
+        def run(given: list[Any], constants: Sequence[Any], slot: int, result: Tensor) -> None:
+            terms = given if FORMS[name].sums else [given]
             flop = sum(FLOP[name](term, constants, slot) for term in terms) if name in FLOP else 0.0
             places = chain(*terms, constants, [result])
-            flat = chain(*(place if isinstance(place, tuple) else [place] for place in places))
+            flat = chain(*(place if isinstance(place, (tuple, list)) else [place] for place in places))
             tensors = {id(a): a for a in flat if isinstance(a, Tensor)}
             started = time.perf_counter()
-            runs[name](terms, constants, slot, result)
+            runs[name](given, constants, slot, result)
             seconds = time.perf_counter() - started
             arguments = ARGUMENTS.get(name, "")
             last = FORMS[name].number - 1
