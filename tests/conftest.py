@@ -1,5 +1,7 @@
 """Settings of all tests."""
 
+import os
+
 import pytest
 import torch
 from hypothesis import settings
@@ -7,6 +9,11 @@ from hypothesis import settings
 torch.set_num_threads(1)  # tensors are tiny here, and pytest-xdist uses the other cores
 settings.register_profile("repeatable", deadline=None, derandomize=True)
 settings.load_profile("repeatable")
+
+
+# Before Triton is imported: without a GPU its kernels run in the interpreter.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 @pytest.fixture

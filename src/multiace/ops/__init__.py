@@ -1,7 +1,8 @@
 """The few expensive operations: plain PyTorch definitions in ``reference.py``, fast twins beside it.
 
 A twin has the same signature and gives the same numbers; parameters and files do not know which one runs.
-``MULTIACE_OPS=reference`` in the environment selects the definitions everywhere.
+``MULTIACE_OPS=reference`` in the environment selects the definitions everywhere, ``MULTIACE_OPS=triton`` the GPU's
+convolution on any device.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from multiace.basis.irreps import Irreps
-from multiace.ops import cpu, reference
+from multiace.ops import cpu, gpu, reference
 from multiace.ops.compiler import CompilerError
 from multiace.ops.paths import ConvolutionPaths, ProductPaths
 from multiace.ops.reference import Activation
@@ -49,7 +50,7 @@ def convolution(
     pairs: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Sum the one-particle basis over neighbours; see :func:`multiace.ops.reference.convolution`."""
-    implementation = cpu if _on_cpu(h) and _compiles() else reference
+    implementation = cpu if (_on_cpu(h) and _compiles()) or _on_gpu(h) else reference
     return implementation.convolution(h, Y, R, senders, receivers, paths, pairs)
 
 
@@ -102,6 +103,18 @@ def radial_basis(
 
 def _on_cpu(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu" and os.environ.get("MULTIACE_OPS") != "reference"
+
+
+def _on_gpu(tensor: Tensor) -> bool:
+    return tensor.is_cuda and os.environ.get("MULTIACE_OPS") != "reference" and _has_triton()
+
+
+@lru_cache(maxsize=1)
+def _has_triton() -> bool:
+    """Whether Triton is installed; says so once where it is not."""
+    if not gpu.available():
+        warnings.warn("Triton is not installed; convolutions run in plain PyTorch, slower.", stacklevel=3)
+    return gpu.available()
 
 
 @lru_cache(maxsize=1)

@@ -72,7 +72,7 @@ static int64_t largest_degree(const int64_t *row, int64_t n_nodes) {{
 """
 
 
-class _Entry(NamedTuple):
+class Entry(NamedTuple):
     """One entry (M, m1) of the coupled matrix of a path that can be non-zero."""
 
     M: int
@@ -81,7 +81,7 @@ class _Entry(NamedTuple):
     position: int  # in c
 
 
-class _Group(NamedTuple):
+class Group(NamedTuple):
     """A group of paths with all its offsets."""
 
     paths: PathGroup
@@ -89,10 +89,11 @@ class _Group(NamedTuple):
     x: int  # offset of the block in x
     g: int  # offset of the first channel in g
     stride: int  # channels of g's block: distance from M to M + 1
-    entries: list[list[_Entry]]  # of each path
+    entries: list[list[Entry]]  # of each path
 
 
-def _groups(paths: ConvolutionPaths, real_bytes: int) -> list[_Group]:
+def coupled_groups(paths: ConvolutionPaths, real_bytes: int = 4) -> list[Group]:
+    """Groups of paths with their offsets and their coefficients other than zero."""
     groups, index = [], 0
     x_slices, g_slices = paths.irreps_in.slices(), paths.irreps_out.slices()
     used = dict.fromkeys(paths.irreps_out.irreps, 0)
@@ -109,11 +110,11 @@ def _groups(paths: ConvolutionPaths, real_bytes: int) -> list[_Group]:
                     terms = [(l2 * l2 + m2, float(C[m1, m2, M])) for m2 in range(C.shape[1])]
                     terms = [(y, value) for y, value in terms if value != 0.0]
                     if terms:
-                        of_path.append(_Entry(M, m1, terms, index))
+                        of_path.append(Entry(M, m1, terms, index))
                         index += 1
             entries.append(of_path)
         groups.append(
-            _Group(
+            Group(
                 group,
                 width,
                 x_slices[group.irrep_in].start,
@@ -133,7 +134,7 @@ def convolution_source(paths: ConvolutionPaths, real: str) -> str:
         paths: The table.
         real: ``float`` or ``double``.
     """
-    groups = _groups(paths, 4 if real == "float" else 8)
+    groups = coupled_groups(paths, 4 if real == "float" else 8)
     widths = sorted({group.width for group in groups})
     header = HEADER.format(
         real=real,
@@ -161,7 +162,7 @@ def convolution_source(paths: ConvolutionPaths, real: str) -> str:
     )
 
 
-def _coupled(groups: list[_Group]) -> str:
+def _coupled(groups: list[Group]) -> str:
     """c = Σ_m2 C Y of one edge."""
     lines = ["static inline void coupled(const real *restrict Y, real *restrict c) {"]
     for entry in (entry for group in groups for path in group.entries for entry in path):
@@ -224,14 +225,14 @@ def _zeros(width: int, names: list[str]) -> str:
     return f"v{width} {', '.join(f'{name} = {{0}}' for name in names)};"
 
 
-def _each_path(group: _Group) -> Iterator[tuple[int, list[tuple[int, list[_Entry]]]]]:
+def _each_path(group: Group) -> Iterator[tuple[int, list[tuple[int, list[Entry]]]]]:
     """Paths of a group, each with its entries by M."""
     for p, entries in enumerate(group.entries):
         by_M = [(M, [entry for entry in entries if entry.M == M]) for M in range(group.paths.irrep_out.dim)]
         yield p, by_M
 
 
-def _derivative_g(groups: list[_Group]) -> str:
+def _derivative_g(groups: list[Group]) -> str:
     """The convolution: g_M = Σ_e R Σ_m1 c x."""
     body = [*NODE_EDGES]
     for group in groups:
@@ -263,7 +264,7 @@ def _derivative_g(groups: list[_Group]) -> str:
     return kernel.replace("BEFORE", ALLOCATE).replace("AFTER", "free(c);")
 
 
-def _derivative_R(groups: list[_Group]) -> str:
+def _derivative_R(groups: list[Group]) -> str:
     """R = Σ_M g_M Σ_m1 c x, summed over the edges of each row."""
     body = [
         "      const int64_t n = E->rows ? 2 : 1, *of_row = E->rows ? E->rows + 2 * i : &i;",
@@ -298,7 +299,7 @@ def _derivative_R(groups: list[_Group]) -> str:
     return kernel.replace("BEFORE", allocate).replace("AFTER", "free(c);")
 
 
-def _derivative_x(groups: list[_Group]) -> str:
+def _derivative_x(groups: list[Group]) -> str:
     """x_m1 = Σ_M c R g_M, summed at the sender of each edge: every thread has sums of its own."""
     body = [*NODE_EDGES]
     for group in groups:
@@ -342,7 +343,7 @@ def _derivative_x(groups: list[_Group]) -> str:
     return kernel.replace("  free(row);\n", "  free(others);\n  free(row);\n")
 
 
-def _derivative_Y(groups: list[_Group]) -> str:
+def _derivative_Y(groups: list[Group]) -> str:
     """Y_m2 = Σ C Σ_k R g_M x_m1 of each edge: the sums over channels are kept as vectors up to the end."""
     n_Y = 1 + max(y for group in groups for path in group.entries for entry in path for y, _ in entry.terms)
     body = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.resources import files
@@ -16,7 +17,7 @@ from torch import Tensor
 from multiace.basis.angular import SphericalHarmonics
 from multiace.basis.irreps import Irrep, Irreps
 from multiace.basis.radial import SHORTEST
-from multiace.ops import reference
+from multiace.ops import gpu, reference
 from multiace.ops.codegen import convolution_source
 from multiace.ops.compiler import compile_c
 from multiace.ops.forms import Form, Term
@@ -115,6 +116,9 @@ def _convolution_kernel(text: str, dtype: torch.dtype, slot: int) -> Callable[..
 
 def _run_convolution(terms: list[Term], constants: Sequence[Any], slot: int, result: Tensor) -> None:
     senders, receivers, rows, row_of_edge, text = constants
+    if result.is_cuda or os.environ.get("MULTIACE_OPS") == "triton":
+        gpu.run_convolution(terms, (senders, receivers, rows, row_of_edge), decode_paths(text), slot, result)
+        return
     numbers = [0 if b == slot else argument.data_ptr() for term in terms for b, argument in enumerate(term)]
     n_nodes, n_edges = terms[0][0 if slot else 3].shape[0], senders.shape[0]
     n_rows = n_edges if rows is None else rows.shape[0]

@@ -71,7 +71,8 @@ class Form:
     ) -> None:
         self.number, self.shape, self.run, self.sums, self.nonlinear = number, shape, run, sums, nonlinear
         LIBRARY.define(f"{name}(Tensor[] tensors, {constants}, int slot) -> Tensor")
-        LIBRARY.impl(name, self._run_operator, "CPU")
+        for backend in ("CPU", "CUDA"):
+            LIBRARY.impl(name, self._run_operator, backend)
         torch.library.register_fake(f"multiace::{name}", self._empty, lib=LIBRARY)
         torch.library.register_autograd(
             f"multiace::{name}", self._backward, setup_context=self._setup, lib=LIBRARY

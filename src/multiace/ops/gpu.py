@@ -1,0 +1,316 @@
+"""The convolution on a GPU: Triton source made from the table of paths, as the C of ``codegen.py`` is.
+
+Every program is straight-line code with the coefficients as literals. A program of ``derivative_g`` owns the channels
+of a group of paths at one node and stores once; those of the other derivatives own an edge, or a row of R.
+Nothing is added atomically: gradients of x are made for each edge and then summed by sender.
+
+With ``TRITON_INTERPRET=1`` Triton runs the same source on CPU tensors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Iterator, Sequence
+from functools import cache
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from multiace.ops.codegen import Group, coupled_groups
+from multiace.ops.compiler import cache_folder
+from multiace.ops.paths import ConvolutionPaths
+
+__all__ = ["available", "convolution_source", "run_convolution"]
+
+LARGEST_BLOCK = 64  # channels of a program
+
+HEADER = '''"""{paths}"""
+import triton
+import triton.language as tl
+'''
+
+ARGUMENTS = "x, Y, R, g, out, senders, receivers, row_of_edge, edges_of_row, first"
+
+
+@cache
+def available() -> bool:
+    """Whether Triton is installed."""
+    return importlib.util.find_spec("triton") is not None
+
+
+def _components(group: Group) -> list[int]:
+    """The components of Y that a group reads."""
+    return sorted({y for path in group.entries for entry in path for y, _ in entry.terms})
+
+
+def _coupled(group: Group, p: int, M: int) -> list[tuple[int, str]]:
+    """Pairs of m1 and the text of Σ_m2 C Y for one path and M."""
+    return [
+        (entry.m1, " + ".join(f"{value!r} * y{y}" for y, value in entry.terms))
+        for entry in group.entries[p]
+        if entry.M == M
+    ]
+
+
+def _block(paths: ConvolutionPaths) -> int:
+    """Channels of a program: a power of two."""
+    return min(LARGEST_BLOCK, 1 << (max(group.mul for group in paths.groups) - 1).bit_length())
+
+
+def convolution_source(paths: ConvolutionPaths) -> str:
+    """Return Python source of the kernels ``derivative_g``, ``_x``, ``_R`` and ``_Y``."""
+    groups, block = coupled_groups(paths), _block(paths)
+    sizes = {
+        "NX": paths.irreps_in.dim,
+        "NY": (paths.l_max + 1) ** 2,
+        "NR": paths.n_weights,
+        "NG": paths.irreps_out.dim,
+    }
+    kernels = [
+        ("g", _derivative_g(groups, block)),
+        ("x", _derivative_x(groups, block)),
+        ("R", _derivative_R(groups, block)),
+        ("Y", _derivative_Y(groups, block)),
+    ]
+    lines = [HEADER.format(paths=paths)]
+    for name, body in kernels:
+        text = "\n".join(f"    {line}" for line in body)
+        for size, value in sizes.items():
+            text = text.replace(size, str(value))
+        lines.append(f"@triton.jit\ndef derivative_{name}({ARGUMENTS}, ADD: tl.constexpr):\n{text}\n\n")
+    return "\n".join(lines)
+
+
+def _tasks(sizes: Sequence[int], block: int) -> list[tuple[int, int]]:
+    """First and last program of each, given channels."""
+    bounds, start = [], 0
+    for size in sizes:
+        bounds.append((start, start := start + -(-size // block)))
+    return bounds
+
+
+def _each_task(sizes: Sequence[int], block: int) -> Iterator[tuple[int, str, list[str]]]:
+    """Number, condition and first lines of the branch of each, given channels."""
+    for n, (size, (first, last)) in enumerate(zip(sizes, _tasks(sizes, block), strict=True)):
+        setup = [
+            f"k = (task - {first}) * {block} + tl.arange(0, {block})",
+            f"mask = k < {size}",
+            f"zero = tl.zeros([{block}], out.dtype.element_ty)",
+        ]
+        yield n, f"if (task >= {first}) & (task < {last}):", setup
+
+
+def _indented(lines: Sequence[str]) -> list[str]:
+    return [f"    {line}" for line in lines]
+
+
+def _load_Y(components: Sequence[int]) -> list[str]:
+    return [f"y{y} = tl.load(Y + e * NY + {y})" for y in components]
+
+
+def _load_x(group: Group) -> list[str]:
+    K = group.paths.mul
+    return [
+        f"x{m1} = tl.load(x + j * NX + {group.x + m1 * K} + k, mask=mask, other=0.0)"
+        for m1 in range(group.paths.irrep_in.dim)
+    ]
+
+
+def _load_R(group: Group) -> list[str]:
+    start, K = group.paths.weights.start, group.paths.mul
+    return [
+        f"R{p} = tl.load(R + row * NR + {start + p * K} + k, mask=mask, other=0.0)"
+        for p in range(len(group.entries))
+    ]
+
+
+def _load_g(group: Group, p: int, M: int) -> str:
+    address = f"g + i * NG + {group.g + M * group.stride + p * group.paths.mul} + k"
+    return f"g{p}_{M} = tl.load({address}, mask=mask, other=0.0)"
+
+
+EDGE = ["j = tl.load(senders + e)", "row = tl.load(row_of_edge + e)"]
+ONE_EDGE = ["e = tl.program_id(0).to(tl.int64)", "i = tl.load(receivers + e)", *EDGE]
+
+
+def _store(address: str, value: str) -> list[str]:
+    return [
+        f"at = out + {address}",
+        f"tl.store(at, {value} + (tl.load(at, mask=mask, other=0.0) if ADD else zero), mask=mask)",
+    ]
+
+
+def _derivative_g(groups: list[Group], block: int) -> list[str]:
+    """g_M = Σ_e R Σ_m1 c x: a program for each node and block of a group's channels."""
+    body = [
+        "i = tl.program_id(0).to(tl.int64)",
+        "task = tl.program_id(1)",
+        "begin = tl.load(first + i)",
+        "end = tl.load(first + i + 1)",
+    ]
+    for n, condition, setup in _each_task([group.paths.mul for group in groups], block):
+        group = groups[n]
+        places = [(p, M) for p in range(len(group.entries)) for M in range(group.paths.irrep_out.dim)]
+        loop = [*EDGE, *_load_Y(_components(group)), *_load_x(group), *_load_R(group)]
+        for p, M in places:
+            coupled = _coupled(group, p, M)
+            if coupled:
+                loop.append(f"a{p}_{M} += R{p} * ({' + '.join(f'({c}) * x{m1}' for m1, c in coupled)})")
+        branch = [
+            *setup,
+            *(f"a{p}_{M} = zero" for p, M in places),
+            "for e in range(begin, end):",
+            *_indented(loop),
+        ]
+        for p, M in places:
+            branch += _store(f"i * NG + {group.g + M * group.stride + p * group.paths.mul} + k", f"a{p}_{M}")
+        body += [condition, *_indented(branch)]
+    return body
+
+
+def _derivative_x(groups: list[Group], block: int) -> list[str]:
+    """x_m1 = Σ_M c R g_M of each edge: a program for each edge and block of an irrep's channels."""
+    irreps = list(dict.fromkeys(group.paths.irrep_in for group in groups))
+    of_irrep = [[group for group in groups if group.paths.irrep_in == irrep] for irrep in irreps]
+    body = [*ONE_EDGE, "task = tl.program_id(1)"]
+    for n, condition, setup in _each_task([members[0].paths.mul for members in of_irrep], block):
+        members = of_irrep[n]
+        used = sorted({y for group in members for y in _components(group)})
+        dim, K = members[0].paths.irrep_in.dim, members[0].paths.mul
+        branch = [*setup, *_load_Y(used), *(f"a{m1} = zero" for m1 in range(dim))]
+        for group in members:
+            branch += _load_R(group)
+            for p in range(len(group.entries)):
+                for M in range(group.paths.irrep_out.dim):
+                    coupled = _coupled(group, p, M)
+                    if coupled:
+                        branch += [_load_g(group, p, M), f"u = R{p} * g{p}_{M}"]
+                        branch += [f"a{m1} += ({c}) * u" for m1, c in coupled]
+        for m1 in range(dim):
+            branch += _store(f"e * NX + {members[0].x + m1 * K} + k", f"a{m1}")
+        body += [condition, *_indented(branch)]
+    return body
+
+
+def _derivative_R(groups: list[Group], block: int) -> list[str]:
+    """R = Σ_M g_M Σ_m1 c x over the edges of a row: a program for each row and block of a group's channels."""
+    body = ["row_number = tl.program_id(0).to(tl.int64)", "task = tl.program_id(1)"]
+    for n, condition, setup in _each_task([group.paths.mul for group in groups], block):
+        group = groups[n]
+        loop = [
+            "e = tl.load(edges_of_row + 2 * row_number + s)",
+            "i = tl.load(receivers + e)",
+            "j = tl.load(senders + e)",
+            *_load_Y(_components(group)),
+            *_load_x(group),
+        ]
+        for p in range(len(group.entries)):
+            for M in range(group.paths.irrep_out.dim):
+                coupled = _coupled(group, p, M)
+                if coupled:
+                    loop.append(_load_g(group, p, M))
+                    total = " + ".join(f"({c}) * x{m1}" for m1, c in coupled)
+                    loop.append(f"a{p} += tl.where(live, g{p}_{M} * ({total}), 0.0)")
+        second = "live = (s == 0) | (tl.load(edges_of_row + 2 * row_number) != e)"
+        loop.insert(1, second)
+        branch = [
+            *setup,
+            *(f"a{p} = zero" for p in range(len(group.entries))),
+            "for s in range(0, 2):",
+            *_indented(loop),
+        ]
+        for p in range(len(group.entries)):
+            start = group.paths.weights.start + p * group.paths.mul
+            branch += _store(f"row_number * NR + {start} + k", f"a{p}")
+        body += [condition, *_indented(branch)]
+    return body
+
+
+def _derivative_Y(groups: list[Group], block: int) -> list[str]:
+    """Y_m2 = Σ C Σ_k R g_M x_m1 of each edge: a program for each edge."""
+    used = sorted({y for group in groups for y in _components(group)})
+    body = [*ONE_EDGE, f"zero = tl.zeros([{block}], out.dtype.element_ty)", *(f"a{y} = zero" for y in used)]
+    for group in groups:
+        loop = [
+            f"k = start + tl.arange(0, {block})",
+            f"mask = k < {group.paths.mul}",
+            *_load_x(group),
+            *_load_R(group),
+        ]
+        for p, entries in enumerate(group.entries):
+            for M in range(group.paths.irrep_out.dim):
+                here = [entry for entry in entries if entry.M == M]
+                if here:
+                    loop += [_load_g(group, p, M), f"u = R{p} * g{p}_{M}"]
+                for entry in here:
+                    loop.append(f"v = u * x{entry.m1}")
+                    loop += [f"a{y} += {value!r} * v" for y, value in entry.terms]
+        body += [f"for start in range(0, {group.paths.mul}, {block}):", *_indented(loop)]
+    for y in used:
+        address = f"out + e * NY + {y}"
+        body.append(f"tl.store({address}, tl.sum(a{y}) + (tl.load({address}) if ADD else 0.0))")
+    return body
+
+
+@cache
+def _module(paths: ConvolutionPaths) -> ModuleType:
+    """The kernels; Triton reads their source from a file."""
+    source = convolution_source(paths)
+    path = cache_folder() / f"triton_{hashlib.sha256(source.encode()).hexdigest()[:24]}.py"
+    if not path.exists():
+        partial = path.with_suffix(f".{torch.initial_seed()}.part")
+        partial.write_text(source, encoding="utf-8")
+        partial.replace(path)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run_convolution(
+    terms: Sequence[Sequence[Tensor]],
+    edges: tuple[Tensor, Tensor, Tensor | None, Tensor | None],
+    paths: ConvolutionPaths,
+    slot: int,
+    result: Tensor,
+) -> None:
+    """Write a sum of terms of ∂S_k/∂a_slot into ``result``.
+
+    Args:
+        terms: (x, Y, R, g) of each term; what is in the place of the slot is not read.
+        edges: Senders, receivers, both edges of each row of R, and the row of each edge.
+        paths: The table.
+        slot: Which derivative.
+        result: Written to.
+    """
+    senders, receivers, rows, row_of_edge = edges
+    n_edges, n_nodes = senders.shape[0], terms[0][0 if slot else 3].shape[0]
+    if row_of_edge is None or rows is None:
+        row_of_edge = torch.arange(n_edges, device=senders.device)
+        rows = row_of_edge[:, None].expand(-1, 2).contiguous()
+    first = torch.searchsorted(receivers, torch.arange(n_nodes + 1, device=senders.device))
+    groups, block = paths.groups, _block(paths)
+    into, grid = result, (n_edges, 1)
+    if slot == 0:
+        into = result.new_empty(n_edges, paths.irreps_in.dim)
+        irreps = {group.irrep_in: group.mul for group in groups}
+        covered = sum(irrep.dim * mul for irrep, mul in irreps.items())
+        if covered < paths.irreps_in.dim:
+            into.zero_()
+        grid = (n_edges, _tasks(list(irreps.values()), block)[-1][1])
+    elif slot in (2, 3):
+        tasks = _tasks([group.mul for group in groups], block)[-1][1]
+        grid = (rows.shape[0] if slot == 2 else n_nodes, tasks)
+    elif slot == 1:
+        into.zero_()
+    kernel = getattr(_module(paths), f"derivative_{'xYRg'[slot]}")
+    for number, term in enumerate(terms):
+        if grid[0]:
+            arguments = (into if place == slot else tensor for place, tensor in enumerate(term))
+            kernel[grid](*arguments, into, senders, receivers, row_of_edge, rows, first, ADD=number > 0)
+    if slot == 0:
+        result.zero_().index_add_(0, senders, into)
