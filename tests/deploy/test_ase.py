@@ -8,6 +8,7 @@ from ase.calculators.calculator import PropertyNotImplementedError
 from multiace.deploy.ase import Calculator
 from multiace.errors import InputError
 from multiace.layers import table
+from multiace.train.optimizer import FlatParameters
 from tests.potentials import crystal, methanol, small_potential
 
 
@@ -227,6 +228,10 @@ def test_tables_follow_the_weights():
         atoms.calc.potential.network.layers[0].density.radial_network.mlp.weight.mul_(1.1)
     atoms.calc.reset()
     assert abs(atoms.get_potential_energy() - before) > 1e-3
+    after = atoms.get_potential_energy()
+    FlatParameters(atoms.calc.potential).vector.mul_(1.1)  # as training does
+    atoms.calc.reset()
+    assert abs(atoms.get_potential_energy() - after) > 1e-3
     expected = Calculator(atoms.calc.potential, radial="network").get_potential_energy(atoms)
     assert atoms.get_potential_energy() == pytest.approx(expected, abs=1e-4)
 

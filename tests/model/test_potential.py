@@ -355,3 +355,9 @@ def test_a_model_with_code_from_outside_is_loaded_where_that_is_wanted(tmp_path)
 def test_a_model_cannot_be_written_where_there_is_no_folder(tmp_path):
     with pytest.raises(InputError, match=r"cannot write the model to .*: No such file or directory"):
         potential("base").save(tmp_path / "nowhere" / "model.safetensors")
+
+
+def test_forces_in_inference_mode_are_refused():
+    at = potential("base")
+    with torch.inference_mode(), pytest.raises(InputError, match=r"use torch\.no_grad"):
+        at(graph_of(molecule(), at))

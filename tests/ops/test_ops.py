@@ -7,7 +7,9 @@ import e3nn.o3
 import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
+from torch.fx.experimental.proxy_tensor import make_fx
 
+from multiace import ops
 from multiace.basis.angular import SphericalHarmonics
 from multiace.basis.coupling import clebsch_gordan, symmetric_coupling
 from multiace.basis.irreps import Irrep, Irreps
@@ -761,3 +763,88 @@ def test_traced_operators_have_the_derivatives_of_the_eager_ones(form, operands)
         first = torch.autograd.grad(function().pow(3).sum(), inputs, create_graph=True)
         results.append((first, torch.autograd.grad(sum(g.pow(2).sum() for g in first), inputs)))
     torch.testing.assert_close(*results, rtol=1e-11, atol=1e-11)
+
+
+@pytest.fixture
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("threads", [2, 5], indirect=True)
+@pytest.mark.parametrize("operands", [case[1] for case in FORMS.values()], ids=FORMS)
+def test_several_threads_give_the_numbers_of_one(operands, threads):
+    """Value, first and second derivatives of every form."""
+    form = next(form for form, case in FORMS.values() if case is operands)
+    tensors, constants, slot = operands()
+    inputs = [tensor.requires_grad_() for b, tensor in enumerate(tensors) if b != slot]
+    results = []
+    for number in (threads, 1):
+        torch.set_num_threads(number)
+        value = form(inputs, constants)
+        first = torch.autograd.grad(value.pow(3).sum(), inputs, create_graph=True)
+        results.append((value, first, torch.autograd.grad(sum(g.pow(2).sum() for g in first), inputs)))
+    torch.testing.assert_close(*results, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("form", "operands"), FORMS.values(), ids=FORMS)
+def test_what_a_kernel_would_misread_is_refused(form, operands):
+    tensors, constants, slot = operands()
+    inputs = [tensor for b, tensor in enumerate(tensors) if b != slot]
+    with pytest.raises(TypeError, match="must be float32, or all float64"):
+        form([tensor.half() for tensor in inputs], constants)
+    if len(inputs) > 1:
+        with pytest.raises(TypeError, match="must be float32, or all float64"):
+            form([inputs[0].float(), *inputs[1:]], constants)
+        with pytest.raises(ValueError, match="has shape"):
+            form([*inputs[:-1], inputs[-1][..., :-1]], constants)
+    indices = [isinstance(c, torch.Tensor) and c.dtype == torch.int64 for c in constants]
+    if any(indices):
+        short = [c.int() if index else c for c, index in zip(constants, indices, strict=True)]
+        with pytest.raises(TypeError, match="they must be int64"):
+            form(inputs, short)
+
+
+def test_fourth_derivatives_exist_and_fifth_ones_are_refused():
+    r, results = torch.tensor([0.7, 1.3], dtype=torch.float64, requires_grad=True), []
+    for function in (cpu.bessel, plain_bessel):
+        derivative = function(r, 3, 3.0, 6).sum()
+        for _ in range(4):
+            (g,) = torch.autograd.grad(derivative, r, create_graph=True)
+            derivative = g.sum()
+        results.append(derivative)
+        if function is cpu.bessel:
+            with pytest.raises(NotImplementedError, match="beyond the fourth"):
+                torch.autograd.grad(derivative, r)
+    torch.testing.assert_close(*results, rtol=1e-9, atol=1e-9)
+
+
+def test_operations_are_seen_by_tracers():
+    irreps = Irreps.parse("3x0e + 2x1o")
+    x, W = random(4, 9, seed=1), random(1, 13, seed=2)
+    expected = ops.linear(x, W, None, irreps, irreps)
+    traced = make_fx(lambda x, W: ops.linear(x, W, None, irreps, irreps))(x, W)
+    assert any("multiace.linear" in str(node.target) for node in traced.graph.nodes)
+    torch.testing.assert_close(traced(2 * x, W), 2 * expected)
+    r = torch.zeros(0, dtype=torch.float64)
+    assert cpu.BESSEL.operator([r, torch.empty((0,) * 5)], 3, 3.0, 6, 1).shape == (0, 3)
+
+
+def test_products_of_more_factors_than_the_kernel_has_run_as_defined():
+    paths = ProductPaths((Irrep(0, 1),), (Irrep(0, 1),), 5)
+    A, W = product_operands(paths)
+    species = torch.tensor([1, 0, 1])
+    torch.testing.assert_close(
+        cpu.symmetric_product(A, W, species, paths), reference.symmetric_product(A, W, species, paths)
+    )
+
+
+@pytest.mark.parametrize("interpolate", [reference.interpolate, cpu.interpolate], ids=["reference", "cpu"])
+def test_tables_are_constant_beyond_their_last_knot(interpolate):
+    table, r = random(1, 5, 2, 9), torch.tensor([2.0, 2.3, 1e30], dtype=torch.float64, requires_grad=True)
+    R = interpolate(r, table, 0.5, None)
+    torch.testing.assert_close(R, table[0, -1, :1].expand(3, 9))
+    (g,) = torch.autograd.grad(R.sum(), r)
+    assert not g[1:].any()

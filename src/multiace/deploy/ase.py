@@ -134,10 +134,10 @@ class Calculator(AseCalculator):
             potential = converted(potential, device, dtype)
         self.potential = potential.eval()
         self.neighbors = VerletList(potential.elements, potential.cutoff, skin)
+        self.radial = radial
         self.tabulates = radial == "table" or (radial == "auto" and potential.config.dtype == "float32")
         self.tables: RadialTables | None = None
-        if self.tabulates and self._tabulate() is None and radial == "table":
-            raise InputError("tables of the radial networks would be too large; choose radial = network.")
+        self._tabulate()
 
     def calculate(
         self,
@@ -174,13 +174,16 @@ class Calculator(AseCalculator):
         if self.tabulates and (self.tables is None or self.tables.version != network.version()):
             self.tables = network.tabulate()
             self.tabulates = self.tables is not None
+            if self.radial == "table" and not self.tabulates:
+                raise InputError("tables of the radial networks would be too large; choose radial = network.")
         return self.tables
 
 
 def converted(potential: Potential, device: str | None, dtype: str | None) -> Potential:
     """Return a copy of the potential on another device or in another precision."""
     config = potential.config if dtype is None else potential.config.replace(dtype=dtype)
-    copy = Potential(config, Statistics(np.zeros(len(config.elements))), potential.metadata)
+    with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and replaced
+        copy = Potential(config, Statistics(np.zeros(len(config.elements))), potential.metadata)
     copy.load_state_dict(potential.state_dict())
     return copy.to(device or potential.device)
 

@@ -87,7 +87,10 @@ class Graph:
 
     def with_vectors(self, vectors: Tensor) -> Graph:
         """Return the same graph with these edge vectors (n_edges, 3) in place of its positions."""
-        return replace(self, vectors=vectors)
+        graph = replace(self, vectors=vectors)
+        if "pairs" in self.__dict__:  # the same edges have the same pairs
+            graph.__dict__["pairs"] = self.pairs
+        return graph
 
     def to(self, device: torch.device | str) -> Graph:
         """Return the same graph on another device."""

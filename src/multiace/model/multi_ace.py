@@ -125,7 +125,8 @@ class MultiACE(nn.Module):
 
     def version(self) -> tuple[Any, ...]:
         """What changes when a weight does."""
-        return tuple((parameter.data_ptr(), parameter._version) for parameter in self.parameters())
+        weights = (*self.parameters(), *self.buffers())
+        return tuple((tensor.data_ptr(), tensor._version) for tensor in weights)
 
     @property
     def radial_networks(self) -> list[RadialNetwork]:

@@ -144,6 +144,10 @@ class Potential(nn.Module):
         """
         vectors, _ = graph.edge_vectors()
         gradient_wanted = forces or stress
+        if gradient_wanted and torch.is_inference_mode_enabled():
+            raise InputError(
+                "forces are a gradient, which torch.inference_mode() forbids; use torch.no_grad()."
+            )
         if gradient_wanted and not vectors.requires_grad:
             vectors = vectors.detach().requires_grad_()
         with torch.set_grad_enabled(gradient_wanted or torch.is_grad_enabled()):
@@ -250,7 +254,7 @@ class Potential(nn.Module):
             except InputError as error:
                 raise InputError(f"{path}: {error}") from None
             except RuntimeError as error:
-                first = str(error).splitlines()[1].strip()
+                first = str(error).splitlines()[:2][-1].strip()
                 raise InputError(f"{path}: the weights do not fit the config in the file: {first}") from None
         return potential.to(device or "cpu")
 

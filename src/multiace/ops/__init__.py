@@ -117,6 +117,7 @@ def _has_triton() -> bool:
     return gpu.available()
 
 
+@torch.compiler.assume_constant_result
 @lru_cache(maxsize=1)
 def _compiles() -> bool:
     """Whether this machine compiles kernels; says so once where it does not."""

@@ -19,6 +19,9 @@ FLAGS = (
 )
 
 
+PROCESSOR = ("model name", "flags", "Features", "CPU implementer", "CPU part")  # lines of /proc/cpuinfo
+
+
 class CompilerError(RuntimeError):
     """There is no C compiler, it failed, or its result cannot be loaded."""
 
@@ -39,8 +42,12 @@ def compile_c(source: str) -> ctypes.CDLL:
         raise CompilerError("no C compiler was found (looked for $CC, cc, gcc, clang)")
     key = hashlib.sha256("\0".join([source, *FLAGS, _identity(compiler)]).encode()).hexdigest()[:24]
     library = cache_folder() / f"{key}.so"
-    if not library.exists():
-        _build(compiler, source, library)
+    if library.exists():
+        try:
+            return ctypes.CDLL(str(library))
+        except OSError:  # a damaged file: made anew
+            library.unlink(missing_ok=True)
+    _build(compiler, source, library)
     try:
         return ctypes.CDLL(str(library))
     except OSError as error:  # such as no OpenMP runtime in the process
@@ -68,12 +75,13 @@ def cache_folder() -> Path:
     return fallback
 
 
+@cache
 def _identity(compiler: str) -> str:
     """Compiler version and processor, since -march=native depends on both."""
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        processor = "\n".join(sorted({line for line in lines if line.startswith(("model name", "flags"))}))
+        processor = "\n".join(sorted({line for line in lines if line.startswith(PROCESSOR)}))
     except OSError:
         processor = ""
     return version + processor
@@ -89,7 +97,7 @@ def _build(compiler: str, source: str, library: Path) -> None:
         # Object first, then link without -fopenmp: GOMP_* stay undefined and resolve to PyTorch's runtime.
         commands = [
             [compiler, *FLAGS, "-c", str(path), "-o", f"{folder}/kernel.o"],
-            [compiler, "-shared", f"{folder}/kernel.o", "-o", partial],
+            [compiler, "-shared", f"{folder}/kernel.o", "-o", partial, "-lm"],
         ]
         for command in commands:
             result = subprocess.run(command, capture_output=True, text=True, check=False)

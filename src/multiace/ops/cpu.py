@@ -38,16 +38,17 @@ __all__ = [
     "symmetric_product",
 ]
 
+LARGEST_CORRELATION = 4  # of polynomial.c
 REALS = {torch.float32: "float", torch.float64: "double"}
 
 
 def check_compiler() -> None:
-    """Compile and load a trivial function, with the OpenMP runtime that the kernels use.
+    """Compile and load one of the kernels.
 
     Raises:
         CompilerError: If that is not possible.
     """
-    compile_c("#include <omp.h>\nint threads(void) { return omp_get_max_threads(); }\n").threads()
+    _gate_kernel(torch.float32, "gelu", "tanh", 0, 1)
 
 
 def _source(dtype: torch.dtype, *names: str, **macros: object) -> str:
@@ -136,6 +137,7 @@ CONVOLUTION = Form(
     _convolution_shape,
     _run_convolution,
     sums=True,
+    devices=("CPU", "CUDA"),
 )
 
 
@@ -227,6 +229,8 @@ LINEAR = Form("linear", 3, "Tensor? species, int n_matrices, str irreps", _linea
 
 def symmetric_product(A: Tensor, W: Tensor, species: Tensor | None, paths: ProductPaths) -> Tensor:
     """Same as :func:`multiace.ops.reference.symmetric_product`."""
+    if paths.correlation > LARGEST_CORRELATION:
+        return reference.symmetric_product(A, W, species, paths)
     return PRODUCT((A, W), (species, W.shape[0], encode_products(paths)))
 
 
@@ -511,6 +515,8 @@ BESSEL = Form("bessel", 2, "int num_radial, float cutoff, int power", _bessel_sh
 
 def interpolate(r: Tensor, table: Tensor, spacing: float, code: Tensor | None) -> Tensor:
     """Same as :func:`multiace.ops.reference.interpolate`."""
+    if table.requires_grad:
+        return reference.interpolate(r, table, spacing, code)
     return TABLE((r,), (table, code, spacing))
 
 

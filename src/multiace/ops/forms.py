@@ -30,6 +30,8 @@ __all__ = ["Form", "Term"]
 
 LIBRARY = torch.library.Library("multiace", "FRAGMENT")
 KEPT = object()  # stands for a tensor among the constants
+ABSENT_NDIM = 5
+MOST_DIRECTIONS = 3  # of a nonlinear argument: nilpotent.h has no more
 
 Arguments = list[Tensor | None]
 """One tensor for each argument of S; None where it is absent: not read, or a direction's zero."""
@@ -45,7 +47,7 @@ class Form:
     """A form S and the gradients of its S_k.
 
     The operator ``torch.ops.multiace.NAME(tensors, *constants, slot)`` gives ∂S_k/∂a_slot; ``tensors`` are a, then
-    each direction, where a tensor of shape (0,) is absent. It is for PyTorch's tracers. Without one,
+    each direction, where an empty tensor of five dimensions is absent. It is for PyTorch's tracers. Without one,
     gradients with respect to all arguments that are wanted are one node of the graph.
 
     Args:
@@ -56,7 +58,8 @@ class Form:
         run: Called with (term, constants, slot, result); writes a term of ∂S_k/∂a_slot into the result. All
             tensors are contiguous and on the CPU.
         sums: Whether ``run`` takes a list of terms, one or more, instead of one term, and writes their sum.
-        nonlinear: q, how many arguments come first in which S is not linear.
+        nonlinear: q, how many arguments come first in which S is not linear; three directions at most.
+        devices: Where ``run`` works.
     """
 
     def __init__(
@@ -68,11 +71,13 @@ class Form:
         run: Run,
         sums: bool = False,
         nonlinear: int = 0,
+        devices: Sequence[str] = ("CPU",),
     ) -> None:
-        self.number, self.shape, self.run, self.sums, self.nonlinear = number, shape, run, sums, nonlinear
+        self.name, self.number, self.shape, self.run = name, number, shape, run
+        self.sums, self.nonlinear = sums, nonlinear
         LIBRARY.define(f"{name}(Tensor[] tensors, {constants}, int slot) -> Tensor")
-        for backend in ("CPU", "CUDA"):
-            LIBRARY.impl(name, self._run_operator, backend)
+        for device in devices:
+            LIBRARY.impl(name, self._run_operator, device)
         torch.library.register_fake(f"multiace::{name}", self._empty, lib=LIBRARY)
         torch.library.register_autograd(
             f"multiace::{name}", self._backward, setup_context=self._setup, lib=LIBRARY
@@ -80,11 +85,40 @@ class Form:
         self.operator = getattr(torch.ops.multiace, name).default
 
     def __call__(self, arguments: Sequence[Tensor], constants: Sequence[Any]) -> Tensor:
-        """Return ∂S/∂a_n at a_1 ... a_(n-1)."""
+        """Return ∂S/∂a_n at a_1 ... a_(n-1).
+
+        Raises:
+            TypeError: If the arguments have not one type, float32 or float64.
+            ValueError: If an argument has another shape than the rest asks for.
+        """
         last = self.number - 1
-        if torch.compiler.is_compiling() or any(type(a) not in (Tensor, nn.Parameter) for a in arguments):
-            return self.operator([*arguments, arguments[0].new_empty(0)], *constants, last)
+        if (
+            torch.compiler.is_compiling()
+            or any(type(a) not in (Tensor, nn.Parameter) for a in arguments)
+            or torch._C._len_torch_dispatch_stack() > 0
+        ):
+            return self.operator([*arguments, _absent(arguments[0])], *constants, last)
+        self._check(arguments, constants)
         return self.gradients([*arguments, None], constants, [last])[0]
+
+    def _check(self, arguments: Sequence[Tensor], constants: Sequence[Any]) -> None:
+        """Refuse what a kernel would read as something else."""
+        types = {argument.dtype for argument in arguments}
+        if len(types) > 1 or not types <= {torch.float32, torch.float64}:
+            raise TypeError(
+                f"{self.name}: the arguments are {', '.join(map(str, types))}; all must be float32, or all float64 "
+                "(MULTIACE_OPS=reference in the environment selects operations that take other types)."
+            )
+        for slot, argument in enumerate(arguments):
+            wanted = self.shape([*arguments, None], constants, slot)
+            if tuple(argument.shape) != tuple(wanted):
+                raise ValueError(
+                    f"{self.name}: argument {slot} has shape {tuple(argument.shape)}, not {wanted}."
+                )
+        for constant in constants:
+            indices = isinstance(constant, Tensor) and not constant.is_floating_point()
+            if indices and constant.dtype != torch.int64:
+                raise TypeError(f"{self.name}: indices are {constant.dtype}; they must be int64.")
 
     def gradients(
         self, tensors: Sequence[Tensor | None], constants: Sequence[Any], slots: Sequence[int]
@@ -121,13 +155,18 @@ class Form:
     def terms(self, tensors: Sequence[Tensor | None], slot: int) -> list[Term]:
         """Terms of ∂S_k/∂a_slot; ``tensors`` are a, then each direction."""
         given = tuple(tensor is not None for tensor in tensors)
+        plan = _plan(self.number, self.nonlinear, given, slot)
+        if any(len(directions) > MOST_DIRECTIONS for _, directions in plan):
+            raise NotImplementedError(
+                f"{self.name}: derivatives beyond the fourth; MULTIACE_OPS=reference in the environment has them."
+            )
         return [
             [*(tensors[number] for number in places), *(tensors[n : n + self.nonlinear] for n in directions)]
-            for places, directions in _plan(self.number, self.nonlinear, given, slot)
+            for places, directions in plan
         ]
 
     def _cut(self, tensors: Sequence[Tensor]) -> list[Tensor | None]:
-        return [None if tensor.shape == (0,) else tensor for tensor in tensors]
+        return [None if tensor.ndim == ABSENT_NDIM else tensor for tensor in tensors]
 
     def _run_operator(self, tensors: Sequence[Tensor], *rest: Any) -> Tensor:
         *constants, slot = rest
@@ -147,13 +186,13 @@ class Form:
         tensors = list(ctx.saved_tensors[: ctx.number])
         kept = iter(ctx.saved_tensors[ctx.number :])
         constants = [next(kept) if value is KEPT else value for value in ctx.constants]
-        direction = [cotangent.new_empty(0) for _ in range(self.number)]
+        direction = [_absent(cotangent) for _ in range(self.number)]
         direction[ctx.slot] = cotangent
         gradients: list[Tensor | None] = []
         for number, tensor in enumerate(tensors):
             along, slot = divmod(number, self.number)
             own = along == 0 and slot == ctx.slot and slot >= self.nonlinear
-            if tensor.shape == (0,) or own:
+            if tensor.ndim == ABSENT_NDIM or own:
                 gradients.append(None)
             else:
                 gradients.append(self.operator(_derived(tensors, direction, along), *constants, slot))
@@ -187,6 +226,11 @@ def _plan(n: int, nonlinear: int, given: tuple[bool, ...], slot: int) -> list[tu
         if whole and len(set(linear)) == len(linear):
             terms.append((places, [d for place, d in zip(chosen, first, strict=True) if place < nonlinear]))
     return terms
+
+
+def _absent(like: Tensor) -> Tensor:
+    """Stands for None in the lists of an operator."""
+    return like.new_empty((0,) * ABSENT_NDIM)
 
 
 def _derived(tensors: Sequence[Any], direction: Sequence[Any], along: int) -> list[Any]:

@@ -2,7 +2,7 @@
 
 Every program is straight-line code with the coefficients as literals. A program of ``derivative_g`` owns the channels
 of a group of paths at one node and stores once; those of the other derivatives own an edge, or a row of R.
-Nothing is added atomically: gradients of x are made for each edge and then summed by sender.
+Gradients of x are made for each edge and then summed by sender, with PyTorch's atomic additions.
 
 With ``TRITON_INTERPRET=1`` Triton runs the same source on CPU tensors.
 """
@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import tempfile
 from collections.abc import Iterator, Sequence
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 
 import torch
@@ -260,9 +262,9 @@ def _module(paths: ConvolutionPaths) -> ModuleType:
     source = convolution_source(paths)
     path = cache_folder() / f"triton_{hashlib.sha256(source.encode()).hexdigest()[:24]}.py"
     if not path.exists():
-        partial = path.with_suffix(f".{torch.initial_seed()}.part")
-        partial.write_text(source, encoding="utf-8")
-        partial.replace(path)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
+            file.write(source)
+        Path(file.name).replace(path)
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None

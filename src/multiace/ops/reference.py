@@ -247,14 +247,14 @@ def interpolate(r: Tensor, table: Tensor, spacing: float, code: Tensor | None) -
     Args:
         r: (n_pairs,) [Å].
         table: (n_tables, n_knots, 2, n_weights): at each knot R and its slope times the spacing.
-        spacing: s, distance between knots [Å]; the first is at r = 0.
+        spacing: s, distance between knots [Å]; the first is at r = 0. Beyond the last one R is constant.
         code: Which table a pair reads, (n_pairs,); None takes the first for all.
 
     Returns:
         R, (n_pairs, n_weights).
     """
     n_knots = table.shape[1]
-    x = r / spacing
+    x = (r / spacing).clamp(max=n_knots - 1)
     k = x.detach().long().clamp(0, n_knots - 2)
     t = (x - k)[:, None]
     first = k if code is None else code * n_knots + k

@@ -12,12 +12,12 @@ static const real HERMITE[4][4] = {{1, 0, -3, 2}, {0, 1, -2, 1}, {0, 0, 3, -2}, 
 
 /* Where the four rows of pair i begin, and their factors in the coefficient FULL of R, or of its slope */
 INLINE const real *rows(numbers r, const real *table, int64_t i, const grid *s, int slope, real *factors) {
-  const real x = r[0][i] / (real)s->spacing;
+  const real last = s->n_knots - 1, at = r[0][i] / (real)s->spacing, moves = at <= last, x = moves > 0 ? at : last;
   int64_t k = x > 0 ? (int64_t)x : 0;
   if (k > s->n_knots - 2) k = s->n_knots - 2;
   const real t = x - k;
   vec z[SETS] = {{0}}, y[SETS], d[ORDERS];
-  for (int u = 1; u <= DIRECTIONS; ++u) z[1 << (u - 1)] = number(r[u][i] / (real)s->spacing);
+  for (int u = 1; u <= DIRECTIONS; ++u) z[1 << (u - 1)] = number(moves * r[u][i] / (real)s->spacing);
   for (int h = 0; h < 4; ++h) {
     real c[4];
     memcpy(c, HERMITE[h], sizeof c);
@@ -26,7 +26,7 @@ INLINE const real *rows(numbers r, const real *table, int64_t i, const grid *s, 
       for (int p = 0; p < 4; ++p) c[p] = p < 3 ? (p + 1) * c[p + 1] : 0;
     }
     compose(y, d + slope, z);
-    factors[h] = slope ? y[FULL][0] / (real)s->spacing : y[FULL][0];
+    factors[h] = slope ? moves * y[FULL][0] / (real)s->spacing : y[FULL][0];
   }
   return table + ((s->code ? s->code[i] : 0) * s->n_knots + k) * 2 * s->n_weights;
 }

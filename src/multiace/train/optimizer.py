@@ -30,8 +30,12 @@ class FlatParameters:
         self.vector = torch.cat([p.detach().reshape(-1) for p in self.parameters])  # [n_parameters]
         self.gradient = torch.zeros_like(self.vector)
         self.n_decayed = sum(p.numel() for p in self.parameters if p.ndim >= 2)
-        for parameter, values in zip(self.parameters, self.views(self.vector), strict=True):
-            parameter.data = values
+        self.parameters = [
+            nn.Parameter(values) for values in self.views(self.vector)
+        ]  # change as the vector does
+        for name, parameter in zip(self.names, self.parameters, strict=True):
+            owner, _, leaf = name.rpartition(".")
+            setattr(module.get_submodule(owner), leaf, parameter)
         self.gradients = self.views(self.gradient)
 
     def views(self, vector: Tensor) -> list[Tensor]:
