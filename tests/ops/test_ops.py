@@ -14,6 +14,7 @@ from multiace.basis.angular import SphericalHarmonics
 from multiace.basis.coupling import clebsch_gordan, symmetric_coupling
 from multiace.basis.irreps import Irrep, Irreps
 from multiace.basis.radial import RadialEmbedding
+from multiace.errors import InputError
 from multiace.layers.activations import ACTIVATIONS, ODD_ACTIVATIONS, Activation
 from multiace.ops import ConvolutionPaths, ProductPaths, cpu, reference
 from multiace.ops.paths import gate_irreps
@@ -848,3 +849,10 @@ def test_tables_are_constant_beyond_their_last_knot(interpolate):
     torch.testing.assert_close(R, table[0, -1, :1].expand(3, 9))
     (g,) = torch.autograd.grad(R.sum(), r)
     assert not g[1:].any()
+
+
+def test_unknown_choices_of_operations_are_refused(monkeypatch):
+    monkeypatch.setenv("MULTIACE_OPS", "cuda")
+    irreps = Irreps.parse("3x0e")
+    with pytest.raises(InputError, match="MULTIACE_OPS = 'cuda' in the environment is not one of"):
+        ops.linear(random(1, 3), random(1, 9), None, irreps, irreps)

@@ -11,12 +11,14 @@ import os
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from multiace.basis.irreps import Irreps
+from multiace.errors import InputError
 from multiace.ops import cpu, gpu, reference
 from multiace.ops.compiler import CompilerError
 from multiace.ops.paths import ConvolutionPaths, ProductPaths
@@ -50,43 +52,37 @@ def convolution(
     pairs: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Sum the one-particle basis over neighbours; see :func:`multiace.ops.reference.convolution`."""
-    implementation = cpu if (_on_cpu(h) and _compiles()) or _on_gpu(h) else reference
-    return implementation.convolution(h, Y, R, senders, receivers, paths, pairs)
+    return _implementation(h, on_gpu=True).convolution(h, Y, R, senders, receivers, paths, pairs)
 
 
 def linear(x: Tensor, W: Tensor, species: Tensor | None, irreps_in: Irreps, irreps_out: Irreps) -> Tensor:
     """Mix the channels of equal irreps; see :func:`multiace.ops.reference.linear`."""
-    implementation = cpu if _on_cpu(x) and _compiles() else reference
-    return implementation.linear(x, W, species, irreps_in, irreps_out)
+    return _implementation(x).linear(x, W, species, irreps_in, irreps_out)
 
 
 def symmetric_product(A: Tensor, W: Tensor, species: Tensor | None, paths: ProductPaths) -> Tensor:
     """Sum the weighted products of up to ν factors; see :func:`multiace.ops.reference.symmetric_product`."""
-    implementation = cpu if _on_cpu(A) and _compiles() else reference
-    return implementation.symmetric_product(A, W, species, paths)
+    return _implementation(A).symmetric_product(A, W, species, paths)
 
 
 def gate(x: Tensor, irreps_out: Irreps, activation: Activation, odd_activation: Activation) -> Tensor:
     """Activate scalars and scale other irreps by them; see :func:`multiace.ops.reference.gate`."""
-    implementation = cpu if _on_cpu(x) and _compiles() else reference
-    return implementation.gate(x, irreps_out, activation, odd_activation)
+    return _implementation(x).gate(x, irreps_out, activation, odd_activation)
 
 
 def mlp(x: Tensor, W: Tensor, sizes: Sequence[int], fan_in: int, activation: Activation) -> Tensor:
     """Apply a perceptron without biases; see :func:`multiace.ops.reference.mlp`."""
-    implementation = cpu if _on_cpu(x) and _compiles() else reference
-    return implementation.mlp(x, W, sizes, fan_in, activation)
+    return _implementation(x).mlp(x, W, sizes, fan_in, activation)
 
 
 def interpolate(r: Tensor, table: Tensor, spacing: float, code: Tensor | None) -> Tensor:
     """Read radial weights from a table; see :func:`multiace.ops.reference.interpolate`."""
-    implementation = cpu if _on_cpu(r) and _compiles() else reference
-    return implementation.interpolate(r, table, spacing, code)
+    return _implementation(r).interpolate(r, table, spacing, code)
 
 
 def spherical_harmonics(vectors: Tensor, angular: SphericalHarmonics) -> Tensor:
     """Evaluate Y_lm of vectors (n_edges, 3); ``angular`` is the definition."""
-    if _on_cpu(vectors) and _compiles():
+    if _implementation(vectors) is cpu:
         return cpu.spherical_harmonics(vectors, angular.l_max)
     return angular(vectors, torch.linalg.vector_norm(vectors, dim=-1))
 
@@ -95,18 +91,29 @@ def radial_basis(
     lengths: Tensor, sender_species: Tensor, receiver_species: Tensor, radial: RadialEmbedding
 ) -> Tensor:
     """Evaluate e_n(r) of lengths (n_pairs,); ``radial`` is the definition."""
-    if radial.is_plain_bessel and _on_cpu(lengths) and _compiles():
+    if radial.is_plain_bessel and _implementation(lengths) is cpu:
         e = cpu.bessel(lengths, radial.num_radial, radial.cutoff, radial.envelope_power)
         return e.to(radial.like.dtype)
     return radial(lengths, sender_species, receiver_species)
 
 
-def _on_cpu(tensor: Tensor) -> bool:
-    return tensor.device.type == "cpu" and os.environ.get("MULTIACE_OPS") != "reference"
+def _implementation(tensor: Tensor, on_gpu: bool = False) -> ModuleType:
+    """Return ``cpu`` where its kernels run on the tensor's device, else ``reference``.
 
+    Args:
+        tensor: An argument of the operation.
+        on_gpu: Whether the operation has a kernel for GPUs.
 
-def _on_gpu(tensor: Tensor) -> bool:
-    return tensor.is_cuda and os.environ.get("MULTIACE_OPS") != "reference" and _has_triton()
+    Raises:
+        InputError: If ``MULTIACE_OPS`` is not one of the choices.
+    """
+    choice = os.environ.get("MULTIACE_OPS", "")
+    if choice not in ("", "reference", "triton"):
+        raise InputError(f"MULTIACE_OPS = {choice!r} in the environment is not one of reference, triton.")
+    if choice == "reference":
+        return reference
+    runs = (tensor.is_cpu and _compiles()) or (on_gpu and tensor.is_cuda and _has_triton())
+    return cpu if runs else reference
 
 
 @lru_cache(maxsize=1)

@@ -12,7 +12,6 @@ typedef struct {
   const double *values;
 } table;
 
-typedef const real *const *numbers;
 typedef struct { vec s[SETS]; } dual;
 
 INLINE dual product(dual a, dual b) { dual p; times(p.s, a.s, b.s, DIRECTIONS); return p; }

@@ -25,16 +25,14 @@ from multiace.ops.paths import ConvolutionPaths, ProductPaths, gate_irreps, line
 from multiace.ops.reference import Activation
 
 __all__ = [
-    *(
-        "bessel",
-        "check_compiler",
-        "convolution",
-        "gate",
-        "interpolate",
-        "linear",
-        "mlp",
-        "spherical_harmonics",
-    ),
+    "bessel",
+    "check_compiler",
+    "convolution",
+    "gate",
+    "interpolate",
+    "linear",
+    "mlp",
+    "spherical_harmonics",
     "symmetric_product",
 ]
 

@@ -9,8 +9,6 @@
 typedef struct { int64_t components, channels, x, y, gates, odd; } block;
 typedef struct { int64_t n_nodes, n_blocks, x_dim, y_dim, threads; } sizes;
 
-typedef const real *const *numbers;
-
 INLINE vec load(const real *from, int64_t n) {
   if (n >= LANES) return LOAD(from);
   vec v = {0};

@@ -51,8 +51,6 @@ static void multiply_all(real *h, const real *slope, int64_t n) {
   }
 }
 
-typedef const real *const *numbers; /* x or W, then its directions; NULL where it does not change */
-
 static const real *matrix(numbers W, int b, int64_t offset) {
   if (!b) return W[0] + offset;
   if (b & (b - 1)) return NULL; /* W has no products of eps */

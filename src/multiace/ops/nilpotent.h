@@ -5,6 +5,8 @@
 #define FULL (SETS - 1)
 #define ORDERS (DIRECTIONS + 2) /* f and as many derivatives as are needed */
 
+typedef const real *const *numbers; /* x, then its directions; NULL where it does not change */
+
 /* p = q r */
 INLINE void times(vec *p, const vec *q, const vec *r, int directions) {
   for (int s = 0; s < 1 << directions; ++s) {

@@ -6,8 +6,6 @@
  * go together. */
 
 typedef struct { int64_t n_pairs, n_radial, power, threads; double cutoff, shortest; } basis;
-typedef const real *const *numbers;
-
 /* Derivatives of a product from those of its factors */
 INLINE void leibniz(vec *p, const vec *a, const vec *b) {
   for (int j = 0; j < ORDERS; ++j) {

@@ -6,8 +6,6 @@
  * knot's rows are R and its slope per interval, R'; `code` says which table a pair reads. */
 
 typedef struct { int64_t n_pairs, n_knots, n_weights, threads; const int64_t *code; double spacing; } grid;
-typedef const real *const *numbers;
-
 static const real HERMITE[4][4] = {{1, 0, -3, 2}, {0, 1, -2, 1}, {0, 0, 3, -2}, {0, 0, -1, 1}}; /* powers of t */
 
 /* Where the four rows of pair i begin, and their factors in the coefficient FULL of R, or of its slope */
