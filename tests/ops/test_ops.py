@@ -822,6 +822,7 @@ def test_fourth_derivatives_exist_and_fifth_ones_are_refused():
     torch.testing.assert_close(*results, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:.*functools.lru_cache.*:UserWarning")
 def test_operations_are_seen_by_tracers():
     irreps = Irreps.parse("3x0e + 2x1o")
     x, W = random(4, 9, seed=1), random(1, 13, seed=2)
@@ -829,6 +830,8 @@ def test_operations_are_seen_by_tracers():
     traced = make_fx(lambda x, W: ops.linear(x, W, None, irreps, irreps))(x, W)
     assert any("multiace.linear" in str(node.target) for node in traced.graph.nodes)
     torch.testing.assert_close(traced(2 * x, W), 2 * expected)
+    compiled = torch.compile(ops.linear, backend="aot_eager")
+    torch.testing.assert_close(compiled(x, W, None, irreps, irreps), expected)
     r = torch.zeros(0, dtype=torch.float64)
     assert cpu.BESSEL.operator([r, torch.empty((0,) * 5)], 3, 3.0, 6, 1).shape == (0, 3)
 

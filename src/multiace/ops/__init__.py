@@ -112,7 +112,7 @@ def _implementation(tensor: Tensor, on_gpu: bool = False) -> ModuleType:
         raise InputError(f"MULTIACE_OPS = {choice!r} in the environment is not one of reference, triton.")
     if choice == "reference":
         return reference
-    runs = (tensor.is_cpu and _compiles()) or (on_gpu and tensor.is_cuda and _has_triton())
+    runs = (tensor.is_cpu and (torch.compiler.is_compiling() or _compiles())) or (on_gpu and tensor.is_cuda and _has_triton())
     return cpu if runs else reference
 
 
@@ -124,7 +124,6 @@ def _has_triton() -> bool:
     return gpu.available()
 
 
-@torch.compiler.assume_constant_result
 @lru_cache(maxsize=1)
 def _compiles() -> bool:
     """Whether this machine compiles kernels; says so once where it does not."""
