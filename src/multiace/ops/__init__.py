@@ -112,8 +112,9 @@ def _implementation(tensor: Tensor, on_gpu: bool = False) -> ModuleType:
         raise InputError(f"MULTIACE_OPS = {choice!r} in the environment is not one of reference, triton.")
     if choice == "reference":
         return reference
-    runs = (tensor.is_cpu and (torch.compiler.is_compiling() or _compiles())) or (on_gpu and tensor.is_cuda and _has_triton())
-    return cpu if runs else reference
+    if tensor.is_cpu:
+        return cpu if torch.compiler.is_compiling() or _compiles() else reference
+    return cpu if on_gpu and tensor.is_cuda and _has_triton() else reference
 
 
 @lru_cache(maxsize=1)
