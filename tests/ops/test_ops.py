@@ -794,10 +794,10 @@ def test_several_threads_give_the_numbers_of_one(operands, threads):
 def test_what_a_kernel_would_misread_is_refused(form, operands):
     tensors, constants, slot = operands()
     inputs = [tensor for b, tensor in enumerate(tensors) if b != slot]
-    with pytest.raises(TypeError, match="must be float32, or all float64"):
+    with pytest.raises(TypeError, match=r"must be float32, or all float64"):
         form([tensor.half() for tensor in inputs], constants)
     if len(inputs) > 1:
-        with pytest.raises(TypeError, match="must be float32, or all float64"):
+        with pytest.raises(TypeError, match=r"must be float32, or all float64"):
             form([inputs[0].float(), *inputs[1:]], constants)
         with pytest.raises(ValueError, match="has shape"):
             form([*inputs[:-1], inputs[-1][..., :-1]], constants)

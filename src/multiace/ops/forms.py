@@ -31,6 +31,7 @@ __all__ = ["Form", "Term"]
 LIBRARY = torch.library.Library("multiace", "FRAGMENT")
 KEPT = object()  # stands for a tensor among the constants
 ABSENT_NDIM = 5
+REALS = (torch.float32, torch.float64)
 MOST_DIRECTIONS = 3  # of a nonlinear argument: nilpotent.h has no more
 
 Arguments = list[Tensor | None]
@@ -103,11 +104,12 @@ class Form:
 
     def _check(self, arguments: Sequence[Tensor], constants: Sequence[Any]) -> None:
         """Refuse what a kernel would read as something else."""
-        types = {argument.dtype for argument in arguments}
-        if len(types) > 1 or not types <= {torch.float32, torch.float64}:
+        dtype = arguments[0].dtype
+        if dtype not in REALS or any(argument.dtype is not dtype for argument in arguments):
             raise TypeError(
-                f"{self.name}: the arguments are {', '.join(map(str, types))}; all must be float32, or all float64 "
-                "(MULTIACE_OPS=reference in the environment selects operations that take other types)."
+                f"{self.name}: the arguments are {', '.join(str(argument.dtype) for argument in arguments)}; all must "
+                "be float32, or all float64 (MULTIACE_OPS=reference in the environment selects operations that take "
+                "other types)."
             )
         for slot, argument in enumerate(arguments):
             wanted = self.shape([*arguments, None], constants, slot)
