@@ -64,7 +64,7 @@ def cpu_threads(number: int | None) -> Iterator[None]:
 def keep_memory() -> None:
     """Let the C library keep what is freed for the next step, where it can (glibc).
 
-    Given back to the system, memory returns page by page, zeroed: a fifth of the time of a large step.
+    Given back to the system, memory returns page by page, zeroed: a twentieth to a tenth of a step.
     """
     try:
         set_option = ctypes.CDLL(None).mallopt
