@@ -156,13 +156,13 @@ def test_train_fits_a_model_that_evaluate_takes(files, capsys):
 
 
 def test_code_of_the_users_own_runs_where_the_command_says_so(files, capsys, monkeypatch):
-    (files / "waves.py").write_text("from multiace.basis.radial import BesselBasis as Waves\n")
+    (files / "own_waves.py").write_text("from multiace.basis.radial import BesselBasis as Waves\n")
     model = {"preset": "botnet-small", "hidden_irreps": "2x0e", "l_max": 0, "num_layers": 1}
-    model |= {"energy_reference": "mean", "scale": "none", "radial_basis": "waves:Waves"}
+    model |= {"energy_reference": "mean", "scale": "none", "radial_basis": "own_waves:Waves"}
     run = {"model": model, "data": {"train": "several.xyz", "valid": "several.xyz", "test": "several.xyz"}}
     (files / "run.yaml").write_text(yaml.safe_dump(run))
     err = command("train run.yaml --folder new", capsys, status=2).err
-    assert "No module named 'waves'. Put its folder into PYTHONPATH." in err
+    assert "No module named 'own_waves'. Put its folder into PYTHONPATH." in err
     monkeypatch.syspath_prepend(str(files))
     command("train run.yaml train.max_epochs=1 --folder new", capsys)
     for text in ("info new", "evaluate new several.xyz", "relax new one.xyz --max-steps 0", "report new"):
