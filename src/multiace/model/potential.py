@@ -263,7 +263,7 @@ def read_model_file(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, 
     """Read header and tensors of a model file, or of the final model of a run folder.
 
     Raises:
-        InputError: If the file is missing, damaged, not a multiace model, or newer than this version.
+        InputError: If the file is missing, damaged, not a multiace model, or of another schema.
     """
     path = Path(path)
     if path.is_dir():

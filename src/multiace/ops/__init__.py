@@ -1,6 +1,7 @@
 """The few expensive operations: plain PyTorch definitions in ``reference.py``, fast twins beside it.
 
-A twin has the same signature and gives the same numbers; parameters and files do not know which one runs.
+A twin gives the same numbers, to the third derivative; parameters and files do not know which one runs.
+:func:`spherical_harmonics` and :func:`radial_basis` are defined by the modules of ``basis/``.
 ``MULTIACE_OPS=reference`` in the environment selects the definitions everywhere, ``MULTIACE_OPS=triton`` the GPU's
 convolution on any device.
 """

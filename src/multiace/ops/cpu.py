@@ -1,4 +1,4 @@
-"""The expensive operations on a CPU: compiled C behind torch.library, the numbers of ``reference.py``."""
+"""The expensive operations as forms with kernels: compiled C on a CPU, the convolution also Triton on a GPU."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -106,14 +106,25 @@ def covering(elements: tuple[str, ...], data: RunData) -> tuple[str, ...]:
     Raises:
         InputError: If the data have others.
     """
-    for name, frames in {"data.train": data.train, "data.valid": data.valid, **data.test}.items():
+    refuse_others(
+        {"data.train": data.train, "data.valid": data.valid, **data.test},
+        elements,
+        "the model of train.start_from knows only",
+        "leave these structures out, or train a new model without start_from",
+    )
+    return elements
+
+
+def refuse_others(
+    sets: Mapping[str, Sequence[Frame]], elements: Sequence[str], but: str, remedy: str
+) -> None:
+    """Raise InputError if a set has structures with other elements."""
+    for name, frames in sets.items():
         missing = [element for element in find_elements(frames) if element not in elements]
         if missing:
             raise InputError(
-                f"{name} has structures with {', '.join(missing)}, but the model of train.start_from knows only "
-                f"{', '.join(elements)}; leave these structures out, or train a new model without start_from."
+                f"{name} has structures with {', '.join(missing)}, but {but} {', '.join(elements)}; {remedy}."
             )
-    return elements
 
 
 def kept(start: Potential, model: ModelConfig, train: Dataset, data: RunData) -> Statistics:
@@ -133,13 +144,12 @@ def find_table(given: tuple[str, ...], data: RunData) -> tuple[str, ...]:
             stacklevel=3,
         )
     elements = given or trained
-    for name, frames in {"data.valid": data.valid, **data.test}.items():
-        missing = [element for element in find_elements(frames) if element not in elements]
-        if missing:
-            raise InputError(
-                f"{name} has structures with {', '.join(missing)}, but the model learns only "
-                f"{', '.join(elements)}; add such structures to the training frames, or remove these."
-            )
+    refuse_others(
+        {"data.valid": data.valid, **data.test},
+        elements,
+        "the model learns only",
+        "add such structures to the training frames, or remove these",
+    )
     return elements
 
 
