@@ -9,24 +9,24 @@ and its four partial derivatives are the four kernels: ∂S/∂g is the convolut
 backward pass. Since each is linear in the remaining arguments, the derivatives of the kernels are the same
 four kernels again: nothing else is needed at any order.
 
-The bracket (called ``c`` below: ``coupled``, only its entries that can be non-zero) is built once per edge,
-for all channels. Then the loops run over nodes, groups of paths and blocks of channels, with the sums over
-edges of a node and over terms innermost, so that sums stay in registers. A term is a set of the other three
-arguments: each kernel gives the sum over several, as derivatives of derivatives need it.
+The bracket (called ``c`` below: ``coupled``, only its entries that can be non-zero) is shared by all channels. It is
+built for a block of edges at once, one edge in each lane of a vector, when a group of paths is due. Then the lanes
+are channels: the sums over the edges of a node and over terms are innermost, so that they stay in registers. A term
+is a set of the other three arguments: each kernel gives the sum over several, as derivatives of derivatives need it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import NamedTuple
+
+import torch
 
 from multiace.basis.coupling import clebsch_gordan
 from multiace.ops.paths import ConvolutionPaths, PathGroup
 
 __all__ = ["convolution_source"]
-
-VECTOR_BYTES = 32
-"""Bytes of one vector; the compiler splits or joins them as the machine asks."""
 
 HEADER = """\
 #include <stdint.h>
@@ -39,7 +39,8 @@ typedef {real} real;
 #define NY {n_Y}
 #define NR {n_R}
 #define NG {n_g}
-#define NC {n_c}
+#define NC {n_c} /* entries of c in the largest bundle */
+#define LANES {lanes}
 
 /* Arguments of one term; the one that is computed is not read. */
 typedef struct {{ const real *x, *Y, *R, *g; }} term;
@@ -50,26 +51,63 @@ typedef struct {{
   int64_t n_nodes, n_edges, n_rows, n_terms, threads;
 }} edges;
 
-static inline int64_t row_of(const edges *E, int64_t e) {{ return E->row_of_edge ? E->row_of_edge[e] : e; }}
-
 /* First edge of each node; receivers ascend. */
-static int64_t *rows(const int64_t *receivers, int64_t n_edges, int64_t n_nodes) {{
-  int64_t *row = malloc((n_nodes + 1) * sizeof *row), e = 0;
+static int64_t *first_edges(const int64_t *receivers, int64_t n_edges, int64_t n_nodes) {{
+  int64_t *first = malloc((n_nodes + 1) * sizeof *first), e = 0;
   for (int64_t i = 0; i < n_nodes; ++i) {{
-    row[i] = e;
+    first[i] = e;
     while (e < n_edges && receivers[e] == i) ++e;
   }}
-  row[n_nodes] = e;
-  return row;
+  first[n_nodes] = e;
+  return first;
 }}
 
-static int64_t largest_degree(const int64_t *row, int64_t n_nodes) {{
+static int64_t largest_degree(const int64_t *first, int64_t n_nodes) {{
   int64_t largest = 0;
   for (int64_t i = 0; i < n_nodes; ++i)
-    if (row[i + 1] - row[i] > largest) largest = row[i + 1] - row[i];
+    if (first[i + 1] - first[i] > largest) largest = first[i + 1] - first[i];
   return largest;
 }}
+
+/* Rows of x, R and g that one edge and term meet, and its c: entries are LANES apart. */
+typedef struct {{ const real *x, *R, *g, *c; }} place;
+
+/* What a thread does at once: edge[0] .. edge[n - 1]. Y and c are those of LANES edges after another, one in each lane,
+ * term by term; places are edge by edge, and the terms of an edge one after another. */
+typedef struct {{ int64_t n, blocks, n_terms, *edge; lane *Y, *c; place *places; }} work;
+
+static work make_work(int64_t most, int64_t n_terms) {{
+  const int64_t blocks = (most + LANES - 1) / LANES, size = blocks * n_terms * sizeof(lane);
+  work w = {{0, blocks, n_terms, malloc((most + 1) * sizeof(int64_t)), aligned_alloc(64, size * NY + 64),
+            aligned_alloc(64, size * NC + 64), malloc((most + 1) * n_terms * sizeof(place))}};
+  return w;
+}}
+
+static void free_work(work w) {{ free(w.edge); free(w.Y); free(w.c); free(w.places); }}
+
+static void gather(const term *terms, const edges *E, const work *w) {{
+  for (int64_t t = 0; t < w->n_terms; ++t)
+    for (int64_t q = 0; q < w->blocks * LANES && q < (w->n + LANES - 1) / LANES * LANES; ++q) {{
+      const int64_t block = t * w->blocks + q / LANES, lane = q % LANES, e = w->edge[q < w->n ? q : 0];
+      real *Y = (real *)(w->Y + block * NY) + lane;
+      for (int64_t y = 0; y < NY; ++y) Y[y * LANES] = terms[t].Y ? terms[t].Y[e * NY + y] : 0;
+      if (q >= w->n) continue;
+      place *p = w->places + q * w->n_terms + t;
+      p->x = terms[t].x + E->senders[e] * NX;
+      p->R = terms[t].R + (E->row_of_edge ? E->row_of_edge[e] : e) * NR;
+      p->g = terms[t].g + E->receivers[e] * NG;
+      p->c = (const real *)(w->c + block * NC) + lane;
+    }}
+}}
+
+#define EACH_BLOCK(couple)                                  \\
+  for (int64_t t = 0; t < n_terms; ++t)                     \\
+    for (int64_t b = 0; b * LANES < w.n; ++b)               \\
+      couple(w.Y + (t * w.blocks + b) * NY, w.c + (t * w.blocks + b) * NC);
 """
+
+REGISTERS = {32: 16, 64: 32}
+"""Vector registers of a processor, by the bytes of each."""
 
 
 class Entry(NamedTuple):
@@ -78,7 +116,7 @@ class Entry(NamedTuple):
     M: int
     m1: int
     terms: list[tuple[int, float]]  # (component of Y, coefficient)
-    position: int  # in c
+    position: int  # in c of the group
 
 
 class Group(NamedTuple):
@@ -91,14 +129,25 @@ class Group(NamedTuple):
     stride: int  # channels of g's block: distance from M to M + 1
     entries: list[list[Entry]]  # of each path
 
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return sum(map(len, self.entries))
 
-def coupled_groups(paths: ConvolutionPaths, real_bytes: int = 4) -> list[Group]:
+
+def vector_bytes() -> int:
+    """Bytes of a vector of this processor; any number is correct, since the compiler splits or joins vectors."""
+    return 64 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 32
+
+
+@cache
+def coupled_groups(paths: ConvolutionPaths, lanes: int = 8) -> list[Group]:
     """Groups of paths with their offsets and their coefficients other than zero."""
-    groups, index = [], 0
+    groups = []
     x_slices, g_slices = paths.irreps_in.slices(), paths.irreps_out.slices()
     used = dict.fromkeys(paths.irreps_out.irreps, 0)
     for group in paths.groups:
-        width = VECTOR_BYTES // real_bytes
+        width, index = lanes, 0
         while group.mul % width:
             width //= 2
         entries = []
@@ -127,6 +176,60 @@ def coupled_groups(paths: ConvolutionPaths, real_bytes: int = 4) -> list[Group]:
     return groups
 
 
+class Place(NamedTuple):
+    """One path in a bundle: where its weights and results begin in rows of R and g, and its entries."""
+
+    l2: int
+    R: int
+    g: int
+    stride: int  # from M to M + 1
+    by_M: list[tuple[int, list[Entry]]]
+    dim: int  # 2L + 1
+
+
+class Bundle(NamedTuple):
+    """Paths from one irrep of h that one loop takes together, some vectors of channels at a time."""
+
+    width: int  # channels per vector
+    vectors: int
+    mul: int
+    x: int
+    dim: int  # 2 l1 + 1
+    places: list[Place]
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The entries of all paths, in the order of c."""
+        return [entry for place in self.places for _, entries in place.by_M for entry in entries]
+
+    @property
+    def step(self) -> int:
+        """Channels of a turn."""
+        return self.width * self.vectors
+
+
+def bundles(groups: Sequence[Group], registers: int | None) -> list[Bundle]:
+    """Join the paths of each irrep of h, as long as their sums and x fit into so many registers (None: all)."""
+    joined: list[Bundle] = []
+    for group in groups:
+        irrep_in, dim = group.paths.irrep_in, group.paths.irrep_out.dim
+        vectors = 2 if group.paths.mul % (2 * group.width) == 0 else 1
+        for p, entries in enumerate(group.entries):
+            sums = sum(place.dim for place in joined[-1].places) if joined else 0
+            full = registers is not None and vectors * (sums + dim + irrep_in.dim + 2) + 1 > registers
+            if not joined or joined[-1].x != group.x or full:
+                joined.append(Bundle(group.width, vectors, group.paths.mul, group.x, irrep_in.dim, []))
+            bundle = joined[-1]
+            first = len(bundle.entries)
+            entries = [entry._replace(position=first + n) for n, entry in enumerate(entries)]
+            by_M = [(M, [entry for entry in entries if entry.M == M]) for M in range(dim)]
+            R, g = (start + p * group.paths.mul for start in (group.paths.weights.start, group.g))
+            bundle.places.append(
+                Place(group.paths.l2s[p], R, g, group.stride, [(M, here) for M, here in by_M if here], dim)
+            )
+    return joined
+
+
 def convolution_source(paths: ConvolutionPaths, real: str) -> str:
     """Return C source with functions ``derivative_g``, ``_x``, ``_R`` and ``_Y``.
 
@@ -134,254 +237,296 @@ def convolution_source(paths: ConvolutionPaths, real: str) -> str:
         paths: The table.
         real: ``float`` or ``double``.
     """
-    groups = coupled_groups(paths, 4 if real == "float" else 8)
+    lanes = vector_bytes() // (4 if real == "float" else 8)
+    groups = coupled_groups(paths, lanes)
+    few, whole = bundles(groups, REGISTERS[vector_bytes()]), bundles(groups, None)
+    vector = "typedef {real} {name} __attribute__((vector_size({width} * sizeof(real)), aligned({aligned})));"
+    integer = "int32_t" if real == "float" else "int64_t"
     widths = sorted({group.width for group in groups})
     header = HEADER.format(
         real=real,
         vectors="\n".join(
-            f"typedef real v{w} __attribute__((vector_size({w} * sizeof(real)), aligned(sizeof(real))));"
-            if w > 1
-            else "typedef real v1;"
-            for w in widths
+            [
+                vector.format(real="real", name="lane", width=lanes, aligned=f"{lanes} * sizeof(real)"),
+                *(
+                    vector.format(real=kind, name=f"{letter}{w}", width=w, aligned="sizeof(real)")
+                    for w in widths
+                    if w > 1
+                    for kind, letter in (("real", "v"), (integer, "i"))
+                ),
+                *(["typedef real v1;"] if 1 in widths else []),
+                *map(_sum, widths),
+            ]
         ),
         n_x=paths.irreps_in.dim,
         n_Y=(paths.l_max + 1) ** 2,
         n_R=paths.n_weights,
         n_g=paths.irreps_out.dim,
-        n_c=sum(len(path) for group in groups for path in group.entries),
+        n_c=max(len(bundle.entries) for bundle in whole),
+        lanes=lanes,
     )
     return "\n".join(
         [
             header,
-            _coupled(groups),
-            _derivative_g(groups),
-            _derivative_x(groups),
-            _derivative_R(groups),
-            _derivative_Y(groups),
+            *(_couple(f"few_{n}", bundle) for n, bundle in enumerate(few)),
+            *(_couple(f"whole_{n}", bundle) for n, bundle in enumerate(whole)),
+            _derivative_g(few),
+            _derivative_x(whole),
+            _derivative_R(few),
+            _derivative_Y(whole),
         ]
     )
 
 
-def _coupled(groups: list[Group]) -> str:
-    """c = Σ_m2 C Y of one edge."""
-    lines = ["static inline void coupled(const real *restrict Y, real *restrict c) {"]
-    for entry in (entry for group in groups for path in group.entries for entry in path):
+def _couple(name: str, bundle: Bundle) -> str:
+    """c = Σ_m2 C Y of a bundle, for LANES edges."""
+    lines = [f"static void {name}(const lane *restrict Y, lane *restrict c) {{"]
+    for entry in bundle.entries:
         total = " + ".join(f"(real){value!r} * Y[{y}]" for y, value in entry.terms)
         lines.append(f"  c[{entry.position}] = {total};")
     return "\n".join([*lines, "}", ""])
 
 
-def _kernel(name: str, loop: str, setup: list[str], body: list[str]) -> str:
-    """A kernel: ``body`` for each i of a parallel loop."""
+def _kernel(name: str, before: Sequence[str], loop: str, body: Sequence[str], most: str) -> str:
+    """A kernel: ``body`` in a loop that the threads share; ``most`` edges are worked on at once."""
     return "\n".join(
         [
             f"void derivative_{name}(const term *terms, real *restrict {name}, const edges *E) {{",
-            "  const int64_t n_terms = E->n_terms, *senders = E->senders;",
-            "  const int threads = (int)E->threads;",
-            "  int64_t *row = rows(E->receivers, E->n_edges, E->n_nodes), degree = largest_degree(row, E->n_nodes);",
-            "  (void)degree; (void)senders;",
-            *setup,
-            "#pragma omp parallel num_threads(threads) if (threads > 1)",
+            "  const int64_t n_terms = E->n_terms, *senders = E->senders, *receivers = E->receivers;",
+            "  int64_t *first = first_edges(receivers, E->n_edges, E->n_nodes);",
+            "  (void)senders;",
+            "#pragma omp parallel num_threads((int)E->threads) if (E->threads > 1)",
             "  {",
-            "    BEFORE",
-            "#pragma omp for schedule(static)",
-            f"    for (int64_t i = 0; i < {loop}; ++i) {{",
+            f"    work w = make_work({most}, n_terms);",
+            *before,
+            loop,
             *body,
             "    }",
-            "    AFTER",
+            "    free_work(w);",
             "  }",
-            "  free(row);",
+            "  free(first);",
             "}",
             "",
         ]
     )
 
 
-ALLOCATE = "real *c = malloc((degree + 1) * n_terms * NC * sizeof *c);"
-NODE_EDGES = [
-    "      const int64_t a = row[i], b = row[i + 1];",
-    "      for (int64_t t = 0; t < n_terms; ++t) {  /* a Y that an earlier term has is not coupled again */",
-    "        int64_t s = 0;",
-    "        while (terms[s].Y != terms[t].Y) ++s;",
-    "        for (int64_t e = a; e < b; ++e) {",
-    "          real *ce = c + (t * degree + e - a) * NC;",
-    "          if (s == t) coupled(terms[t].Y + e * NY, ce);",
-    "          else memcpy(ce, c + (s * degree + e - a) * NC, NC * sizeof *ce);",
-    "        }",
-    "      }",
-]
-EACH_TERM = "for (int64_t t = 0; t < n_terms; ++t)"
+NODES = """\
+#pragma omp for schedule(static)
+    for (int64_t i = 0; i < E->n_nodes; ++i) {"""
+ALL_EDGES = """\
+      w.n = first[i + 1] - first[i];
+      if (!w.n) continue;
+      for (int64_t q = 0; q < w.n; ++q) w.edge[q] = first[i] + q;
+      gather(terms, E, &w);"""
+DEGREE = "largest_degree(first, E->n_nodes)"
 
 
 def _load(width: int, address: str) -> str:
     return f"*(const v{width} *)({address})"
 
 
-def _store(width: int, address: str, value: str, operator: str = "=") -> str:
-    return f"*(v{width} *)({address}) {operator} {value};"
+def _define(bundle: Bundle, name: str, value: str) -> list[str]:
+    """Vectors name_0, name_1 ...; an @ in the value stands for the number, $ for the vector's first channel."""
+    return [
+        f"const v{bundle.width} {name}_{v} = {value.replace('@', str(v)).replace('$', str(v * bundle.width))};"
+        for v in range(bundle.vectors)
+    ]
 
 
-def _zeros(width: int, names: list[str]) -> str:
-    return f"v{width} {', '.join(f'{name} = {{0}}' for name in names)};"
+def _each(bundle: Bundle, statement: str) -> list[str]:
+    """A statement for each vector."""
+    return [statement.replace("@", str(v)).replace("$", str(v * bundle.width)) for v in range(bundle.vectors)]
 
 
-def _each_path(group: Group) -> Iterator[tuple[int, list[tuple[int, list[Entry]]]]]:
-    """Paths of a group, each with its entries by M."""
-    for p, entries in enumerate(group.entries):
-        by_M = [(M, [entry for entry in entries if entry.M == M]) for M in range(group.paths.irrep_out.dim)]
-        yield p, by_M
+def _zeros(bundle: Bundle, names: Sequence[str]) -> list[str]:
+    return [f"v{bundle.width} {name}_{v} = {{0}};" for name in names for v in range(bundle.vectors)]
 
 
-def _derivative_g(groups: list[Group]) -> str:
+def _store(bundle: Bundle, address: str, name: str, operator: str = "=") -> list[str]:
+    return _each(bundle, f"*(v{bundle.width} *)({address} + $) {operator} {name}_@;")
+
+
+def _loads_x(bundle: Bundle) -> list[str]:
+    lines = ["const real *ce = at->c, *xe = at->x + k;"]
+    for m1 in range(bundle.dim):
+        lines += _define(bundle, f"x{m1}", _load(bundle.width, f"xe + {bundle.x + m1 * bundle.mul} + $"))
+    return lines
+
+
+def _total(bundle: Bundle, entries: list[Entry]) -> list[str]:
+    """The vectors total = Σ_m1 c x for one M."""
+    lines = [f"v{bundle.width} {', '.join(f'total_{v}' for v in range(bundle.vectors))};"]
+    for n, entry in enumerate(entries):
+        operator = "+=" if n else "="
+        product = _each(bundle, f"total_@ {operator} c * x{entry.m1}_@;")
+        lines.append(f"{{ const real c = ce[{entry.position} * LANES]; {' '.join(product)} }}")
+    return lines
+
+
+def _derivative_g(some: list[Bundle]) -> str:
     """The convolution: g_M = Σ_e R Σ_m1 c x."""
-    body = [*NODE_EDGES]
-    for group in groups:
-        w, K = group.width, group.paths.mul
-        D1, D3, P = group.paths.irrep_in.dim, group.paths.irrep_out.dim, len(group.entries)
-        body.append(f"      for (int k = 0; k < {K}; k += {w}) {{")
-        body.append(f"        {_zeros(w, [f'g{p}_{M}' for p in range(P) for M in range(D3)])}")
-        body.append(f"        {EACH_TERM} for (int64_t e = a; e < b; ++e) {{")
-        body.append(
-            f"          const real *ce = c + (t * degree + e - a) * NC, "
-            f"*xe = terms[t].x + senders[e] * NX + {group.x} + k, "
-            f"*Re = terms[t].R + row_of(E, e) * NR + {group.paths.weights.start} + k;"
-        )
-        for m1 in range(D1):
-            body.append(f"          const v{w} x{m1} = {_load(w, f'xe + {m1 * K}')};")
-        for p, by_M in _each_path(group):
-            body.append(f"          const v{w} R{p} = {_load(w, f'Re + {p * K}')};")
-            for M, entries in by_M:
-                if entries:
-                    total = " + ".join(f"ce[{entry.position}] * x{entry.m1}" for entry in entries)
-                    body.append(f"          g{p}_{M} += R{p} * ({total});")
-        body.append("        }")
-        for p in range(P):
-            for M in range(D3):
-                address = f"g + i * NG + {group.g + M * group.stride + p * K} + k"
-                body.append(f"        {_store(w, address, f'g{p}_{M}')}")
-        body.append("      }")
-    kernel = _kernel("g", "E->n_nodes", [], body)
-    return kernel.replace("BEFORE", ALLOCATE).replace("AFTER", "free(c);")
-
-
-def _derivative_R(groups: list[Group]) -> str:
-    """R = Σ_M g_M Σ_m1 c x, summed over the edges of each row."""
     body = [
-        "      const int64_t n = E->rows ? 2 : 1, *of_row = E->rows ? E->rows + 2 * i : &i;",
-        f"      {EACH_TERM} for (int64_t s = 0; s < n; ++s)",
-        "        coupled(terms[t].Y + of_row[s] * NY, c + (t * 2 + s) * NC);",
-    ]
-    for group in groups:
-        w, K = group.width, group.paths.mul
-        body.append(f"      for (int k = 0; k < {K}; k += {w}) {{")
-        body.append(f"        {_zeros(w, [f'R{p}' for p in range(len(group.entries))])}")
-        body.append(f"        {EACH_TERM} for (int64_t s = 0; s < n; ++s) {{")
-        body.append(
-            f"          const real *ce = c + (t * 2 + s) * NC, "
-            f"*xe = terms[t].x + senders[of_row[s]] * NX + {group.x} + k, "
-            f"*gi = terms[t].g + E->receivers[of_row[s]] * NG + {group.g} + k;"
+        ALL_EDGES.replace(
+            "if (!w.n) continue;", "if (!w.n) { memset(g + i * NG, 0, NG * sizeof *g); continue; }"
         )
-        for m1 in range(group.paths.irrep_in.dim):
-            body.append(f"          const v{w} x{m1} = {_load(w, f'xe + {m1 * K}')};")
-        for p, by_M in _each_path(group):
-            for M, entries in by_M:
-                if entries:
-                    total = " + ".join(f"ce[{entry.position}] * x{entry.m1}" for entry in entries)
-                    loaded = _load(w, f"gi + {M * group.stride + p * K}")
-                    body.append(f"          R{p} += {loaded} * ({total});")
-        body.append("        }")
-        for p in range(len(group.entries)):
-            address = f"R + i * NR + {group.paths.weights.start + p * K} + k"
-            body.append(f"        {_store(w, address, f'R{p}')}")
-        body.append("      }")
-    kernel = _kernel("R", "E->n_rows", [], body)
-    allocate = "real *c = malloc(2 * (n_terms + 1) * NC * sizeof *c);"
-    return kernel.replace("BEFORE", allocate).replace("AFTER", "free(c);")
+    ]
+    for number, bundle in enumerate(some):
+        sums = {
+            f"g{p}_{M}": place.g + M * place.stride
+            for p, place in enumerate(bundle.places)
+            for M in range(place.dim)
+        }
+        body += [
+            f"EACH_BLOCK(few_{number})",
+            f"for (int64_t k = 0; k < {bundle.mul}; k += {bundle.step}) {{",
+            *_zeros(bundle, list(sums)),
+            "for (const place *at = w.places; at < w.places + w.n * n_terms; ++at) {",
+            *_loads_x(bundle),
+            "const real *Re = at->R + k;",
+        ]
+        for p, place in enumerate(bundle.places):
+            body += _define(bundle, f"R{p}", _load(bundle.width, f"Re + {place.R} + $"))
+            for M, entries in place.by_M:
+                body += [
+                    "{",
+                    *_total(bundle, entries),
+                    *_each(bundle, f"g{p}_{M}_@ += R{p}_@ * total_@;"),
+                    "}",
+                ]
+        body += ["}", "real *gi = g + i * NG + k;"]
+        for name, start in sums.items():
+            body += _store(bundle, f"gi + {start}", name)
+        body.append("}")
+    return _kernel("g", [], NODES, body, DEGREE)
 
 
-def _derivative_x(groups: list[Group]) -> str:
-    """x_m1 = Σ_M c R g_M, summed at the sender of each edge: every thread has sums of its own."""
-    body = [*NODE_EDGES]
-    for group in groups:
-        w, K = group.width, group.paths.mul
-        D1 = group.paths.irrep_in.dim
-        body.append(f"      for (int k = 0; k < {K}; k += {w})")
-        body.append(f"        {EACH_TERM} for (int64_t e = a; e < b; ++e) {{")
-        body.append(f"          {_zeros(w, [f'x{m1}' for m1 in range(D1)])}")
-        body.append(
-            f"          const real *ce = c + (t * degree + e - a) * NC, "
-            f"*Re = terms[t].R + row_of(E, e) * NR + {group.paths.weights.start} + k, "
-            f"*gi = terms[t].g + i * NG + {group.g} + k;"
-        )
-        for p, by_M in _each_path(group):
-            body.append(f"          const v{w} R{p} = {_load(w, f'Re + {p * K}')};")
-            for M, entries in by_M:
-                if entries:
-                    loaded = _load(w, f"gi + {M * group.stride + p * K}")
-                    body.append(f"          const v{w} u{p}_{M} = R{p} * {loaded};")
-                    body.extend(
-                        f"          x{entry.m1} += ce[{entry.position}] * u{p}_{M};" for entry in entries
-                    )
-        body.append(f"          real *xe = mine + senders[e] * NX + {group.x} + k;")
-        body.extend(f"          {_store(w, f'xe + {m1 * K}', f'x{m1}', '+=')}" for m1 in range(D1))
-        body.append("        }")
-    setup = [
-        "  const int64_t n_x = E->n_nodes * NX;",
-        "  memset(x, 0, n_x * sizeof *x);",
-        "  real *others = threads > 1 ? calloc((threads - 1) * n_x, sizeof *others) : NULL;",
+def _derivative_R(some: list[Bundle]) -> str:
+    """R = Σ_M g_M Σ_m1 c x, summed over the edges of each row; as many rows together as fill a vector with edges."""
+    body = [
+        "const int64_t last = from + together < E->n_rows ? from + together : E->n_rows;",
+        "w.n = (last - from) * each;",
+        "for (int64_t q = 0; q < w.n; ++q) w.edge[q] = E->rows ? E->rows[from * 2 + q] : from + q;",
+        "gather(terms, E, &w);",
     ]
-    before = f"""{ALLOCATE}
-    const int thread = omp_get_thread_num();
-    real *mine = thread ? others + (thread - 1) * n_x : x;"""
-    after = """free(c);
+    for number, bundle in enumerate(some):
+        body += [
+            f"EACH_BLOCK(few_{number})",
+            f"for (int64_t k = 0; k < {bundle.mul}; k += {bundle.step}) {{",
+            "const place *at = w.places;",
+            "for (int64_t row = from; row < last; ++row) {",
+            *_zeros(bundle, [f"R{p}" for p in range(len(bundle.places))]),
+            "for (const place *end = at + each * n_terms; at < end; ++at) {",
+            *_loads_x(bundle),
+            "const real *gi = at->g + k;",
+        ]
+        for p, place in enumerate(bundle.places):
+            for M, entries in place.by_M:
+                loaded = _load(bundle.width, f"gi + {place.g + M * place.stride} + $")
+                body += ["{", *_total(bundle, entries), *_each(bundle, f"R{p}_@ += {loaded} * total_@;"), "}"]
+        body += ["}", "real *Re = R + row * NR + k;"]
+        for p, place in enumerate(bundle.places):
+            body += _store(bundle, f"Re + {place.R}", f"R{p}")
+        body.append("} }")
+    before = "    const int64_t each = E->rows ? 2 : 1, together = LANES / each > 0 ? LANES / each : 1;"
+    loop = """\
 #pragma omp for schedule(static)
-    for (int64_t n = 0; n < E->n_nodes; ++n)
-      for (int t = 1; t < threads; ++t)
-        for (int q = 0; q < NX; ++q) x[n * NX + q] += others[(t - 1) * n_x + n * NX + q];"""
-    kernel = _kernel("x", "E->n_nodes", setup, body)
-    kernel = kernel.replace("BEFORE", before).replace("AFTER", after)
-    return kernel.replace("  free(row);\n", "  free(others);\n  free(row);\n")
+    for (int64_t from = 0; from < E->n_rows; from += together) {"""
+    return _kernel("R", [before], loop, body, "2 * LANES")
 
 
-def _derivative_Y(groups: list[Group]) -> str:
-    """Y_m2 = Σ C Σ_k R g_M x_m1 of each edge: the sums over channels are kept as vectors up to the end."""
-    n_Y = 1 + max(y for group in groups for path in group.entries for entry in path for y, _ in entry.terms)
+def _derivative_x(whole: list[Bundle]) -> str:
+    """x_m1 = Σ_M c R g_M, summed at the sender of each edge: a thread does the edges that its own senders send."""
     body = [
-        "      for (int64_t e = row[i]; e < row[i + 1]; ++e) {",
-        "        real *Ye = Y + e * NY;",
-        "        memset(Ye, 0, NY * sizeof *Ye);",
+        "w.n = 0;",
+        "for (int64_t e = first[i]; e < first[i + 1]; ++e)",
+        "  if (senders[e] >= own && senders[e] < end) w.edge[w.n++] = e;",
+        "if (!w.n) continue;",
+        "gather(terms, E, &w);",
     ]
-    for w in sorted({group.width for group in groups}):
-        zero = "{{0}}" if w > 1 else "{0}"
-        body.append(f"        {{ v{w} y[{n_Y}] = {zero}; {EACH_TERM} {{")
-        for group in (group for group in groups if group.width == w):
-            K = group.paths.mul
-            body.append(
-                f"        {{ const real *xe = terms[t].x + senders[e] * NX + {group.x}, "
-                f"*Re = terms[t].R + row_of(E, e) * NR + {group.paths.weights.start}, "
-                f"*gi = terms[t].g + i * NG + {group.g};"
-            )
-            for p, by_M in _each_path(group):
-                for M, entries in by_M:
-                    if not entries:
-                        continue
-                    body.append(f"          {{ {_zeros(w, [f'q{entry.m1}' for entry in entries])}")
-                    body.append(f"            for (int k = 0; k < {K}; k += {w}) {{")
-                    product = f"{_load(w, f'Re + {p * K} + k')} * {_load(w, f'gi + {M * group.stride + p * K} + k')}"
-                    body.append(f"              const v{w} u = {product};")
-                    body.extend(
-                        f"              q{entry.m1} += u * {_load(w, f'xe + {entry.m1 * K} + k')};"
-                        for entry in entries
-                    )
-                    body.append("            }")
-                    by_y: dict[int, list[str]] = {}
-                    for entry in entries:
-                        for y, value in entry.terms:
-                            by_y.setdefault(y, []).append(f"(real){value!r} * q{entry.m1}")
-                    body.extend(f"            y[{y}] += {' + '.join(terms)};" for y, terms in by_y.items())
-                    body.append("          }")
-            body.append("        }")
-        sum_up = " + ".join(f"y[n][{lane}]" for lane in range(w)) if w > 1 else "y[n]"
-        body.append(f"        }}\n        for (int n = 0; n < {n_Y}; ++n) Ye[n] += {sum_up};\n        }}")
-    body.append("      }")
-    return _kernel("Y", "E->n_nodes", [], body).replace("    BEFORE\n", "").replace("    AFTER\n", "")
+    for number, bundle in enumerate(whole):
+        names = [f"x{m1}" for m1 in range(bundle.dim)]
+        body += [
+            f"EACH_BLOCK(whole_{number})",
+            f"for (int64_t k = 0; k < {bundle.mul}; k += {bundle.step}) {{",
+            "const place *at = w.places;",
+            "for (int64_t q = 0; q < w.n; ++q) {",
+            *_zeros(bundle, names),
+            "for (const place *end = at + n_terms; at < end; ++at) {",
+            "const real *ce = at->c, *Re = at->R + k, *gi = at->g + k;",
+        ]
+        for p, place in enumerate(bundle.places):
+            body += _define(bundle, f"R{p}", _load(bundle.width, f"Re + {place.R} + $"))
+            for M, entries in place.by_M:
+                loaded = _load(bundle.width, f"gi + {place.g + M * place.stride} + $")
+                body += ["{", *_define(bundle, "u", f"R{p}_@ * {loaded}")]
+                for entry in entries:
+                    products = " ".join(_each(bundle, f"x{entry.m1}_@ += c * u_@;"))
+                    body.append(f"{{ const real c = ce[{entry.position} * LANES]; {products} }}")
+                body.append("}")
+        body += ["}", "real *xe = x + senders[w.edge[q]] * NX + k;"]
+        for m1, name in enumerate(names):
+            body += _store(bundle, f"xe + {bundle.x + m1 * bundle.mul}", name, "+=")
+        body.append("} }")
+    before = """\
+    const int64_t thread = omp_get_thread_num(), threads = omp_get_num_threads();
+    const int64_t own = E->n_nodes * thread / threads, end = E->n_nodes * (thread + 1) / threads;
+    memset(x + own * NX, 0, (end - own) * NX * sizeof *x);"""
+    loop = "    for (int64_t i = 0; i < E->n_nodes; ++i) {"
+    return _kernel("x", [before], loop, body, DEGREE)
+
+
+def _derivative_Y(whole: list[Bundle]) -> str:
+    """Y_m2 = Σ C Σ_k R g_M x_m1 of each edge: the sums over channels are kept as vectors up to the end."""
+    body = [ALL_EDGES, "for (int64_t q = 0; q < w.n; ++q) {", "real *Ye = Y + w.edge[q] * NY;"]
+    body.append("memset(Ye, 0, NY * sizeof *Ye);")
+    kinds = {
+        (bundle.width, place.l2): None for bundle in whole for place in bundle.places if place.by_M
+    }  # in their order
+    for w, l2 in kinds:
+        ys = range(l2 * l2, (l2 + 1) ** 2)
+        body.append(f"{{ v{w} {', '.join(f'y{y} = {{0}}' for y in ys)};")
+        body.append("for (const place *at = w.places + q * n_terms, *end = at + n_terms; at < end; ++at) {")
+        for bundle in whole:
+            for place in bundle.places:
+                if (bundle.width, place.l2) == (w, l2):
+                    for M, entries in place.by_M:
+                        body += _sums_over_channels(bundle, place, M, entries)
+        body.append("}")
+        body += [f"Ye[{y}] += sum_{w}(y{y});" for y in ys]
+        body.append("}")
+    body.append("}")
+    return _kernel("Y", [], NODES, body, DEGREE)
+
+
+def _sums_over_channels(bundle: Bundle, place: Place, M: int, entries: list[Entry]) -> list[str]:
+    """y_m2 += Σ_m1 C Σ_k R g_M x_m1 for one path and M."""
+    w, K = bundle.width, bundle.mul
+    product = (
+        f"{_load(w, f'at->R + {place.R} + k')} * {_load(w, f'at->g + {place.g + M * place.stride} + k')}"
+    )
+    lines = [
+        f"{{ v{w} {', '.join(f'q{entry.m1} = {{0}}' for entry in entries)};",
+        f"for (int64_t k = 0; k < {K}; k += {w}) {{",
+        f"const v{w} u = {product};",
+        *(f"q{entry.m1} += u * {_load(w, f'at->x + {bundle.x + entry.m1 * K} + k')};" for entry in entries),
+        "}",
+    ]
+    by_y: dict[int, list[str]] = {}
+    for entry in entries:
+        for y, value in entry.terms:
+            by_y.setdefault(y, []).append(f"(real){value!r} * q{entry.m1}")
+    return [*lines, *(f"y{y} += {' + '.join(terms)};" for y, terms in by_y.items()), "}"]
+
+
+def _sum(width: int) -> str:
+    """The sum of the lanes of a vector."""
+    lines = [f"static inline real sum_{width}(v{width} v) {{"]
+    if width == 1:
+        return "\n".join([*lines, "  return v;", "}", ""])
+    half = width // 2
+    while half:
+        turned = ", ".join(str((lane + half) % width) for lane in range(width))
+        lines.append(f"  v += __builtin_shuffle(v, (i{width}){{{turned}}});")
+        half //= 2
+    return "\n".join([*lines, "  return v[0];", "}", ""])

@@ -6,43 +6,58 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LANES (32 / (int)sizeof(real))
-#define ROWS 6   /* of a product that are kept in registers, two vectors each */
-#define DEPTH 64 /* rows that an outer product takes at a time */
+#ifdef __AVX512F__
+#define VECTOR_BYTES 64
+#define VECTORS 4 /* of a row that a product keeps in registers */
+#else
+#define VECTOR_BYTES 32
+#define VECTORS 2
+#endif
+#define LANES (VECTOR_BYTES / (int)sizeof(real))
+#define COLUMNS (VECTORS * LANES)
+#define ROWS 6     /* of a product that are kept in registers */
+#define DEPTH 64   /* rows that an outer product takes at a time */
+#define HEIGHT 24  /* rows of an outer product's result that are one task: a multiple of ROWS */
 #define INLINE static inline __attribute__((always_inline, unused))
 #define UNUSED static __attribute__((unused))
+#define UNROLL _Pragma("GCC unroll 8")
 #define LOAD(p) (*(const vec *)(p))
 #define STORE(p) (*(vec *)(p))
-typedef real vec __attribute__((vector_size(32), aligned(sizeof(real))));
+typedef real vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real))));
 #if REAL_BYTES == 4
-typedef int32_t mask __attribute__((vector_size(32)));
+typedef int32_t mask __attribute__((vector_size(VECTOR_BYTES)));
 #else
-typedef int64_t mask __attribute__((vector_size(32)));
+typedef int64_t mask __attribute__((vector_size(VECTOR_BYTES)));
 #endif
+
+/* `vectors` vectors of columns, from c on, of a product as below */
+INLINE void multiply_columns(const real *const *in, real *const *out, int rows, const real *W, int64_t n, int64_t m,
+                             int64_t c, real scale, int add, int vectors) {
+  vec sums[ROWS][VECTORS] = {{{0}}};
+  for (int64_t k = 0; k < n; ++k) {
+    vec w[VECTORS];
+    UNROLL for (int v = 0; v < vectors; ++v) w[v] = LOAD(W + k * m + c + v * LANES);
+    UNROLL for (int r = 0; r < ROWS; ++r)
+      UNROLL for (int v = 0; v < vectors; ++v) sums[r][v] += in[r][k] * w[v];
+  }
+  UNROLL for (int r = 0; r < ROWS; ++r) {
+    if (r == rows) break;
+    UNROLL for (int v = 0; v < vectors; ++v) {
+      real *to = out[r] + c + v * LANES;
+      STORE(to) = scale * sums[r][v] + (add ? LOAD(to) : (vec){0});
+    }
+  }
+}
 
 /* out[r] = scale in[r] W, or added to it, for up to ROWS rows; W: n x m */
 UNUSED void multiply(const real *const *in, real *const *out, int rows, const real *W, int64_t n, int64_t m, real scale,
                      int add) {
   int64_t c = 0;
-  for (; c + 2 * LANES <= m; c += 2 * LANES) {
-    vec s0[ROWS] = {{0}}, s1[ROWS] = {{0}};
-    for (int64_t k = 0; k < n; ++k) {
-      const vec w0 = LOAD(W + k * m + c), w1 = LOAD(W + k * m + c + LANES);
-      for (int r = 0; r < ROWS; ++r) { s0[r] += in[r][k] * w0; s1[r] += in[r][k] * w1; }
-    }
-    for (int r = 0; r < rows; ++r) {
-      STORE(out[r] + c) = scale * s0[r] + (add ? LOAD(out[r] + c) : (vec){0});
-      STORE(out[r] + c + LANES) = scale * s1[r] + (add ? LOAD(out[r] + c + LANES) : (vec){0});
-    }
-  }
-  for (; c + LANES <= m; c += LANES) {
-    vec s[ROWS] = {{0}};
-    for (int64_t k = 0; k < n; ++k) {
-      const vec w = LOAD(W + k * m + c);
-      for (int r = 0; r < ROWS; ++r) s[r] += in[r][k] * w;
-    }
-    for (int r = 0; r < rows; ++r) STORE(out[r] + c) = scale * s[r] + (add ? LOAD(out[r] + c) : (vec){0});
-  }
+  for (; c + COLUMNS <= m; c += COLUMNS) multiply_columns(in, out, rows, W, n, m, c, scale, add, VECTORS);
+#if VECTORS > 2
+  for (; c + 2 * LANES <= m; c += 2 * LANES) multiply_columns(in, out, rows, W, n, m, c, scale, add, 2);
+#endif
+  for (; c + LANES <= m; c += LANES) multiply_columns(in, out, rows, W, n, m, c, scale, add, 1);
   for (; c < m; ++c) {
     real s[ROWS] = {0};
     for (int64_t k = 0; k < n; ++k)
@@ -51,34 +66,47 @@ UNUSED void multiply(const real *const *in, real *const *out, int rows, const re
   }
 }
 
-/* W += scale sum_i a[i]^T b[i] for the 2 LANES columns from c on, for up to DEPTH rows; W: n x m */
-UNUSED void outer(const real *const *a, const real *const *b, int rows, real *W, int64_t n, int64_t m, int64_t c,
-                  real scale) {
-  const int64_t width = m - c < 2 * LANES ? m - c : 2 * LANES;
-  vec panel[DEPTH][2]; /* the columns of b one row after another */
-  if (width < 2 * LANES) memset(panel, 0, sizeof panel);
-  for (int i = 0; i < rows; ++i) memcpy(panel[i], b[i] + c, width * sizeof(real));
-  for (int64_t k = 0; k < n; k += ROWS) {
-    int64_t at[ROWS];
-    for (int r = 0; r < ROWS; ++r) at[r] = k + r < n ? k + r : k;
-    vec s0[ROWS] = {{0}}, s1[ROWS] = {{0}};
+/* ROWS rows from k on and `vectors` vectors of columns from c on of an outer product as below */
+INLINE void outer_block(const real *const *a, const vec (*panel)[VECTORS], int rows, real *W, int64_t n, int64_t m,
+                        int64_t k, int64_t c, real scale, int vectors) {
+  vec sums[ROWS][VECTORS] = {{{0}}};
+  if (k + ROWS <= n)
+    for (int i = 0; i < rows; ++i) {
+      const real *from = a[i] + k;
+      UNROLL for (int r = 0; r < ROWS; ++r)
+        UNROLL for (int v = 0; v < vectors; ++v) sums[r][v] += from[r] * panel[i][v];
+    }
+  else
     for (int i = 0; i < rows; ++i)
-      for (int r = 0; r < ROWS; ++r) {
-        s0[r] += a[i][at[r]] * panel[i][0];
-        s1[r] += a[i][at[r]] * panel[i][1];
-      }
-    for (int r = 0; r < ROWS && k + r < n; ++r) {
-      real *w = W + (k + r) * m + c;
-      const vec sums[2] = {scale * s0[r], scale * s1[r]};
-      if (width == 2 * LANES) {
-        STORE(w) += sums[0];
-        STORE(w + LANES) += sums[1];
-      } else {
-        for (int64_t lane = 0; lane < width; ++lane) w[lane] += sums[lane / LANES][lane % LANES];
-      }
+      UNROLL for (int r = 0; r < ROWS; ++r)
+        UNROLL for (int v = 0; v < vectors; ++v) sums[r][v] += a[i][k + r < n ? k + r : k] * panel[i][v];
+  UNROLL for (int r = 0; r < ROWS; ++r) {
+    if (k + r >= n) break;
+    real *w = W + (k + r) * m + c;
+    UNROLL for (int v = 0; v < vectors; ++v) {
+      const vec sum = scale * sums[r][v];
+      if (c + (v + 1) * LANES <= m) STORE(w + v * LANES) += sum;
+      else
+        for (int64_t lane = 0; v * LANES + lane < m - c; ++lane) w[v * LANES + lane] += sum[lane];
     }
   }
 }
+
+/* W += scale sum_i a[i]^T b[i] for HEIGHT rows from k on and COLUMNS columns from c on, i up to DEPTH; W: n x m */
+UNUSED void outer(const real *const *a, const real *const *b, int rows, real *W, int64_t n, int64_t m, int64_t k,
+                  int64_t c, real scale) {
+  const int64_t width = m - c < COLUMNS ? m - c : COLUMNS, last = n - k < HEIGHT ? n : k + HEIGHT;
+  vec panel[DEPTH][VECTORS]; /* the columns of b one row after another */
+  if (width < COLUMNS) memset(panel, 0, sizeof panel);
+  for (int i = 0; i < rows; ++i) memcpy(panel[i], b[i] + c, width * sizeof(real));
+  for (; k < last; k += ROWS)
+    if (width <= LANES) outer_block(a, panel, rows, W, n, m, k, c, scale, 1);
+    else if (width <= 2 * LANES) outer_block(a, panel, rows, W, n, m, k, c, scale, 2);
+    else outer_block(a, panel, rows, W, n, m, k, c, scale, VECTORS);
+}
+
+/* Number of tasks that an outer product is cut into */
+UNUSED int64_t outer_tasks(int64_t n, int64_t m) { return ((n + HEIGHT - 1) / HEIGHT) * ((m + COLUMNS - 1) / COLUMNS); }
 
 /* Exchange rows and columns of LANES vectors: every step swaps the parts of two rows off the diagonal. */
 INLINE void exchange(vec *v) {
