@@ -93,9 +93,8 @@ void derivative_W(const real *x, real *W, const real *y, const int64_t *species,
   for (int64_t z = 0; z < s->n_matrices; ++z)
     for (const block *b = blocks; b < blocks + s->n_blocks; ++b) {
       const int64_t first = o.first[z] * b->components, last = o.first[z + 1] * b->components;
-      const int64_t tasks = outer_tasks(b->in, b->out), across = (b->out + COLUMNS - 1) / COLUMNS;
 #pragma omp for schedule(static) nowait
-      for (int64_t task = 0; task < tasks; ++task)
+      for (int64_t task = 0; task < outer_tasks(b->in, b->out); ++task)
         for (int64_t row = first; row < last; row += DEPTH) {
           const int rows = last - row < DEPTH ? last - row : DEPTH;
           const real *x_rows[DEPTH], *y_rows[DEPTH];
@@ -104,8 +103,7 @@ void derivative_W(const real *x, real *W, const real *y, const int64_t *species,
             x_rows[i] = x + n * s->x_dim + b->x + m * b->in;
             y_rows[i] = y + n * s->y_dim + b->y + m * b->out;
           }
-          outer(x_rows, y_rows, rows, W + z * s->w_dim + b->w, b->in, b->out, task / across * HEIGHT,
-                task % across * COLUMNS, scale_of(b));
+          outer(x_rows, y_rows, rows, W + z * s->w_dim + b->w, b->in, b->out, task, scale_of(b));
         }
     }
   release(o);

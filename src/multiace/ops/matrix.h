@@ -17,7 +17,7 @@
 #define COLUMNS (VECTORS * LANES)
 #define ROWS 6     /* of a product that are kept in registers */
 #define DEPTH 64   /* rows that an outer product takes at a time */
-#define HEIGHT 24  /* rows of an outer product's result that are one task: a multiple of ROWS */
+#define HEIGHT 48  /* most rows of an outer product's result that are one task: a multiple of ROWS */
 #define INLINE static inline __attribute__((always_inline, unused))
 #define UNUSED static __attribute__((unused))
 #define UNROLL _Pragma("GCC unroll 8")
@@ -31,7 +31,7 @@ typedef int64_t mask __attribute__((vector_size(VECTOR_BYTES)));
 #endif
 
 /* `vectors` vectors of columns, from c on, of a product as below */
-INLINE void multiply_columns(const real *const *in, real *const *out, int rows, const real *W, int64_t n, int64_t m,
+INLINE void multiply_part(const real *const *in, real *const *out, int rows, const real *W, int64_t n, int64_t m,
                              int64_t c, real scale, int add, int vectors) {
   vec sums[ROWS][VECTORS] = {{{0}}};
   for (int64_t k = 0; k < n; ++k) {
@@ -53,11 +53,11 @@ INLINE void multiply_columns(const real *const *in, real *const *out, int rows, 
 UNUSED void multiply(const real *const *in, real *const *out, int rows, const real *W, int64_t n, int64_t m, real scale,
                      int add) {
   int64_t c = 0;
-  for (; c + COLUMNS <= m; c += COLUMNS) multiply_columns(in, out, rows, W, n, m, c, scale, add, VECTORS);
+  for (; c + COLUMNS <= m; c += COLUMNS) multiply_part(in, out, rows, W, n, m, c, scale, add, VECTORS);
 #if VECTORS > 2
-  for (; c + 2 * LANES <= m; c += 2 * LANES) multiply_columns(in, out, rows, W, n, m, c, scale, add, 2);
+  for (; c + 2 * LANES <= m; c += 2 * LANES) multiply_part(in, out, rows, W, n, m, c, scale, add, 2);
 #endif
-  for (; c + LANES <= m; c += LANES) multiply_columns(in, out, rows, W, n, m, c, scale, add, 1);
+  for (; c + LANES <= m; c += LANES) multiply_part(in, out, rows, W, n, m, c, scale, add, 1);
   for (; c < m; ++c) {
     real s[ROWS] = {0};
     for (int64_t k = 0; k < n; ++k)
@@ -67,19 +67,21 @@ UNUSED void multiply(const real *const *in, real *const *out, int rows, const re
 }
 
 /* ROWS rows from k on and `vectors` vectors of columns from c on of an outer product as below */
-INLINE void outer_block(const real *const *a, const vec (*panel)[VECTORS], int rows, real *W, int64_t n, int64_t m,
-                        int64_t k, int64_t c, real scale, int vectors) {
+INLINE void outer_part(const real *const *a, const real *const *b, int rows, real *W, int64_t n, int64_t m, int64_t k,
+                       int64_t c, real scale, int vectors) {
   vec sums[ROWS][VECTORS] = {{{0}}};
   if (k + ROWS <= n)
     for (int i = 0; i < rows; ++i) {
       const real *from = a[i] + k;
+      vec w[VECTORS];
+      UNROLL for (int v = 0; v < vectors; ++v) w[v] = LOAD(b[i] + v * LANES);
       UNROLL for (int r = 0; r < ROWS; ++r)
-        UNROLL for (int v = 0; v < vectors; ++v) sums[r][v] += from[r] * panel[i][v];
+        UNROLL for (int v = 0; v < vectors; ++v) sums[r][v] += from[r] * w[v];
     }
   else
     for (int i = 0; i < rows; ++i)
       UNROLL for (int r = 0; r < ROWS; ++r)
-        UNROLL for (int v = 0; v < vectors; ++v) sums[r][v] += a[i][k + r < n ? k + r : k] * panel[i][v];
+        UNROLL for (int v = 0; v < vectors; ++v) sums[r][v] += a[i][k + r < n ? k + r : k] * LOAD(b[i] + v * LANES);
   UNROLL for (int r = 0; r < ROWS; ++r) {
     if (k + r >= n) break;
     real *w = W + (k + r) * m + c;
@@ -92,21 +94,36 @@ INLINE void outer_block(const real *const *a, const vec (*panel)[VECTORS], int r
   }
 }
 
-/* W += scale sum_i a[i]^T b[i] for HEIGHT rows from k on and COLUMNS columns from c on, i up to DEPTH; W: n x m */
-UNUSED void outer(const real *const *a, const real *const *b, int rows, real *W, int64_t n, int64_t m, int64_t k,
-                  int64_t c, real scale) {
-  const int64_t width = m - c < COLUMNS ? m - c : COLUMNS, last = n - k < HEIGHT ? n : k + HEIGHT;
-  vec panel[DEPTH][VECTORS]; /* the columns of b one row after another */
-  if (width < COLUMNS) memset(panel, 0, sizeof panel);
-  for (int i = 0; i < rows; ++i) memcpy(panel[i], b[i] + c, width * sizeof(real));
-  for (; k < last; k += ROWS)
-    if (width <= LANES) outer_block(a, panel, rows, W, n, m, k, c, scale, 1);
-    else if (width <= 2 * LANES) outer_block(a, panel, rows, W, n, m, k, c, scale, 2);
-    else outer_block(a, panel, rows, W, n, m, k, c, scale, VECTORS);
+/* An outer product n x m is cut into tasks of COLUMNS columns and of rows, a multiple of ROWS and at most HEIGHT. */
+UNUSED int64_t height(int64_t n) {
+  const int64_t parts = (n + HEIGHT - 1) / HEIGHT;
+  return (n + parts * ROWS - 1) / (parts * ROWS) * ROWS;
+}
+UNUSED int64_t outer_tasks(int64_t n, int64_t m) {
+  return n ? ((n + height(n) - 1) / height(n)) * ((m + COLUMNS - 1) / COLUMNS) : 0;
 }
 
-/* Number of tasks that an outer product is cut into */
-UNUSED int64_t outer_tasks(int64_t n, int64_t m) { return ((n + HEIGHT - 1) / HEIGHT) * ((m + COLUMNS - 1) / COLUMNS); }
+/* W += scale sum_i a[i]^T b[i] in the part of a task, i up to DEPTH; W: n x m */
+UNUSED void outer(const real *const *a, const real *const *b, int rows, real *W, int64_t n, int64_t m, int64_t task,
+                  real scale) {
+  const int64_t across = (m + COLUMNS - 1) / COLUMNS, c = task % across * COLUMNS;
+  int64_t k = task / across * height(n);
+  const int64_t width = m - c < COLUMNS ? m - c : COLUMNS, last = n - k < height(n) ? n : k + height(n);
+  const int vectors = (width + LANES - 1) / LANES;
+  vec copies[DEPTH][VECTORS]; /* of what is narrower than the vectors */
+  const real *right[DEPTH];
+  for (int i = 0; i < rows; ++i) {
+    right[i] = b[i] + c;
+    if (width == LANES || width == 2 * LANES || width == COLUMNS) continue;
+    for (int v = 0; v < VECTORS; ++v) copies[i][v] = (vec){0};
+    memcpy(copies[i], b[i] + c, width * sizeof(real));
+    right[i] = (const real *)copies[i];
+  }
+  for (; k < last; k += ROWS)
+    if (vectors == 1) outer_part(a, right, rows, W, n, m, k, c, scale, 1);
+    else if (vectors == 2) outer_part(a, right, rows, W, n, m, k, c, scale, 2);
+    else outer_part(a, right, rows, W, n, m, k, c, scale, VECTORS);
+}
 
 /* Exchange rows and columns of LANES vectors: every step swaps the parts of two rows off the diagonal. */
 INLINE void exchange(vec *v) {

@@ -247,7 +247,6 @@ void derivative_W(numbers x, numbers W, const real *g, real *u, const real *c, c
       int64_t before = 0;
       for (int64_t l = 0; l < layers; before += l ? net->sizes[l] : 0, ++l) {
         const int64_t n = net->sizes[l], m = net->sizes[l + 1], next = before + (l ? n : 0);
-        const int64_t across = (m + COLUMNS - 1) / COLUMNS;
 #pragma omp for schedule(static)
         for (int64_t task = 0; task < outer_tasks(n, m); ++task)
           for (int a = 0; a < SETS; ++a) {
@@ -262,8 +261,7 @@ void derivative_W(numbers x, numbers W, const real *g, real *u, const real *c, c
                 a_rows[i] = left + (row + i) * n;
                 b_rows[i] = right + (row + i) * m;
               }
-              outer(a_rows, b_rows, rows, u + offset_of(net, l), n, m, task / across * HEIGHT, task % across * COLUMNS,
-                    scale_of(net, l));
+              outer(a_rows, b_rows, rows, u + offset_of(net, l), n, m, task, scale_of(net, l));
             }
           }
       }
