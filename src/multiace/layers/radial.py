@@ -88,6 +88,11 @@ class RadialNetwork(nn.Module):
         bias_sizes = [(n_attributes, self.mlp.sizes[1]), *((m,) for m in self.mlp.sizes[2:])] if bias else []
         self.biases = nn.ParameterList(torch.zeros(size) for size in bias_sizes)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether R is a perceptron of the basis alone."""
+        return not self.sees_elements and not len(self.biases)
+
     def forward(self, radial: Tensor, attributes: Tensor, graph: Graph) -> Tensor:
         """Return R, (n_edges, n_weights), or (n_pairs, n_weights) where it sees no elements.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
@@ -85,25 +85,34 @@ class MultiACE(nn.Module):
         vectors, lengths = graph.edge_vectors()
         Y = ops.spherical_harmonics(vectors.to(self.dtype), self.angular)  # Y_lm(r̂)
         r = lengths.index_select(0, graph.pairs[0][:, 0])  # of each undirected pair
+        radial, networks = self.radial_weights(r, graph, tables)
         h = self.embedding(graph.species, self.elements)  # h⁰
-        energies: list[Tensor] = []
-        for t, (layer, R) in enumerate(zip(self.layers, self.radial_weights(r, graph, tables), strict=True)):
-            h = layer(h, Y, R, self.elements, graph)
-            if t >= len(self.layers) - len(self.readouts):
-                readout = self.readouts[len(energies)]
-                energies.append(readout(h))  # E_i = Σ_t R_t(h_i)
-        return torch.cat(energies, dim=1) if len(energies) > 1 else energies[0]
 
-    def radial_weights(self, r: Tensor, graph: Graph, tables: RadialTables | None) -> Iterator[Tensor]:
-        """Make R of one layer after another, from the networks or from tables of them."""
+        def of_layers(h: Tensor, Y: Tensor, *radial: Tensor) -> Tensor:
+            energies: list[Tensor] = []
+            for t, (layer, network) in enumerate(zip(self.layers, networks, strict=True)):
+                h = layer(h, Y, network(radial), self.elements, graph)
+                if t >= len(self.layers) - len(self.readouts):
+                    readout = self.readouts[len(energies)]
+                    energies.append(readout(h))  # E_i = Σ_t R_t(h_i)
+            return torch.cat(energies, dim=1) if len(energies) > 1 else energies[0]
+
+        return ops.fused(of_layers, h, Y, *radial)
+
+    def radial_weights(
+        self, r: Tensor, graph: Graph, tables: RadialTables | None
+    ) -> tuple[list[Tensor], list[Callable[[Sequence[Tensor]], Tensor]]]:
+        """Return what R of the layers follows from, and for each layer the function of it that is R."""
         if tables is not None:
-            yield from (table(r, graph) for table in tables.layers)
-            return
+            return [r.to(self.dtype)], [lambda x, table=table: table(x[0], graph) for table in tables.layers]
         one_edge = graph.pairs[0][:, 0]
         z_j, z_i = (graph.species[nodes[one_edge]] for nodes in (graph.senders, graph.receivers))
         radial = ops.radial_basis(r, z_j, z_i, self.radial_basis)  # e_n(r) x envelope
-        for network in self.radial_networks:
-            yield network(radial, self.elements.table, graph)
+        networks = self.radial_networks
+        if all(network.is_plain for network in networks):
+            return [radial], [lambda x, network=network: network.mlp(x[0]) for network in networks]
+        weights = [network(radial, self.elements.table, graph) for network in networks]
+        return weights, [lambda x, t=t: x[t] for t in range(len(weights))]
 
     def tabulate(self, tolerance: float = 1e-5) -> RadialTables | None:
         """Tabulate R of all layers, for inference.

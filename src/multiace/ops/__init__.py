@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from multiace.basis.irreps import Irreps
 from multiace.errors import InputError
-from multiace.ops import cpu, gpu, reference
+from multiace.ops import cpu, gpu, recorder, reference
 from multiace.ops.compiler import CompilerError
+from multiace.ops.forms import traced
 from multiace.ops.paths import ConvolutionPaths, ProductPaths
 from multiace.ops.reference import Activation
 
@@ -33,6 +34,7 @@ __all__ = [
     "ConvolutionPaths",
     "ProductPaths",
     "convolution",
+    "fused",
     "gate",
     "interpolate",
     "linear",
@@ -96,6 +98,16 @@ def radial_basis(
         e = cpu.bessel(lengths, radial.num_radial, radial.cutoff, radial.envelope_power)
         return e.to(radial.like.dtype)
     return radial(lengths, sender_species, receiver_species)
+
+
+def fused(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+    """Return ``function(*tensors)``, as one operation where that is possible; see :mod:`multiace.ops.recorder`."""
+    if not traced(tensors) and tensors[0].is_cpu and _implementation(tensors[0]) is cpu:
+        try:
+            return recorder.fused(function, *tensors)
+        except recorder.Unrecordable:
+            pass
+    return function(*tensors)
 
 
 def _implementation(tensor: Tensor, on_gpu: bool = False) -> ModuleType:

@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 LARGEST_CORRELATION = 4  # of polynomial.c
+LEAST_SHARED = 1 << 14  # values of a sum that several threads share
 REALS = {torch.float32: "float", torch.float64: "double"}
 
 
@@ -166,6 +167,58 @@ def _function(library: ctypes.CDLL, name: str, n_arguments: int) -> Callable[...
     return function
 
 
+# ---------------------------------------------------------------------------- columns: S(x, y), and sums
+
+
+class _Window(ctypes.Structure):
+    _fields_ = [
+        *(
+            (name, ctypes.c_int64)
+            for name in ("n_rows", "width", "from_dim", "to_dim", "from_start", "to_start", "threads")
+        ),
+        ("scale", ctypes.c_double),
+    ]
+
+
+@cache
+def _move_kernel(dtype: torch.dtype, name: str) -> Callable[..., None]:
+    return _function(compile_c(_source(dtype, "matrix.h", "move.c")), name, 3)
+
+
+def _move_shape(a: Sequence[Tensor | None], constants: Sequence[Any], slot: int) -> Sequence[int]:
+    return _n_rows(*a), constants[1 + slot]
+
+
+def _run_move(term: Term, constants: Sequence[Any], slot: int, result: Tensor) -> None:
+    width, *dims, x_start, y_start, scale = constants
+    sides = (1, 0) if slot == 0 else (0, 1)
+    (from_dim, to_dim), (from_start, to_start) = (
+        [pair[side] for side in sides] for pair in (dims, (x_start, y_start))
+    )
+    threads = torch.get_num_threads()
+    window = _Window(result.shape[0], width, from_dim, to_dim, from_start, to_start, threads, scale)
+    _move_kernel(result.dtype, "move")(
+        term[sides[0]].data_ptr(), result.data_ptr(), ctypes.addressof(window)
+    )
+
+
+MOVE = Form(
+    "move",
+    2,
+    "int width, int x_dim, int y_dim, int x_start, int y_start, float scale",
+    _move_shape,
+    _run_move,
+)
+
+
+def add(parts: Sequence[Tensor], result: Tensor) -> None:
+    """Write the sum of two or more contiguous tensors of equal shape."""
+    sizes = (len(parts), result.numel(), torch.get_num_threads() if result.numel() > LEAST_SHARED else 1)
+    _move_kernel(result.dtype, "add")(
+        _array([part.data_ptr() for part in parts]), result.data_ptr(), _array(sizes)
+    )
+
+
 # ---------------------------------------------------------------------------- linear maps: S(x, W, y)
 
 
@@ -229,7 +282,7 @@ def symmetric_product(A: Tensor, W: Tensor, species: Tensor | None, paths: Produ
     """Same as :func:`multiace.ops.reference.symmetric_product`."""
     if paths.correlation > LARGEST_CORRELATION:
         return reference.symmetric_product(A, W, species, paths)
-    return PRODUCT((A, W), (species, W.shape[0], encode_products(paths)))
+    return PRODUCT((A, W), (species, W.shape[0], A.shape[2], encode_products(paths)))
 
 
 @cache
@@ -269,13 +322,11 @@ def _products(text: str) -> _Products:
 
 
 def _product_shape(a: Sequence[Tensor | None], constants: Sequence[Any], slot: int) -> Sequence[int]:
-    _, n_matrices, text = constants
-    assert a[0] is not None
-    n_nodes, _, channels = a[0].shape
+    _, n_matrices, channels, text = constants
     components_in, components_out, _, n_paths = _products(text).sizes
     if slot == 1:
         return n_matrices, n_paths, channels
-    return n_nodes, components_in if slot == 0 else components_out, channels
+    return _n_rows(a[0], a[2]), components_in if slot == 0 else components_out, channels
 
 
 @cache
@@ -286,9 +337,9 @@ def _product_kernel(dtype: torch.dtype, correlation: int, directions: int, slot:
 
 def _run_product(term: Term, constants: Sequence[Any], slot: int, result: Tensor) -> None:
     A, W, g, *directions = term
-    species, n_matrices, text = constants
+    species, n_matrices, channels, text = constants
     products = _products(text)
-    sizes = (A.shape[0], n_matrices, A.shape[2], *products.sizes, torch.get_num_threads())
+    sizes = (A.shape[0], n_matrices, channels, *products.sizes, torch.get_num_threads())
     _product_kernel(A.dtype, products.correlation, len(directions), slot)(
         _numbers(A, directions),
         _address(W),
@@ -302,7 +353,7 @@ def _run_product(term: Term, constants: Sequence[Any], slot: int, result: Tensor
 PRODUCT = Form(
     "product",
     3,
-    "Tensor? species, int n_matrices, str products",
+    "Tensor? species, int n_matrices, int channels, str products",
     _product_shape,
     _run_product,
     nonlinear=1,

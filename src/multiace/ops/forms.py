@@ -93,11 +93,10 @@ class Form:
             ValueError: If an argument has another shape than the rest asks for.
         """
         last = self.number - 1
-        if (
-            torch.compiler.is_compiling()
-            or any(type(a) not in (Tensor, nn.Parameter) for a in arguments)
-            or torch._C._len_torch_dispatch_stack() > 0
-        ):
+        for argument in arguments:
+            if (record := getattr(argument, "record", None)) is not None:
+                return record(self, arguments, constants)
+        if traced(arguments):
             return self.operator([*arguments, _absent(arguments[0])], *constants, last)
         self._check(arguments, constants)
         return self.gradients([*arguments, None], constants, [last])[0]
@@ -201,6 +200,15 @@ class Form:
         return (gradients, *(None for _ in constants), None)
 
 
+def traced(tensors: Sequence[Tensor]) -> bool:
+    """Whether one of PyTorch's tracers is at work, which must see operators."""
+    return (
+        torch.compiler.is_compiling()
+        or any(type(tensor) not in (Tensor, nn.Parameter) for tensor in tensors)
+        or torch._C._len_torch_dispatch_stack() > 0
+    )
+
+
 @cache
 def _plan(n: int, nonlinear: int, given: tuple[bool, ...], slot: int) -> list[tuple[list[int], list[int]]]:
     """Terms of ∂S_k/∂a_slot, where ``given`` says which tensors there are.
@@ -261,7 +269,7 @@ class _Gradients(torch.autograd.Function):
         direction: Arguments = [None] * n
         for slot, cotangent in zip(ctx.slots, cotangents, strict=True):
             direction[slot] = cotangent
-        wanted = _wanted(ctx, tensors)
+        wanted = wanted_gradients(ctx, tensors, 3)
         gradients: list[Tensor | None] = [None] * len(tensors)
         for along in range(len(tensors) // n):
             derived = _derived(tensors, direction, along)
@@ -278,15 +286,15 @@ class _Gradients(torch.autograd.Function):
         return (None, None, None, *gradients)
 
 
-def _wanted(ctx: Any, tensors: Sequence[Tensor | None]) -> list[bool]:
-    """Whether the backward pass under way uses the gradient of each tensor.
+def wanted_gradients(ctx: Any, tensors: Sequence[Tensor | None], first: int) -> list[bool]:
+    """Whether the backward pass under way uses the gradient of each tensor; they are the arguments from ``first`` on.
 
     ``needs_input_grad`` says only that some backward pass would: forces need no gradient of the weights, and
     the weights none of Y. PyTorch tells which nodes it is going to run, except for leaves.
     """
     nodes = iter(ctx.next_functions)
     wanted = []
-    for tensor, needed in zip(tensors, ctx.needs_input_grad[3:], strict=True):
+    for tensor, needed in zip(tensors, ctx.needs_input_grad[first:], strict=True):
         node = next(nodes)[0] if tensor is not None else None
         try:
             wanted.append(needed and node is not None and torch._C._will_engine_execute_node(node))
