@@ -74,6 +74,8 @@ class MultiACE(nn.Module):
                     Readout(h, config.readout_width if last else 0, config.readout_activation)
                 )
         self.to(getattr(torch, config.dtype))
+        self.fused, self.fuses = ops.Fused(self), True
+        self.holders = [named for part in self.modules() for named in (part._parameters, part._buffers)]
 
     def forward(self, graph: Graph, tables: RadialTables | None = None) -> Tensor:
         """Return the energy of each atom from each readout, (n_nodes, n_readouts); the sum is E_i.
@@ -97,7 +99,14 @@ class MultiACE(nn.Module):
                     energies.append(readout(h))  # E_i = Σ_t R_t(h_i)
             return torch.cat(energies, dim=1) if len(energies) > 1 else energies[0]
 
-        return ops.fused(of_layers, h, Y, *radial)
+        if ops.fuses(Y) and self.fuses:
+            constants = [graph.senders, graph.receivers, *graph.pairs, graph.species]
+            tabulated = [] if tables is None else [table.values for table in tables.layers]
+            try:
+                return self.fused(of_layers, [h, Y, *radial], constants, tabulated)
+            except ops.UnrecordableError:
+                self.fuses = False
+        return of_layers(h, Y, *radial)
 
     def radial_weights(
         self, r: Tensor, graph: Graph, tables: RadialTables | None
@@ -134,8 +143,12 @@ class MultiACE(nn.Module):
 
     def version(self) -> tuple[Any, ...]:
         """What changes when a weight does."""
-        weights = (*self.parameters(), *self.buffers())
-        return tuple((tensor.data_ptr(), tensor._version) for tensor in weights)
+        return tuple(
+            (tensor.data_ptr(), tensor._version)
+            for named in self.holders
+            for tensor in named.values()
+            if tensor is not None
+        )
 
     @property
     def radial_networks(self) -> list[RadialNetwork]:

@@ -10,20 +10,21 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from multiace.basis.irreps import Irreps
 from multiace.errors import InputError
-from multiace.ops import cpu, gpu, recorder, reference
+from multiace.ops import cpu, gpu, reference
 from multiace.ops.compiler import CompilerError
 from multiace.ops.forms import traced
 from multiace.ops.paths import ConvolutionPaths, ProductPaths
+from multiace.ops.recorder import Fused, UnrecordableError
 from multiace.ops.reference import Activation
 
 if TYPE_CHECKING:
@@ -32,9 +33,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ConvolutionPaths",
+    "Fused",
     "ProductPaths",
+    "UnrecordableError",
     "convolution",
-    "fused",
+    "fuses",
     "gate",
     "interpolate",
     "linear",
@@ -100,14 +103,9 @@ def radial_basis(
     return radial(lengths, sender_species, receiver_species)
 
 
-def fused(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
-    """Return ``function(*tensors)``, as one operation where that is possible; see :mod:`multiace.ops.recorder`."""
-    if not traced(tensors) and tensors[0].is_cpu and _implementation(tensors[0]) is cpu:
-        try:
-            return recorder.fused(function, *tensors)
-        except recorder.Unrecordable:
-            pass
-    return function(*tensors)
+def fuses(tensor: Tensor) -> bool:
+    """Whether many operations on such tensors can be made one, by :class:`multiace.ops.recorder.Fused`."""
+    return tensor.is_cpu and not traced([tensor]) and _implementation(tensor) is cpu
 
 
 def _implementation(tensor: Tensor, on_gpu: bool = False) -> ModuleType:

@@ -6,7 +6,9 @@
  * component of n; Y is linear in them. An edge of length zero has n = 0. LANES edges go together. */
 
 /* parent, axis: of each monomial but the first; Y_lm is a sum of value times monomial over begin[lm] .. begin[lm + 1] */
-typedef struct {
+typedef struct { /* eight bytes each */
+  const real *v[DIRECTIONS + 1], *g;
+  real *out;
   int64_t n_edges, n_monomials, n_Y, threads;
   const int64_t *parent, *axis, *begin, *monomial;
   const double *values;
@@ -51,8 +53,9 @@ INLINE void monomials(const table *t, const dual *n, dual *m) {
   for (int64_t first = 0; first < t->n_edges; first += LANES) {           \
     const int64_t n_here = t->n_edges - first < LANES ? t->n_edges - first : LANES;
 
-void derivative_g(numbers v, const real *absent, real *Y, const table *t) {
-  (void)absent;
+void derivative_g(const table *t) {
+  const numbers v = t->v;
+  real *Y = t->out;
 #pragma omp parallel num_threads(t->threads) if (t->threads > 1)
   {
     dual *m = aligned_alloc(64, (t->n_monomials * sizeof *m + 63) / 64 * 64);
@@ -72,7 +75,10 @@ void derivative_g(numbers v, const real *absent, real *Y, const table *t) {
   }
 }
 
-void derivative_v(numbers v, const real *g, real *out, const table *t) {
+void derivative_v(const table *t) {
+  const numbers v = t->v;
+  const real *g = t->g;
+  real *out = t->out;
 #pragma omp parallel num_threads(t->threads) if (t->threads > 1)
   {
     dual *m = aligned_alloc(64, (2 * t->n_monomials * sizeof *m + 63) / 64 * 64), *of_m = m + t->n_monomials;

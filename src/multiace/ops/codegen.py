@@ -17,7 +17,7 @@ is a set of the other three arguments: each kernel gives the sum over several, a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -46,9 +46,11 @@ typedef {real} real;
 typedef struct {{ const real *x, *Y, *R, *g; }} term;
 
 /* Edges, and rows of R: row p holds for the edges rows[p] (two), or for edge p alone where rows is NULL. */
-typedef struct {{
+typedef struct {{ /* eight bytes each */
   const int64_t *senders, *receivers, *row_of_edge, *rows;
   int64_t n_nodes, n_edges, n_rows, n_terms, threads;
+  real *out;
+  term terms[];
 }} edges;
 
 /* First edge of each node; receivers ascend. */
@@ -85,7 +87,8 @@ static work make_work(int64_t most, int64_t n_terms) {{
 
 static void free_work(work w) {{ free(w.edge); free(w.Y); free(w.c); free(w.places); }}
 
-static void gather(const term *terms, const edges *E, const work *w) {{
+static void gather(const edges *E, const work *w) {{
+  const term *terms = E->terms;
   for (int64_t t = 0; t < w->n_terms; ++t)
     for (int64_t q = 0; q < w->blocks * LANES && q < (w->n + LANES - 1) / LANES * LANES; ++q) {{
       const int64_t block = t * w->blocks + q / LANES, lane = q % LANES, e = w->edge[q < w->n ? q : 0];
@@ -183,7 +186,7 @@ class Place(NamedTuple):
     R: int
     g: int
     stride: int  # from M to M + 1
-    by_M: list[tuple[int, list[Entry]]]
+    rows: list[tuple[int, list[Entry]]]
     dim: int  # 2L + 1
 
 
@@ -200,7 +203,7 @@ class Bundle(NamedTuple):
     @property
     def entries(self) -> list[Entry]:
         """The entries of all paths, in the order of c."""
-        return [entry for place in self.places for _, entries in place.by_M for entry in entries]
+        return [entry for place in self.places for _, entries in place.rows for entry in entries]
 
     @property
     def step(self) -> int:
@@ -222,10 +225,10 @@ def bundles(groups: Sequence[Group], registers: int | None) -> list[Bundle]:
             bundle = joined[-1]
             first = len(bundle.entries)
             entries = [entry._replace(position=first + n) for n, entry in enumerate(entries)]
-            by_M = [(M, [entry for entry in entries if entry.M == M]) for M in range(dim)]
+            rows = [(M, [entry for entry in entries if entry.M == M]) for M in range(dim)]
             R, g = (start + p * group.paths.mul for start in (group.paths.weights.start, group.g))
             bundle.places.append(
-                Place(group.paths.l2s[p], R, g, group.stride, [(M, here) for M, here in by_M if here], dim)
+                Place(group.paths.l2s[p], R, g, group.stride, [(M, here) for M, here in rows if here], dim)
             )
     return joined
 
@@ -291,7 +294,8 @@ def _kernel(name: str, before: Sequence[str], loop: str, body: Sequence[str], mo
     """A kernel: ``body`` in a loop that the threads share; ``most`` edges are worked on at once."""
     return "\n".join(
         [
-            f"void derivative_{name}(const term *terms, real *restrict {name}, const edges *E) {{",
+            f"void derivative_{name}(const edges *E) {{",
+            f"  real *restrict {name} = E->out;",
             "  const int64_t n_terms = E->n_terms, *senders = E->senders, *receivers = E->receivers;",
             "  int64_t *first = first_edges(receivers, E->n_edges, E->n_nodes);",
             "  (void)senders;",
@@ -318,7 +322,7 @@ ALL_EDGES = """\
       w.n = first[i + 1] - first[i];
       if (!w.n) continue;
       for (int64_t q = 0; q < w.n; ++q) w.edge[q] = first[i] + q;
-      gather(terms, E, &w);"""
+      gather(E, &w);"""
 DEGREE = "largest_degree(first, E->n_nodes)"
 
 
@@ -387,7 +391,7 @@ def _derivative_g(some: list[Bundle]) -> str:
         ]
         for p, place in enumerate(bundle.places):
             body += _define(bundle, f"R{p}", _load(bundle.width, f"Re + {place.R} + $"))
-            for M, entries in place.by_M:
+            for M, entries in place.rows:
                 body += [
                     "{",
                     *_total(bundle, entries),
@@ -407,7 +411,7 @@ def _derivative_R(some: list[Bundle]) -> str:
         "const int64_t last = from + together < E->n_rows ? from + together : E->n_rows;",
         "w.n = (last - from) * each;",
         "for (int64_t q = 0; q < w.n; ++q) w.edge[q] = E->rows ? E->rows[from * 2 + q] : from + q;",
-        "gather(terms, E, &w);",
+        "gather(E, &w);",
     ]
     for number, bundle in enumerate(some):
         body += [
@@ -421,7 +425,7 @@ def _derivative_R(some: list[Bundle]) -> str:
             "const real *gi = at->g + k;",
         ]
         for p, place in enumerate(bundle.places):
-            for M, entries in place.by_M:
+            for M, entries in place.rows:
                 loaded = _load(bundle.width, f"gi + {place.g + M * place.stride} + $")
                 body += ["{", *_total(bundle, entries), *_each(bundle, f"R{p}_@ += {loaded} * total_@;"), "}"]
         body += ["}", "real *Re = R + row * NR + k;"]
@@ -442,7 +446,7 @@ def _derivative_x(whole: list[Bundle]) -> str:
         "for (int64_t e = first[i]; e < first[i + 1]; ++e)",
         "  if (senders[e] >= own && senders[e] < end) w.edge[w.n++] = e;",
         "if (!w.n) continue;",
-        "gather(terms, E, &w);",
+        "gather(E, &w);",
     ]
     for number, bundle in enumerate(whole):
         names = [f"x{m1}" for m1 in range(bundle.dim)]
@@ -457,7 +461,7 @@ def _derivative_x(whole: list[Bundle]) -> str:
         ]
         for p, place in enumerate(bundle.places):
             body += _define(bundle, f"R{p}", _load(bundle.width, f"Re + {place.R} + $"))
-            for M, entries in place.by_M:
+            for M, entries in place.rows:
                 loaded = _load(bundle.width, f"gi + {place.g + M * place.stride} + $")
                 body += ["{", *_define(bundle, "u", f"R{p}_@ * {loaded}")]
                 for entry in entries:
@@ -481,7 +485,7 @@ def _derivative_Y(whole: list[Bundle]) -> str:
     body = [ALL_EDGES, "for (int64_t q = 0; q < w.n; ++q) {", "real *Ye = Y + w.edge[q] * NY;"]
     body.append("memset(Ye, 0, NY * sizeof *Ye);")
     kinds = {
-        (bundle.width, place.l2): None for bundle in whole for place in bundle.places if place.by_M
+        (bundle.width, place.l2): None for bundle in whole for place in bundle.places if place.rows
     }  # in their order
     for w, l2 in kinds:
         ys = range(l2 * l2, (l2 + 1) ** 2)
@@ -490,7 +494,7 @@ def _derivative_Y(whole: list[Bundle]) -> str:
         for bundle in whole:
             for place in bundle.places:
                 if (bundle.width, place.l2) == (w, l2):
-                    for M, entries in place.by_M:
+                    for M, entries in place.rows:
                         body += _sums_over_channels(bundle, place, M, entries)
         body.append("}")
         body += [f"Ye[{y}] += sum_{w}(y{y});" for y in ys]

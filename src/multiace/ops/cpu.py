@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import os
+import math
+import struct
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.resources import files
@@ -20,7 +21,7 @@ from multiace.basis.radial import SHORTEST
 from multiace.ops import gpu, reference
 from multiace.ops.codegen import convolution_source
 from multiace.ops.compiler import compile_c
-from multiace.ops.forms import Form, Term
+from multiace.ops.forms import Call, Form, Term
 from multiace.ops.paths import ConvolutionPaths, ProductPaths, gate_irreps, linear_blocks
 from multiace.ops.reference import Activation
 
@@ -111,22 +112,23 @@ def _convolution_widths(text: str) -> tuple[int, int, int, int]:
 @cache
 def _convolution_kernel(text: str, dtype: torch.dtype, slot: int) -> Callable[..., None]:
     library = compile_c(convolution_source(decode_paths(text), REALS[dtype]))
-    return _function(library, f"derivative_{'xYRg'[slot]}", 3)
+    return _function(library, f"derivative_{'xYRg'[slot]}")
 
 
-def _run_convolution(terms: list[Term], constants: Sequence[Any], slot: int, result: Tensor) -> None:
+def _call_convolution(terms: list[Term], constants: Sequence[Any], slot: int, result: Tensor) -> Call:
     senders, receivers, rows, row_of_edge, text = constants
-    if result.is_cuda or os.environ.get("MULTIACE_OPS") == "triton":
-        gpu.run_convolution(terms, (senders, receivers, rows, row_of_edge), decode_paths(text), slot, result)
-        return
-    numbers = [0 if b == slot else argument.data_ptr() for term in terms for b, argument in enumerate(term)]
     n_nodes, n_edges = terms[0][0 if slot else 3].shape[0], senders.shape[0]
     n_rows = n_edges if rows is None else rows.shape[0]
-    edges = (
-        *(_address(tensor) for tensor in (senders, receivers, row_of_edge, rows)),
+    return _convolution_kernel(text, result.dtype, slot), [
+        *map(_address, (senders, receivers, row_of_edge, rows)),
         *(n_nodes, n_edges, n_rows, len(terms), torch.get_num_threads()),
-    )
-    _convolution_kernel(text, result.dtype, slot)(_array(numbers), result.data_ptr(), _array(edges))
+        result.data_ptr(),
+        *(0 if b == slot else argument.data_ptr() for term in terms for b, argument in enumerate(term)),
+    ]
+
+
+def _convolution_on_gpu(terms: list[Term], constants: Sequence[Any], slot: int, result: Tensor) -> None:
+    gpu.run_convolution(terms, tuple(constants[:4]), decode_paths(constants[4]), slot, result)
 
 
 CONVOLUTION = Form(
@@ -134,9 +136,9 @@ CONVOLUTION = Form(
     4,
     "Tensor senders, Tensor receivers, Tensor? pair_edges, Tensor? pair, str paths",
     _convolution_shape,
-    _run_convolution,
+    _call_convolution,
     sums=True,
-    devices=("CPU", "CUDA"),
+    on_gpu=_convolution_on_gpu,
 )
 
 
@@ -151,18 +153,24 @@ def _address(tensor: Tensor | None) -> int:
 
 
 def _array(numbers: Sequence[int]) -> ctypes.Array:
-    """Integers and addresses as C sees them, eight bytes each: also a structure of such fields."""
+    """Integers of eight bytes, as an array of C."""
     return (ctypes.c_int64 * len(numbers))(*numbers)
 
 
-def _numbers(base: Tensor, directions: Sequence[Sequence[Tensor | None]], place: int = 0) -> ctypes.Array:
+def _directions(base: Tensor, directions: Sequence[Sequence[Tensor | None]], place: int = 0) -> list[int]:
     """Addresses of a nonlinear argument and of its part of each direction."""
-    return _array([base.data_ptr(), *(_address(direction[place]) for direction in directions)])
+    return [base.data_ptr(), *(_address(direction[place]) for direction in directions)]
 
 
-def _function(library: ctypes.CDLL, name: str, n_arguments: int) -> Callable[..., None]:
+@cache
+def _bits(number: float) -> int:
+    """A double as a word."""
+    return int.from_bytes(struct.pack("<d", number), "little", signed=True)
+
+
+def _function(library: ctypes.CDLL, name: str) -> Callable[..., None]:
     function = getattr(library, name)
-    function.argtypes = [ctypes.c_void_p] * n_arguments
+    function.argtypes = [ctypes.c_void_p]
     function.restype = None
     return function
 
@@ -170,36 +178,22 @@ def _function(library: ctypes.CDLL, name: str, n_arguments: int) -> Callable[...
 # ---------------------------------------------------------------------------- columns: S(x, y), and sums
 
 
-class _Window(ctypes.Structure):
-    _fields_ = [
-        *(
-            (name, ctypes.c_int64)
-            for name in ("n_rows", "width", "from_dim", "to_dim", "from_start", "to_start", "threads")
-        ),
-        ("scale", ctypes.c_double),
-    ]
-
-
 @cache
 def _move_kernel(dtype: torch.dtype, name: str) -> Callable[..., None]:
-    return _function(compile_c(_source(dtype, "matrix.h", "move.c")), name, 3)
+    return _function(compile_c(_source(dtype, "matrix.h", "move.c", SHARED=LEAST_SHARED)), name)
 
 
 def _move_shape(a: Sequence[Tensor | None], constants: Sequence[Any], slot: int) -> Sequence[int]:
     return _n_rows(*a), constants[1 + slot]
 
 
-def _run_move(term: Term, constants: Sequence[Any], slot: int, result: Tensor) -> None:
-    width, *dims, x_start, y_start, scale = constants
-    sides = (1, 0) if slot == 0 else (0, 1)
-    (from_dim, to_dim), (from_start, to_start) = (
-        [pair[side] for side in sides] for pair in (dims, (x_start, y_start))
-    )
-    threads = torch.get_num_threads()
-    window = _Window(result.shape[0], width, from_dim, to_dim, from_start, to_start, threads, scale)
-    _move_kernel(result.dtype, "move")(
-        term[sides[0]].data_ptr(), result.data_ptr(), ctypes.addressof(window)
-    )
+def _call_move(term: Term, constants: Sequence[Any], slot: int, result: Tensor) -> Call:
+    width, x_dim, y_dim, x_start, y_start, scale = constants
+    x, y, *_ = term
+    there = (x, result, x.shape[0], width, x_dim, y_dim, x_start, y_start) if slot else ()
+    source, target, *sizes = there or (y, result, y.shape[0], width, y_dim, x_dim, y_start, x_start)
+    words = [source.data_ptr(), target.data_ptr(), *sizes, torch.get_num_threads(), _bits(scale)]
+    return _move_kernel(result.dtype, "move"), words
 
 
 MOVE = Form(
@@ -207,16 +201,19 @@ MOVE = Form(
     2,
     "int width, int x_dim, int y_dim, int x_start, int y_start, float scale",
     _move_shape,
-    _run_move,
+    _call_move,
 )
 
 
-def add(parts: Sequence[Tensor], result: Tensor) -> None:
-    """Write the sum of two or more contiguous tensors of equal shape."""
-    sizes = (len(parts), result.numel(), torch.get_num_threads() if result.numel() > LEAST_SHARED else 1)
-    _move_kernel(result.dtype, "add")(
-        _array([part.data_ptr() for part in parts]), result.data_ptr(), _array(sizes)
-    )
+def call_add(parts: Sequence[Tensor], result: Tensor) -> Call:
+    """The sum of two or more contiguous tensors of equal shape."""
+    width = math.prod(result.shape[1:])
+    sizes = (result.shape[0], width, len(parts), torch.get_num_threads())
+    return _move_kernel(result.dtype, "add"), [
+        result.data_ptr(),
+        *sizes,
+        *(part.data_ptr() for part in parts),
+    ]
 
 
 # ---------------------------------------------------------------------------- linear maps: S(x, W, y)
@@ -257,22 +254,21 @@ def _linear_shape(a: Sequence[Tensor | None], constants: Sequence[Any], slot: in
 
 @cache
 def _linear_kernel(dtype: torch.dtype, slot: int) -> Callable[..., None]:
-    return _function(compile_c(_source(dtype, "matrix.h", "linear.c")), f"derivative_{'xWy'[slot]}", 6)
+    return _function(compile_c(_source(dtype, "matrix.h", "linear.c")), f"derivative_{'xWy'[slot]}")
 
 
-def _run_linear(term: Term, constants: Sequence[Any], slot: int, result: Tensor) -> None:
+def _call_linear(term: Term, constants: Sequence[Any], slot: int, result: Tensor) -> Call:
     species, n_matrices, text = constants
     *dims, blocks = _blocks(text)
-    term[slot] = result
-    _linear_kernel(result.dtype, slot)(
-        *(tensor.data_ptr() for tensor in term),
-        _address(species),
+    x, W, y = (result if place == slot else tensor for place, tensor in enumerate(term))
+    return _linear_kernel(result.dtype, slot), [
+        *map(_address, (x, W, y, species)),
         ctypes.addressof(blocks),
-        _array((term[0].shape[0], n_matrices, *dims, torch.get_num_threads())),
-    )
+        *(x.shape[0], n_matrices, *dims, torch.get_num_threads()),
+    ]
 
 
-LINEAR = Form("linear", 3, "Tensor? species, int n_matrices, str irreps", _linear_shape, _run_linear)
+LINEAR = Form("linear", 3, "Tensor? species, int n_matrices, str irreps", _linear_shape, _call_linear)
 
 
 # ---------------------------------------------------------------------------- product basis: S(A; W, g)
@@ -332,22 +328,18 @@ def _product_shape(a: Sequence[Tensor | None], constants: Sequence[Any], slot: i
 @cache
 def _product_kernel(dtype: torch.dtype, correlation: int, directions: int, slot: int) -> Callable[..., None]:
     library = compile_c(_source(dtype, "polynomial.c", ORDER=correlation, DIRECTIONS=directions))
-    return _function(library, f"derivative_{'AWg'[slot]}", 6)
+    return _function(library, f"derivative_{'AWg'[slot]}")
 
 
-def _run_product(term: Term, constants: Sequence[Any], slot: int, result: Tensor) -> None:
+def _call_product(term: Term, constants: Sequence[Any], slot: int, result: Tensor) -> Call:
     A, W, g, *directions = term
     species, n_matrices, channels, text = constants
     products = _products(text)
-    sizes = (A.shape[0], n_matrices, channels, *products.sizes, torch.get_num_threads())
-    _product_kernel(A.dtype, products.correlation, len(directions), slot)(
-        _numbers(A, directions),
-        _address(W),
-        _address(g),
-        result.data_ptr(),
-        _address(species),
-        _array((*sizes, *products.table)),
-    )
+    return _product_kernel(A.dtype, products.correlation, len(directions), slot), [
+        *_directions(A, directions),
+        *(_address(W), _address(g), result.data_ptr(), _address(species)),
+        *(A.shape[0], n_matrices, channels, *products.sizes, torch.get_num_threads(), *products.table),
+    ]
 
 
 PRODUCT = Form(
@@ -355,7 +347,7 @@ PRODUCT = Form(
     3,
     "Tensor? species, int n_matrices, int channels, str products",
     _product_shape,
-    _run_product,
+    _call_product,
     nonlinear=1,
 )
 
@@ -391,24 +383,22 @@ def _mlp_shape(a: Sequence[Tensor | None], constants: Sequence[Any], slot: int) 
 @cache
 def _mlp_kernel(dtype: torch.dtype, activation: str, directions: int, slot: int) -> Callable[..., None]:
     source = _smooth_source("mlp.c", dtype, directions, ACTIVATION=ACTIVATIONS[activation])
-    return _function(compile_c(source), f"derivative_{'xWg'[slot]}", 6)
+    return _function(compile_c(source), f"derivative_{'xWg'[slot]}")
 
 
-def _run_mlp(term: Term, constants: Sequence[Any], slot: int, result: Tensor) -> None:
+def _call_mlp(term: Term, constants: Sequence[Any], slot: int, result: Tensor) -> Call:
     x, W, g, *directions = term
     scale, activation, fan_in, sizes = constants
-    _mlp_kernel(x.dtype, activation, len(directions), slot)(
-        _numbers(x, directions),
-        _numbers(W, directions, 1),
-        _address(g),
-        result.data_ptr(),
-        scale.data_ptr(),
-        _array((x.shape[0], len(sizes) - 1, fan_in, torch.get_num_threads(), *sizes)),
-    )
+    return _mlp_kernel(x.dtype, activation, len(directions), slot), [
+        *_directions(x, directions),
+        *_directions(W, directions, 1),
+        *(_address(g), result.data_ptr(), scale.data_ptr()),
+        *(x.shape[0], len(sizes) - 1, fan_in, torch.get_num_threads(), *sizes),
+    ]
 
 
 MLP = Form(
-    "mlp", 3, "Tensor scale, str activation, int fan_in, int[] sizes", _mlp_shape, _run_mlp, nonlinear=2
+    "mlp", 3, "Tensor scale, str activation, int fan_in, int[] sizes", _mlp_shape, _call_mlp, nonlinear=2
 )
 
 
@@ -447,22 +437,19 @@ def _gate_kernel(
 ) -> Callable[..., None]:
     macros = {"ACTIVATION": ACTIVATIONS[activation], "ODD_ACTIVATION": ACTIVATIONS[odd]}
     source = _smooth_source("gate.c", dtype, directions, **macros)
-    return _function(compile_c(source), f"derivative_{'xg'[slot]}", 7)
+    return _function(compile_c(source), f"derivative_{'xg'[slot]}")
 
 
-def _run_gate(term: Term, constants: Sequence[Any], slot: int, result: Tensor) -> None:
+def _call_gate(term: Term, constants: Sequence[Any], slot: int, result: Tensor) -> Call:
     x, g, *directions = term
     scale, odd_scale, activation, odd, text = constants
     *dims, blocks = _gate_blocks(text)
-    _gate_kernel(x.dtype, activation, odd, len(directions), slot)(
-        _numbers(x, directions),
-        _address(g),
-        result.data_ptr(),
-        scale.data_ptr(),
-        odd_scale.data_ptr(),
+    return _gate_kernel(x.dtype, activation, odd, len(directions), slot), [
+        *_directions(x, directions),
+        *(_address(g), result.data_ptr(), scale.data_ptr(), odd_scale.data_ptr()),
         ctypes.addressof(blocks),
-        _array((x.shape[0], *dims, torch.get_num_threads())),
-    )
+        *(x.shape[0], *dims, torch.get_num_threads()),
+    ]
 
 
 GATE = Form(
@@ -470,7 +457,7 @@ GATE = Form(
     2,
     "Tensor scale, Tensor odd_scale, str activation, str odd_activation, str irreps",
     _gate_shape,
-    _run_gate,
+    _call_gate,
     nonlinear=1,
 )
 
@@ -505,21 +492,20 @@ def _harmonics_shape(a: Sequence[Tensor | None], constants: Sequence[Any], slot:
 
 @cache
 def _harmonics_kernel(dtype: torch.dtype, directions: int, slot: int) -> Callable[..., None]:
-    return _function(compile_c(_smooth_source("angular.c", dtype, directions)), f"derivative_{'vg'[slot]}", 4)
+    return _function(compile_c(_smooth_source("angular.c", dtype, directions)), f"derivative_{'vg'[slot]}")
 
 
-def _run_harmonics(term: Term, constants: Sequence[Any], slot: int, result: Tensor) -> None:
+def _call_harmonics(term: Term, constants: Sequence[Any], slot: int, result: Tensor) -> Call:
     v, g, *directions = term
     sizes, arrays = _harmonics(constants[0])
-    _harmonics_kernel(v.dtype, len(directions), slot)(
-        _numbers(v, directions),
-        _address(g),
-        result.data_ptr(),
-        _array((v.shape[0], *sizes, torch.get_num_threads(), *(array.ctypes.data for array in arrays))),
-    )
+    return _harmonics_kernel(v.dtype, len(directions), slot), [
+        *_directions(v, directions),
+        *(_address(g), result.data_ptr()),
+        *(v.shape[0], *sizes, torch.get_num_threads(), *(array.ctypes.data for array in arrays)),
+    ]
 
 
-HARMONICS = Form("harmonics", 2, "int l_max", _harmonics_shape, _run_harmonics, nonlinear=1)
+HARMONICS = Form("harmonics", 2, "int l_max", _harmonics_shape, _call_harmonics, nonlinear=1)
 
 
 # ---------------------------------------------------------------------------- radial basis: S(r, g)
@@ -537,26 +523,22 @@ def _bessel_shape(a: Sequence[Tensor | None], constants: Sequence[Any], slot: in
 
 @cache
 def _bessel_kernel(dtype: torch.dtype, directions: int, slot: int) -> Callable[..., None]:
-    return _function(compile_c(_smooth_source("radial.c", dtype, directions)), f"derivative_{'rg'[slot]}", 4)
+    return _function(compile_c(_smooth_source("radial.c", dtype, directions)), f"derivative_{'rg'[slot]}")
 
 
-class _Basis(ctypes.Structure):
-    _fields_ = [
-        *((name, ctypes.c_int64) for name in ("n_pairs", "n_radial", "power", "threads")),
-        *((name, ctypes.c_double) for name in ("cutoff", "shortest")),
+def _call_bessel(term: Term, constants: Sequence[Any], slot: int, result: Tensor) -> Call:
+    r, g, *directions = term
+    num_radial, cutoff, power = constants
+    return _bessel_kernel(r.dtype, len(directions), slot), [
+        *_directions(r, directions),
+        *(_address(g), result.data_ptr()),
+        *(r.shape[0], num_radial, power, torch.get_num_threads(), _bits(cutoff), _bits(SHORTEST * cutoff)),
     ]
 
 
-def _run_bessel(term: Term, constants: Sequence[Any], slot: int, result: Tensor) -> None:
-    r, g, *directions = term
-    num_radial, cutoff, power = constants
-    basis = _Basis(r.shape[0], num_radial, power, torch.get_num_threads(), cutoff, SHORTEST * cutoff)
-    _bessel_kernel(r.dtype, len(directions), slot)(
-        _numbers(r, directions), _address(g), result.data_ptr(), ctypes.addressof(basis)
-    )
-
-
-BESSEL = Form("bessel", 2, "int num_radial, float cutoff, int power", _bessel_shape, _run_bessel, nonlinear=1)
+BESSEL = Form(
+    "bessel", 2, "int num_radial, float cutoff, int power", _bessel_shape, _call_bessel, nonlinear=1
+)
 
 
 # ---------------------------------------------------------------------------- radial tables: S(r, g)
@@ -576,28 +558,18 @@ def _table_shape(a: Sequence[Tensor | None], constants: Sequence[Any], slot: int
 
 @cache
 def _table_kernel(dtype: torch.dtype, directions: int, slot: int) -> Callable[..., None]:
-    return _function(compile_c(_smooth_source("table.c", dtype, directions)), f"derivative_{'rg'[slot]}", 5)
+    return _function(compile_c(_smooth_source("table.c", dtype, directions)), f"derivative_{'rg'[slot]}")
 
 
-class _Grid(ctypes.Structure):
-    _fields_ = [
-        *((name, ctypes.c_int64) for name in ("n_pairs", "n_knots", "n_weights", "threads", "code")),
-        ("spacing", ctypes.c_double),
-    ]
-
-
-def _run_table(term: Term, constants: Sequence[Any], slot: int, result: Tensor) -> None:
+def _call_table(term: Term, constants: Sequence[Any], slot: int, result: Tensor) -> Call:
     r, g, *directions = term
     table, code, spacing = constants
     _, n_knots, _, n_weights = table.shape
-    grid = _Grid(r.shape[0], n_knots, n_weights, torch.get_num_threads(), _address(code), spacing)
-    _table_kernel(r.dtype, len(directions), slot)(
-        _numbers(r, directions),
-        _address(g),
-        table.data_ptr(),
-        result.data_ptr(),
-        ctypes.addressof(grid),
-    )
+    return _table_kernel(r.dtype, len(directions), slot), [
+        *_directions(r, directions),
+        *(_address(g), table.data_ptr(), result.data_ptr()),
+        *(r.shape[0], n_knots, n_weights, torch.get_num_threads(), _address(code), _bits(spacing)),
+    ]
 
 
-TABLE = Form("table", 2, "Tensor table, Tensor? code, float spacing", _table_shape, _run_table, nonlinear=1)
+TABLE = Form("table", 2, "Tensor table, Tensor? code, float spacing", _table_shape, _call_table, nonlinear=1)

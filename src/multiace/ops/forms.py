@@ -18,6 +18,8 @@ the same function again:
 
 from __future__ import annotations
 
+import ctypes
+import os
 from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import product
@@ -42,6 +44,8 @@ Term = list[Any]
 
 Shape = Callable[[Sequence[Tensor | None], Sequence[Any], int], Sequence[int]]
 Run = Callable[[Any, Sequence[Any], int, Tensor], None]
+Call = tuple[Callable[[Any], None], list[int]]
+"""A kernel, and the words of eight bytes whose address it is given: addresses and sizes."""
 
 
 class Form:
@@ -56,11 +60,11 @@ class Form:
         number: n, how many arguments S has.
         constants: Schema of what is not differentiated, such as ``Tensor senders, str paths``.
         shape: From (a, constants, slot) to the shape of a_slot, which may be absent.
-        run: Called with (term, constants, slot, result); writes a term of ∂S_k/∂a_slot into the result. All
-            tensors are contiguous and on the CPU.
-        sums: Whether ``run`` takes a list of terms, one or more, instead of one term, and writes their sum.
+        call: From (term, constants, slot, result) to the kernel that writes a term of ∂S_k/∂a_slot into the result,
+            and its words. All tensors are contiguous and on the CPU.
+        sums: Whether ``call`` takes a list of terms, one or more, instead of one term, and the kernel writes their sum.
         nonlinear: q, how many arguments come first in which S is not linear; three directions at most.
-        devices: Where ``run`` works.
+        on_gpu: Does the same on a GPU.
     """
 
     def __init__(
@@ -69,15 +73,15 @@ class Form:
         number: int,
         constants: str,
         shape: Shape,
-        run: Run,
+        call: Callable[..., Call],
         sums: bool = False,
         nonlinear: int = 0,
-        devices: Sequence[str] = ("CPU",),
+        on_gpu: Run | None = None,
     ) -> None:
-        self.name, self.number, self.shape, self.run = name, number, shape, run
+        self.name, self.number, self.shape, self.call, self.on_gpu = name, number, shape, call, on_gpu
         self.sums, self.nonlinear = sums, nonlinear
         LIBRARY.define(f"{name}(Tensor[] tensors, {constants}, int slot) -> Tensor")
-        for device in devices:
+        for device in ("CPU", "CUDA") if on_gpu else ("CPU",):
             LIBRARY.impl(name, self._run_operator, device)
         torch.library.register_fake(f"multiace::{name}", self._empty, lib=LIBRARY)
         torch.library.register_autograd(
@@ -152,6 +156,14 @@ class Form:
                     result += more
             results.append(result)
         return tuple(results)
+
+    def run(self, given: Any, constants: Sequence[Any], slot: int, result: Tensor) -> None:
+        """Write a term of ∂S_k/∂a_slot, or where ``sums`` a sum of terms, into the result."""
+        if self.on_gpu and (result.is_cuda or os.environ.get("MULTIACE_OPS") == "triton"):
+            self.on_gpu(given, constants, slot, result)
+            return
+        kernel, words = self.call(given, constants, slot, result)
+        kernel((ctypes.c_int64 * len(words))(*words))
 
     def terms(self, tensors: Sequence[Tensor | None], slot: int) -> list[Term]:
         """Terms of ∂S_k/∂a_slot; ``tensors`` are a, then each direction."""

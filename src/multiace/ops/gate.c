@@ -7,7 +7,13 @@
 
 /* A block of the result: 2l+1 components, channels, where it begins in a row of x and of y, and its gates (l > 0). */
 typedef struct { int64_t components, channels, x, y, gates, odd; } block;
-typedef struct { int64_t n_nodes, n_blocks, x_dim, y_dim, threads; } sizes;
+typedef struct { /* eight bytes each */
+  const real *x[DIRECTIONS + 1], *g;
+  real *out;
+  const real *scale, *odd_scale; /* c, c' */
+  const block *blocks;
+  int64_t n_nodes, n_blocks, x_dim, y_dim, threads;
+} gates;
 
 INLINE vec load(const real *from, int64_t n) {
   if (n >= LANES) return LOAD(from);
@@ -40,17 +46,18 @@ INLINE void activate(numbers x, int64_t at, int64_t n, int odd, int slope, real 
         const int64_t row = i * s->x_dim, first = row + b->x + k, gate = row + b->gates + k;           \
         vec v[SETS];
 
-void derivative_g(numbers x, const real *absent, real *g, const real *c, const real *odd_c, const block *blocks,
-                  const sizes *s) {
-  (void)absent;
+void derivative_g(const gates *s) {
+  const numbers x = s->x;
+  const block *blocks = s->blocks;
+  real *g = s->out;
   EACH_VECTOR
     real *y = g + i * s->y_dim + b->y + k;
     if (b->components == 1) {
-      activate(x, first, n, b->odd, 0, b->odd ? *odd_c : *c, v);
+      activate(x, first, n, b->odd, 0, b->odd ? *s->odd_scale : *s->scale, v);
       store(y, v[FULL], n);
       continue;
     }
-    activate(x, gate, n, 0, 0, *c, v);
+    activate(x, gate, n, 0, 0, *s->scale, v);
     for (int64_t m = 0; m < b->components; ++m) {
       vec sum = load(x[0] + first + m * b->channels, n) * v[FULL];
       for (int u = 1; u <= DIRECTIONS; ++u) sum += load(x[u] + first + m * b->channels, n) * v[FULL ^ 1 << (u - 1)];
@@ -59,23 +66,26 @@ void derivative_g(numbers x, const real *absent, real *g, const real *c, const r
   }
 }
 
-void derivative_x(numbers x, const real *g, real *out, const real *c, const real *odd_c, const block *blocks,
-                  const sizes *s) {
+void derivative_x(const gates *s) {
+  const numbers x = s->x;
+  const block *blocks = s->blocks;
+  const real *g = s->g;
+  real *out = s->out;
   EACH_VECTOR
     const real *y = g + i * s->y_dim + b->y + k;
     if (b->components == 1) {
-      activate(x, first, n, b->odd, 1, b->odd ? *odd_c : *c, v);
+      activate(x, first, n, b->odd, 1, b->odd ? *s->odd_scale : *s->scale, v);
       store(out + first, load(y, n) * v[FULL], n);
       continue;
     }
     vec sums[DIRECTIONS + 1] = {{0}};
-    activate(x, gate, n, 0, 0, *c, v);
+    activate(x, gate, n, 0, 0, *s->scale, v);
     for (int64_t m = 0; m < b->components; ++m) {
       const vec gm = load(y + m * b->channels, n);
       store(out + first + m * b->channels, gm * v[FULL], n);
       for (int u = 0; u <= DIRECTIONS; ++u) sums[u] += gm * load(x[u] + first + m * b->channels, n);
     }
-    activate(x, gate, n, 0, 1, *c, v);
+    activate(x, gate, n, 0, 1, *s->scale, v);
     vec sum = sums[0] * v[FULL];
     for (int u = 1; u <= DIRECTIONS; ++u) sum += sums[u] * v[FULL ^ 1 << (u - 1)];
     store(out + gate, sum, n);

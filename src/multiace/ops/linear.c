@@ -44,51 +44,56 @@ static void products(const real *in, real *out, int64_t in_stride, int64_t out_s
   }
 }
 
-typedef struct { int64_t n_nodes, n_matrices, n_blocks, x_dim, y_dim, w_dim, threads; } sizes;
+typedef struct { /* eight bytes each; what is computed is written */
+  real *x, *W, *y;
+  const int64_t *species;
+  const block *blocks;
+  int64_t n_nodes, n_matrices, n_blocks, x_dim, y_dim, w_dim, threads;
+} maps;
 
 /* How many values of a row the blocks have: the others are zero. */
-static int64_t values(const block *blocks, const sizes *s, int of_x) {
+static int64_t values(const block *blocks, const maps *s, int of_x) {
   int64_t n = 0;
   for (const block *b = blocks; b < blocks + s->n_blocks; ++b) n += b->components * (of_x ? b->in : b->out);
   return n;
 }
 
-void derivative_y(const real *x, const real *W, real *y, const int64_t *species, const block *blocks,
-                  const sizes *s) {
-  order o = sort_nodes(species, s->n_nodes, s->n_matrices);
-  if (values(blocks, s, 0) < s->y_dim) memset(y, 0, s->n_nodes * s->y_dim * sizeof *y);
+void derivative_y(const maps *s) {
+  const block *blocks = s->blocks;
+  order o = sort_nodes(s->species, s->n_nodes, s->n_matrices);
+  if (values(blocks, s, 0) < s->y_dim) memset(s->y, 0, s->n_nodes * s->y_dim * sizeof *s->y);
 #pragma omp parallel num_threads(s->threads) if (s->threads > 1)
   for (int64_t z = 0; z < s->n_matrices; ++z)
     for (const block *b = blocks; b < blocks + s->n_blocks; ++b)
-      products(x, y, s->x_dim, s->y_dim, W + z * s->w_dim + b->w, o, z, b->components, b->in, b->out, b->x, b->y,
+      products(s->x, s->y, s->x_dim, s->y_dim, s->W + z * s->w_dim + b->w, o, z, b->components, b->in, b->out, b->x, b->y,
                scale_of(b));
   release(o);
 }
 
-void derivative_x(real *x, const real *W, const real *y, const int64_t *species, const block *blocks,
-                  const sizes *s) {
-  order o = sort_nodes(species, s->n_nodes, s->n_matrices);
-  if (values(blocks, s, 1) < s->x_dim) memset(x, 0, s->n_nodes * s->x_dim * sizeof *x);
+void derivative_x(const maps *s) {
+  const block *blocks = s->blocks;
+  order o = sort_nodes(s->species, s->n_nodes, s->n_matrices);
+  if (values(blocks, s, 1) < s->x_dim) memset(s->x, 0, s->n_nodes * s->x_dim * sizeof *s->x);
   real *T = reals(s->n_matrices * s->w_dim);
 #pragma omp parallel num_threads(s->threads) if (s->threads > 1)
   {
     for (int64_t z = 0; z < s->n_matrices; ++z)
       for (const block *b = blocks; b < blocks + s->n_blocks; ++b)
-        transpose(W + z * s->w_dim + b->w, T + z * s->w_dim + b->w, b->in, b->out);
+        transpose(s->W + z * s->w_dim + b->w, T + z * s->w_dim + b->w, b->in, b->out);
 #pragma omp barrier
     for (int64_t z = 0; z < s->n_matrices; ++z)
       for (const block *b = blocks; b < blocks + s->n_blocks; ++b)
-        products(y, x, s->y_dim, s->x_dim, T + z * s->w_dim + b->w, o, z, b->components, b->out, b->in, b->y, b->x,
+        products(s->y, s->x, s->y_dim, s->x_dim, T + z * s->w_dim + b->w, o, z, b->components, b->out, b->in, b->y, b->x,
                  scale_of(b));
   }
   free(T);
   release(o);
 }
 
-void derivative_W(const real *x, real *W, const real *y, const int64_t *species, const block *blocks,
-                  const sizes *s) {
-  order o = sort_nodes(species, s->n_nodes, s->n_matrices);
-  memset(W, 0, s->n_matrices * s->w_dim * sizeof *W);
+void derivative_W(const maps *s) {
+  const block *blocks = s->blocks;
+  order o = sort_nodes(s->species, s->n_nodes, s->n_matrices);
+  memset(s->W, 0, s->n_matrices * s->w_dim * sizeof *s->W);
 #pragma omp parallel num_threads(s->threads) if (s->threads > 1)
   for (int64_t z = 0; z < s->n_matrices; ++z)
     for (const block *b = blocks; b < blocks + s->n_blocks; ++b) {
@@ -100,10 +105,10 @@ void derivative_W(const real *x, real *W, const real *y, const int64_t *species,
           const real *x_rows[DEPTH], *y_rows[DEPTH];
           for (int i = 0; i < rows; ++i) {
             const int64_t n = o.nodes[(row + i) / b->components], m = (row + i) % b->components;
-            x_rows[i] = x + n * s->x_dim + b->x + m * b->in;
-            y_rows[i] = y + n * s->y_dim + b->y + m * b->out;
+            x_rows[i] = s->x + n * s->x_dim + b->x + m * b->in;
+            y_rows[i] = s->y + n * s->y_dim + b->y + m * b->out;
           }
-          outer(x_rows, y_rows, rows, W + z * s->w_dim + b->w, b->in, b->out, task, scale_of(b));
+          outer(x_rows, y_rows, rows, s->W + z * s->w_dim + b->w, b->in, b->out, task, scale_of(b));
         }
     }
   release(o);

@@ -9,7 +9,12 @@
 
 #define TILE 48
 #define CHUNK 3840 /* rows whose h and gradients are kept for the gradient of W: a multiple of TILE */
-typedef struct { int64_t n_rows, n_layers, fan_in, threads, sizes[]; } network;
+typedef struct { /* eight bytes each */
+  const real *x[DIRECTIONS + 1], *W[DIRECTIONS + 1], *g;
+  real *out;
+  const real *scale; /* c */
+  int64_t n_rows, n_layers, fan_in, threads, sizes[];
+} network;
 
 /* out = scale in W, or added to it; in: rows x n, W: n x m */
 static void product(const real *in, const real *W, real *out, int64_t rows, int64_t n, int64_t m, real scale, int add) {
@@ -173,8 +178,10 @@ static void release(scratch t) {
   _Pragma("omp for schedule(static)") for (int64_t first = (from); first < (to); first += TILE) {                  \
     const int64_t rows = (to) - first < TILE ? (to) - first : TILE;
 
-void derivative_g(numbers x, numbers W, const real *absent, real *g, const real *c, const network *net) {
-  (void)absent;
+void derivative_g(const network *net) {
+  const numbers x = net->x, W = net->W;
+  const real c = *net->scale;
+  real *g = net->out;
   const int64_t last = net->n_layers - 1, n = net->sizes[last], m = net->sizes[last + 1];
 #pragma omp parallel num_threads(net->threads) if (net->threads > 1)
   {
@@ -183,14 +190,17 @@ void derivative_g(numbers x, numbers W, const real *absent, real *g, const real 
       real *out[SETS];
       for (int s = 0; s < SETS; ++s) out[s] = g + first * m;
       place_input(net, x, first, t.h);
-      forward(net, W, t.h, NULL, rows, t.z, *c);
+      forward(net, W, t.h, NULL, rows, t.z, c);
       map(t.h + last * SETS, W, offset_of(net, last), out, FULL, rows, n, m, scale_of(net, last));
     }
     release(t);
   }
 }
 
-void derivative_x(numbers x, numbers W, const real *g, real *u, const real *c, const network *net) {
+void derivative_x(const network *net) {
+  const numbers x = net->x, W = net->W;
+  const real *g = net->g, c = *net->scale;
+  real *u = net->out;
   const int64_t n = net->sizes[0], m = net->sizes[1];
   real *T[DIRECTIONS + 1];
   allocate_transposed(net, W, T);
@@ -203,7 +213,7 @@ void derivative_x(numbers x, numbers W, const real *g, real *u, const real *c, c
       const real *above[SETS] = {0}, *of_result = g + first * net->sizes[net->n_layers];
       real *out[SETS];
       place_input(net, x, first, t.h);
-      forward(net, W, t.h, t.slope, rows, t.z, *c);
+      forward(net, W, t.h, t.slope, rows, t.z, c);
       backward(net, (numbers)T, of_result, t.slope, rows, t.z);
       above[0] = of_result;
       for (int s = 0; s < SETS; ++s) {
@@ -217,7 +227,10 @@ void derivative_x(numbers x, numbers W, const real *g, real *u, const real *c, c
   free_transposed(T);
 }
 
-void derivative_W(numbers x, numbers W, const real *g, real *u, const real *c, const network *net) {
+void derivative_W(const network *net) {
+  const numbers x = net->x, W = net->W;
+  const real *g = net->g, c = *net->scale;
+  real *u = net->out;
   const int64_t layers = net->n_layers, width = width_of(net), result = net->sizes[layers];
   const int64_t kept = net->n_rows < CHUNK ? net->n_rows : CHUNK, stride = SETS * width;
   real *h = reals(kept * stride), *z = reals(kept * stride); /* h and gradients: [layer][set][row] */
@@ -233,7 +246,7 @@ void derivative_W(numbers x, numbers W, const real *g, real *u, const real *c, c
 #pragma omp barrier
       EACH_TILE(begin, end)
         place_input(net, x, first, t.h);
-        forward(net, W, t.h, t.slope, rows, t.z, *c);
+        forward(net, W, t.h, t.slope, rows, t.z, c);
         backward(net, (numbers)T, g + first * result, t.slope, rows, t.z);
         int64_t before = 0;
         for (int64_t l = 1; l < layers; before += net->sizes[l], ++l)

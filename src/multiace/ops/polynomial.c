@@ -21,13 +21,14 @@
 typedef real vec __attribute__((vector_size(64), aligned(64)));
 
 typedef struct { /* eight bytes each */
+  const real *A[DIRECTIONS + 1], *W, *g; /* A, u_1 ... u_n: (n_nodes, n_A, channels) */
+  real *out;
+  const int64_t *species;
   int64_t n_nodes, n_matrices, channels, n_A, n_m, n_entries, n_paths, threads;
   int64_t first[ORDER + 1]; /* monomials of degree d are first[d - 1] .. first[d] */
   const int32_t *factors, *entries, *component, *term, *path; /* entries: first one of each monomial; term: of e */
   const double *values;
 } table;
-
-typedef const real *const *numbers; /* A, u_1 ... u_n: (n_nodes, n_A, channels) */
 
 static vec *vectors(int64_t n) { return aligned_alloc(64, (n > 0 ? n : 1) * sizeof(vec)); }
 
@@ -64,14 +65,14 @@ static inline __attribute__((always_inline)) vec product(const vec *a, const int
 }
 
 /* c[z][chunk][e] */
-static vec *coefficients(const real *W, const table *t, int64_t chunks) {
+static vec *coefficients(const table *t, int64_t chunks) {
   vec *c = vectors(t->n_matrices * chunks * t->n_entries);
   vec *w = vectors(t->n_matrices * chunks * t->n_paths);
 #pragma omp parallel for collapse(2) num_threads(t->threads) if (t->threads > 1)
   for (int64_t z = 0; z < t->n_matrices; ++z)
     for (int64_t q = 0; q < chunks; ++q) {
       vec *mine = c + (z * chunks + q) * t->n_entries, *wq = w + (z * chunks + q) * t->n_paths;
-      load(W + z * t->n_paths * t->channels, t->n_paths, t, q, wq, 1);
+      load(t->W + z * t->n_paths * t->channels, t->n_paths, t, q, wq, 1);
       for (int64_t e = 0; e < t->n_entries; ++e) {
         vec sum = {0};
         for (int64_t n = t->term[e]; n < t->term[e + 1]; ++n) sum += (real)t->values[n] * wq[t->path[n]];
@@ -82,9 +83,9 @@ static vec *coefficients(const real *W, const table *t, int64_t chunks) {
   return c;
 }
 
-static inline void load_numbers(numbers x, int64_t i, const table *t, int64_t chunk, vec *a) {
+static inline void load_numbers(int64_t i, const table *t, int64_t chunk, vec *a) {
   for (int n = 0; n <= DIRECTIONS; ++n)
-    load(x[n] + i * t->n_A * t->channels, t->n_A, t, chunk, a + n, DIRECTIONS + 1);
+    load(t->A[n] + i * t->n_A * t->channels, t->n_A, t, chunk, a + n, DIRECTIONS + 1);
 }
 
 #define EACH_MONOMIAL(from, to, body)                                                                      \
@@ -99,24 +100,23 @@ static inline void load_numbers(numbers x, int64_t i, const table *t, int64_t ch
     }                                                                                                      \
   }
 
-void derivative_g(numbers x, const real *W, const real *absent, real *g, const int64_t *species, const table *t) {
-  (void)absent;
+void derivative_g(const table *t) {
   const int64_t chunks = (t->channels + LANES - 1) / LANES, last = t->first[ORDER];
-  vec *c = coefficients(W, t, chunks);
+  vec *c = coefficients(t, chunks);
 #pragma omp parallel num_threads(t->threads) if (t->threads > 1)
   {
     vec *a = vectors(t->n_A * (DIRECTIONS + 1)), *m = vectors(t->n_m);
 #pragma omp for schedule(static)
     for (int64_t task = 0; task < chunks * t->n_nodes; ++task) {
       const int64_t q = task / t->n_nodes, i = task % t->n_nodes;
-      const vec *ci = c + ((species ? species[i] : 0) * chunks + q) * t->n_entries;
-      load_numbers(x, i, t, q, a);
+      const vec *ci = c + ((t->species ? t->species[i] : 0) * chunks + q) * t->n_entries;
+      load_numbers(i, t, q, a);
       memset(m, 0, t->n_m * sizeof *m);
       EACH_MONOMIAL(0, last, {
         const vec p = product(a, t->factors + mu * ORDER, degree, -1);
         for (int32_t e = t->entries[mu]; e < t->entries[mu + 1]; ++e) m[t->component[e]] += ci[e] * p;
       })
-      store(m, t->n_m, t, q, g + i * t->n_m * t->channels);
+      store(m, t->n_m, t, q, t->out + i * t->n_m * t->channels);
     }
     free(a);
     free(m);
@@ -125,18 +125,18 @@ void derivative_g(numbers x, const real *W, const real *absent, real *g, const i
 }
 
 /* Derivative with respect to A, or to one more direction. */
-void derivative_A(numbers x, const real *W, const real *g, real *u, const int64_t *species, const table *t) {
+void derivative_A(const table *t) {
   const int64_t chunks = (t->channels + LANES - 1) / LANES, last = t->first[ORDER];
-  vec *c = coefficients(W, t, chunks);
+  vec *c = coefficients(t, chunks);
 #pragma omp parallel num_threads(t->threads) if (t->threads > 1)
   {
     vec *a = vectors(t->n_A * (DIRECTIONS + 1)), *m = vectors(t->n_m), *d = vectors(t->n_A);
 #pragma omp for schedule(static)
     for (int64_t task = 0; task < chunks * t->n_nodes; ++task) {
       const int64_t q = task / t->n_nodes, i = task % t->n_nodes;
-      const vec *ci = c + ((species ? species[i] : 0) * chunks + q) * t->n_entries;
-      load_numbers(x, i, t, q, a);
-      load(g + i * t->n_m * t->channels, t->n_m, t, q, m, 1);
+      const vec *ci = c + ((t->species ? t->species[i] : 0) * chunks + q) * t->n_entries;
+      load_numbers(i, t, q, a);
+      load(t->g + i * t->n_m * t->channels, t->n_m, t, q, m, 1);
       memset(d, 0, t->n_A * sizeof *d);
       EACH_MONOMIAL(0, last, {
         vec s = {0};
@@ -144,7 +144,7 @@ void derivative_A(numbers x, const real *W, const real *g, real *u, const int64_
         const int32_t *f = t->factors + mu * ORDER;
         for (int y = 0; y < degree; ++y) d[f[y]] += s * product(a, f, degree, y);
       })
-      store(d, t->n_A, t, q, u + i * t->n_A * t->channels);
+      store(d, t->n_A, t, q, t->out + i * t->n_A * t->channels);
     }
     free(a);
     free(m);
@@ -153,8 +153,7 @@ void derivative_A(numbers x, const real *W, const real *g, real *u, const int64_
   free(c);
 }
 
-void derivative_W(numbers x, const real *absent, const real *g, real *W, const int64_t *species, const table *t) {
-  (void)absent;
+void derivative_W(const table *t) {
   const int64_t chunks = (t->channels + LANES - 1) / LANES, last = t->first[ORDER];
   const int64_t blocks = (last + BLOCK - 1) / BLOCK, n_c = t->n_matrices * chunks * t->n_entries;
   vec *c = vectors(n_c);
@@ -166,9 +165,9 @@ void derivative_W(numbers x, const real *absent, const real *g, real *W, const i
     for (int64_t q = 0; q < chunks; ++q)
       for (int64_t block = 0; block < blocks; ++block)
         for (int64_t i = 0; i < t->n_nodes; ++i) {
-          vec *ci = c + ((species ? species[i] : 0) * chunks + q) * t->n_entries;
-          load_numbers(x, i, t, q, a);
-          load(g + i * t->n_m * t->channels, t->n_m, t, q, m, 1);
+          vec *ci = c + ((t->species ? t->species[i] : 0) * chunks + q) * t->n_entries;
+          load_numbers(i, t, q, a);
+          load(t->g + i * t->n_m * t->channels, t->n_m, t, q, m, 1);
           EACH_MONOMIAL(block * BLOCK, (block + 1) * BLOCK, {
             const vec p = product(a, t->factors + mu * ORDER, degree, -1);
             for (int32_t e = t->entries[mu]; e < t->entries[mu + 1]; ++e) ci[e] += m[t->component[e]] * p;
@@ -181,7 +180,7 @@ void derivative_W(numbers x, const real *absent, const real *g, real *W, const i
         memset(w, 0, t->n_paths * sizeof *w);
         for (int64_t e = 0; e < t->n_entries; ++e)
           for (int64_t n = t->term[e]; n < t->term[e + 1]; ++n) w[t->path[n]] += (real)t->values[n] * ci[e];
-        store(w, t->n_paths, t, q, W + z * t->n_paths * t->channels);
+        store(w, t->n_paths, t, q, t->out + z * t->n_paths * t->channels);
       }
     free(a);
     free(m);

@@ -5,7 +5,13 @@
  * w_n = n pi / r_c, along directions of r (nilpotent.h). Below `shortest` sin(w r) / r is held constant. LANES pairs
  * go together. */
 
-typedef struct { int64_t n_pairs, n_radial, power, threads; double cutoff, shortest; } basis;
+typedef struct { /* eight bytes each */
+  const real *r[DIRECTIONS + 1], *g;
+  real *out;
+  int64_t n_pairs, n_radial, power, threads;
+  double cutoff, shortest;
+} basis;
+
 /* Derivatives of a product from those of its factors */
 INLINE void leibniz(vec *p, const vec *a, const vec *b) {
   for (int j = 0; j < ORDERS; ++j) {
@@ -76,8 +82,9 @@ INLINE void function(int64_t n, const basis *b, const pairs *p, vec at, vec move
     vec at, moves, e[ORDERS], y[SETS];                                                         \
     prepare(r, first, n_here, b, &p, &at, &moves);
 
-void derivative_g(numbers r, const real *absent, real *g, const basis *b) {
-  (void)absent;
+void derivative_g(const basis *b) {
+  const numbers r = b->r;
+  real *g = b->out;
   EACH_GROUP
     for (int64_t n = 0; n < b->n_radial; ++n) {
       function(n + 1, b, &p, at, moves, e);
@@ -87,7 +94,10 @@ void derivative_g(numbers r, const real *absent, real *g, const basis *b) {
   }
 }
 
-void derivative_r(numbers r, const real *g, real *out, const basis *b) {
+void derivative_r(const basis *b) {
+  const numbers r = b->r;
+  const real *g = b->g;
+  real *out = b->out;
   EACH_GROUP
     vec sum = {0};
     for (int64_t n = 0; n < b->n_radial; ++n) {

@@ -5,7 +5,13 @@
  * along directions of r (nilpotent.h): cubic Hermite interpolation between knots k and k + 1, t = r / spacing - k. A
  * knot's rows are R and its slope per interval, R'; `code` says which table a pair reads. */
 
-typedef struct { int64_t n_pairs, n_knots, n_weights, threads; const int64_t *code; double spacing; } grid;
+typedef struct { /* eight bytes each */
+  const real *r[DIRECTIONS + 1], *g, *table;
+  real *out;
+  int64_t n_pairs, n_knots, n_weights, threads;
+  const int64_t *code;
+  double spacing;
+} grid;
 static const real HERMITE[4][4] = {{1, 0, -3, 2}, {0, 1, -2, 1}, {0, 0, 3, -2}, {0, 0, -1, 1}}; /* powers of t */
 
 /* Where the four rows of pair i begin, and their factors in the coefficient FULL of R, or of its slope */
@@ -29,8 +35,10 @@ INLINE const real *rows(numbers r, const real *table, int64_t i, const grid *s, 
   return table + ((s->code ? s->code[i] : 0) * s->n_knots + k) * 2 * s->n_weights;
 }
 
-void derivative_g(numbers r, const real *absent, const real *table, real *R, const grid *s) {
-  (void)absent;
+void derivative_g(const grid *s) {
+  const numbers r = s->r;
+  const real *table = s->table;
+  real *R = s->out;
   const int64_t n = s->n_weights;
 #pragma omp parallel for schedule(static) num_threads(s->threads) if (s->threads > 1)
   for (int64_t i = 0; i < s->n_pairs; ++i) {
@@ -41,7 +49,10 @@ void derivative_g(numbers r, const real *absent, const real *table, real *R, con
   }
 }
 
-void derivative_r(numbers r, const real *g, const real *table, real *out, const grid *s) {
+void derivative_r(const grid *s) {
+  const numbers r = s->r;
+  const real *g = s->g, *table = s->table;
+  real *out = s->out;
   const int64_t n = s->n_weights;
 #pragma omp parallel for schedule(static) num_threads(s->threads) if (s->threads > 1)
   for (int64_t i = 0; i < s->n_pairs; ++i) {
