@@ -200,15 +200,16 @@ def test_convolution_without_edges_is_zero(convolution, paths):
 
 
 def test_convolution_with_one_row_of_R_for_both_edges_of_a_pair(convolution):
-    """Value and three derivatives are those with R written out for each edge."""
+    """Value and three derivatives are those with R written out for each edge, and no word of the reverse edges."""
     paths = PATHS["both parities"]
     senders, receivers = torch.tensor([1, 2, 0, 3, 0, 1]), torch.tensor([0, 0, 1, 1, 2, 3])
     pairs = torch.tensor([[0, 2], [1, 4], [3, 5]]), torch.tensor([0, 1, 0, 2, 1, 2])
+    reverse = torch.tensor([2, 4, 0, 5, 1, 3])
     h, Y, R, *_ = arguments(paths, 4, senders, receivers)
     inputs = [x.requires_grad_() for x in (h, Y, R[:3].contiguous())]
     results = []
     for function in (
-        lambda h, Y, R: convolution(h, Y, R, senders, receivers, paths, pairs),
+        lambda h, Y, R: convolution(h, Y, R, senders, receivers, paths, pairs, reverse),
         lambda h, Y, R: reference.convolution(h, Y, R[pairs[1]], senders, receivers, paths),
     ):
         total, of_function = function(*inputs).pow(2).sum(), []
@@ -693,7 +694,7 @@ def test_gradients_that_nobody_asked_for_are_not_computed(monkeypatch):
 def operands_of_convolution():
     paths = PATHS["natural"]
     tensors = [*arguments(paths)[:3], random(N_NODES, paths.irreps_out.dim, seed=4)]
-    return tensors, (SENDERS, RECEIVERS, None, None, cpu.encode_paths(paths)), 3
+    return tensors, (SENDERS, RECEIVERS, None, None, None, cpu.encode_paths(paths)), 3
 
 
 def operands_of_linear():

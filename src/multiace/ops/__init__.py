@@ -53,9 +53,10 @@ def convolution(
     receivers: Tensor,
     paths: ConvolutionPaths,
     pairs: tuple[Tensor, Tensor] | None = None,
+    reverse: Tensor | None = None,
 ) -> Tensor:
     """Sum the one-particle basis over neighbours; see :func:`multiace.ops.reference.convolution`."""
-    return _implementation(h, on_gpu=True).convolution(h, Y, R, senders, receivers, paths, pairs)
+    return _implementation(h, on_gpu=True).convolution(h, Y, R, senders, receivers, paths, pairs, reverse)
 
 
 def linear(x: Tensor, W: Tensor, species: Tensor | None, irreps_in: Irreps, irreps_out: Irreps) -> Tensor:

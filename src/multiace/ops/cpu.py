@@ -74,9 +74,11 @@ def convolution(
     receivers: Tensor,
     paths: ConvolutionPaths,
     pairs: tuple[Tensor, Tensor] | None = None,
+    reverse: Tensor | None = None,
 ) -> Tensor:
     """Same as :func:`multiace.ops.reference.convolution`."""
-    return CONVOLUTION((h, Y, R), (senders, receivers, *(pairs or (None, None)), encode_paths(paths)))
+    edges = (senders, receivers, *(pairs or (None, None)), reverse)
+    return CONVOLUTION((h, Y, R), (*edges, encode_paths(paths)))
 
 
 @cache
@@ -93,7 +95,7 @@ def decode_paths(text: str) -> ConvolutionPaths:
 
 
 def _convolution_shape(a: Sequence[Tensor | None], constants: Sequence[Any], slot: int) -> Sequence[int]:
-    senders, _, rows, _, text = constants
+    senders, _, rows, *_, text = constants
     if slot in (1, 2):
         n_rows = senders.shape[0] if slot == 1 or rows is None else rows.shape[0]
     else:
@@ -115,10 +117,11 @@ def _convolution_kernel(text: str, dtype: torch.dtype, slot: int) -> Callable[..
 
 
 def _run_convolution(terms: list[Term], constants: Sequence[Any], slot: int, result: Tensor) -> None:
-    senders, receivers, rows, row_of_edge, text = constants
-    if result.is_cuda or os.environ.get("MULTIACE_OPS") == "triton":
-        gpu.run_convolution(terms, (senders, receivers, rows, row_of_edge), decode_paths(text), slot, result)
+    *edge_tensors, text = constants
+    if _on_gpu(result):
+        gpu.run_convolution(terms, gpu.Edges(*edge_tensors), decode_paths(text), slot, result)
         return
+    senders, receivers, rows, row_of_edge, _ = edge_tensors
     numbers = [0 if b == slot else argument.data_ptr() for term in terms for b, argument in enumerate(term)]
     n_nodes, n_edges = terms[0][0 if slot else 3].shape[0], senders.shape[0]
     n_rows = n_edges if rows is None else rows.shape[0]
@@ -132,12 +135,17 @@ def _run_convolution(terms: list[Term], constants: Sequence[Any], slot: int, res
 CONVOLUTION = Form(
     "convolution",
     4,
-    "Tensor senders, Tensor receivers, Tensor? pair_edges, Tensor? pair, str paths",
+    "Tensor senders, Tensor receivers, Tensor? pair_edges, Tensor? pair, Tensor? reverse, str paths",
     _convolution_shape,
     _run_convolution,
     sums=True,
     devices=("CPU", "CUDA"),
 )
+
+
+def _on_gpu(tensor: Tensor) -> bool:
+    """Whether Triton's kernels run; in its interpreter also on a CPU."""
+    return tensor.is_cuda or os.environ.get("MULTIACE_OPS") == "triton"
 
 
 def _n_rows(*tensors: Tensor | None) -> int:

@@ -40,6 +40,7 @@ def convolution(
     receivers: Tensor,
     paths: ConvolutionPaths,
     pairs: tuple[Tensor, Tensor] | None = None,
+    reverse: Tensor | None = None,
 ) -> Tensor:
     r"""Sum the one-particle basis over neighbours.
 
@@ -67,6 +68,7 @@ def convolution(
         paths: The paths and the layout.
         pairs: Where both edges of a pair share a row of R: the edges of each pair (n_pairs, 2), and the pair
             of each edge (n_edges,).
+        reverse: Number of the edge i -> j of each edge, (n_edges,); changes no number, but spares a GPU sorting.
 
     Returns:
         A, (n_nodes, paths.irreps_out.dim).
