@@ -1,4 +1,5 @@
-"""The expensive operations as forms with kernels: compiled C on a CPU, the convolution also Triton on a GPU."""
+"""The expensive operations as forms with kernels: compiled C on a CPU, the convolution and the product basis
+also Triton on a GPU."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from torch import Tensor
 from multiace.basis.angular import SphericalHarmonics
 from multiace.basis.irreps import Irrep, Irreps
 from multiace.basis.radial import SHORTEST
-from multiace.ops import gpu, reference
+from multiace.ops import gpu, gpu_product, reference
 from multiace.ops.codegen import convolution_source
 from multiace.ops.compiler import compile_c
 from multiace.ops.forms import Form, Term
@@ -309,11 +310,17 @@ class _Products(NamedTuple):
 
 
 @cache
-def _products(text: str) -> _Products:
+def decode_products(text: str) -> ProductPaths:
+    """Read what :func:`encode_products` wrote."""
     irreps, targets, correlation = text.split("|")
-    paths = ProductPaths(
+    return ProductPaths(
         tuple(map(Irrep.parse, irreps.split())), tuple(map(Irrep.parse, targets.split())), int(correlation)
     )
+
+
+@cache
+def _products(text: str) -> _Products:
+    paths = decode_products(text)
     factors, monomial, component, entry, path, values = paths.polynomial
     degrees = (factors >= 0).sum(axis=1)
     first = np.searchsorted(degrees, np.arange(1, paths.correlation + 2))
@@ -346,6 +353,9 @@ def _product_kernel(dtype: torch.dtype, correlation: int, directions: int, slot:
 def _run_product(term: Term, constants: Sequence[Any], slot: int, result: Tensor) -> None:
     A, W, g, *directions = term
     species, n_matrices, channels, text = constants
+    if _on_gpu(result):
+        gpu_product.run_product(term, species, decode_products(text), slot, result)
+        return
     products = _products(text)
     sizes = (A.shape[0], n_matrices, channels, *products.sizes, torch.get_num_threads())
     _product_kernel(A.dtype, products.correlation, len(directions), slot)(
@@ -365,6 +375,7 @@ PRODUCT = Form(
     _product_shape,
     _run_product,
     nonlinear=1,
+    devices=("CPU", "CUDA"),
 )
 
 
