@@ -16,7 +16,7 @@ from multiace.basis.irreps import Irrep, Irreps
 from multiace.basis.radial import RadialEmbedding
 from multiace.errors import InputError
 from multiace.layers.activations import ACTIVATIONS, ODD_ACTIVATIONS, Activation
-from multiace.ops import ConvolutionPaths, ProductPaths, cpu, reference
+from multiace.ops import ConvolutionPaths, ProductPaths, cpu, gpu_linear, reference
 from multiace.ops.paths import gate_irreps
 
 
@@ -44,7 +44,9 @@ def not_in_interpreter():
         pytest.skip("minutes in the interpreter; three derivatives of smaller tables are those of the definition")
 
 
-every_linear = pytest.mark.parametrize("linear", [reference.linear, cpu.linear], ids=["reference", "cpu"])
+every_linear = pytest.mark.parametrize(
+    "linear", [reference.linear, cpu.linear, gpu_linear.linear], ids=["reference", "cpu", "gpu"]
+)
 
 PATHS = {
     "invariants": ConvolutionPaths(Irreps.parse("5x0e"), 0, (Irrep(0, 1),)),
@@ -447,6 +449,16 @@ def test_derivatives_of_linear(linear, maps):
     assert gradgradcheck(function, operands, fast_mode=True)
     (gradient,) = torch.autograd.grad(function(x, W).sum(), W)
     assert not gradient[1].any()
+
+
+@pytest.mark.parametrize("n_nodes", [1, 16, 50])
+def test_tiles_of_elements_hold_every_atom(n_nodes):
+    """More atoms than a tile has rows, and an element without atoms."""
+    maps = tuple(map(Irreps.parse, MAPS["narrow"]))
+    x, W = linear_operands(maps, 4, n_nodes)
+    species = torch.arange(n_nodes) * 7 % 3
+    expected = reference.linear(x, W, species, *maps)
+    torch.testing.assert_close(gpu_linear.linear(x, W, species, *maps), expected, rtol=1e-13, atol=1e-13)
 
 
 @every_linear
