@@ -41,7 +41,9 @@ def symmetric_product(implementation):
 
 def not_in_interpreter():
     if os.environ.get("MULTIACE_OPS") == "triton":
-        pytest.skip("minutes in the interpreter; three derivatives of smaller tables are those of the definition")
+        pytest.skip(
+            "minutes in the interpreter; three derivatives of smaller tables are those of the definition"
+        )
 
 
 every_linear = pytest.mark.parametrize(
@@ -283,7 +285,9 @@ PRODUCTS = {
     for irreps, targets in (("0e + 1o + 2e", "0e 1o 2e"), ("0e + 0o + 1o + 1e", "1e 0o"), ("2e", "1o 2e"))
     for correlation in (1, 2, 3, 4)
 }
-PRODUCTS |= {f"0e + 0o, {n}": ProductPaths((Irrep(0, 1), Irrep(0, -1)), (Irrep(0, 1), Irrep(0, -1)), n) for n in (2, 3)}
+PRODUCTS |= {
+    f"0e + 0o, {n}": ProductPaths((Irrep(0, 1), Irrep(0, -1)), (Irrep(0, 1), Irrep(0, -1)), n) for n in (2, 3)
+}
 SMALL = 16  # entries of a table
 every_product_table = pytest.mark.parametrize("paths", PRODUCTS.values(), ids=PRODUCTS)
 

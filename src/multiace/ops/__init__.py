@@ -141,7 +141,9 @@ def _implementation(tensor: Tensor, on_gpu: ModuleType = reference) -> ModuleTyp
 def _has_triton() -> bool:
     """Whether Triton is installed; says so once where it is not."""
     if not gpu.available():
-        warnings.warn("Triton is not installed; convolutions and products run in plain PyTorch, slower.", stacklevel=3)
+        warnings.warn(
+            "Triton is not installed; convolutions and products run in plain PyTorch, slower.", stacklevel=3
+        )
     return gpu.available()
 
 

@@ -330,7 +330,9 @@ def run_convolution(
     irreps = {group.irrep_in: group.mul for group in groups}
     if slot == 1 or (slot == 0 and len(irreps) < len(paths.irreps_in)):
         result.zero_()  # of what no path reads nothing is written
-    tasks = [_tasks(sizes, block)[-1][1] for sizes in (list(irreps.values()), [group.mul for group in groups])]
+    tasks = [
+        _tasks(sizes, block)[-1][1] for sizes in (list(irreps.values()), [group.mul for group in groups])
+    ]
     grid = [(n_nodes, tasks[0]), (n_edges, 1), (len(rows), tasks[1]), (n_nodes, tasks[1])][slot]
     if not grid[0]:
         return

@@ -40,7 +40,7 @@ class Tiles(NamedTuple):
 
 def _tiles(species: Tensor, n_matrices: int, like: Tensor) -> Tiles:
     n_nodes = len(species)
-    n_tiles = n_nodes // TILE + n_matrices  # of n nodes n // TILE + 1 at most
+    n_tiles = n_nodes // TILE + n_matrices  # or fewer: an element fills all its tiles but one
     nodes, first = nodes_by_element(species, n_matrices)
     of_element = (first.diff() + TILE - 1) // TILE
     last_tile = of_element.cumsum(0)

@@ -116,7 +116,9 @@ def product_source(factors: int, directions: int) -> str:
         longer = {}
         for subset in range(1 << directions):
             terms = [(product.get(subset), names[0])]
-            terms += [(product.get(subset ^ 1 << d), names[1 + d]) for d in range(directions) if subset >> d & 1]
+            terms += [
+                (product.get(subset ^ 1 << d), names[1 + d]) for d in range(directions) if subset >> d & 1
+            ]
             texts = [f"{p} * {name}" if p else name for p, name in terms if p is not None]
             if texts:
                 lines.append(f"p{x}_{subset} = {' + '.join(texts)}")
@@ -153,7 +155,9 @@ def _tables(paths: ProductPaths, dtype: torch.dtype, device: torch.device) -> Ta
     def table(keys: np.ndarray, rows: np.ndarray, size: int) -> Table:
         order = np.argsort(keys, kind="stable")
         first = np.searchsorted(keys[order], np.arange(size + 1))
-        return Table(*(torch.tensor(array, dtype=torch.int64, device=device) for array in (first, rows[order])))
+        return Table(
+            *(torch.tensor(array, dtype=torch.int64, device=device) for array in (first, rows[order]))
+        )
 
     keys, rows = (np.array(part, dtype=np.int64) for part in zip(*without, strict=True))
     return Tables(
