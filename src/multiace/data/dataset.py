@@ -50,7 +50,11 @@ class Batch:
     def padded(self, cutoff: float) -> Batch:
         """Return the batch with one more structure without labels; see :func:`multiace.graph.padding.padded`."""
         graph = padded(self.graph, cutoff)
-        more = {"energy": 1, "forces": (graph.n_nodes - self.graph.n_nodes, 3), "stress": (1, 3, 3)}
+        more: dict[str, tuple[int, ...]] = {
+            "energy": (1,),
+            "forces": (graph.n_nodes - self.graph.n_nodes, 3),
+            "stress": (1, 3, 3),
+        }
         labels = {
             name: torch.cat([getattr(self, name), _tensor(np.full(shape, np.nan))])
             for name, shape in more.items()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.resources import files
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec, cast
 
 import numpy as np
 import torch
@@ -36,6 +36,8 @@ __all__ = [
     "spherical_harmonics",
     "symmetric_product",
 ]
+
+P = ParamSpec("P")
 
 LARGEST_CORRELATION = 4  # of polynomial.c
 LEAST_SHARED = 1 << 14  # values of a sum that several threads share
@@ -64,6 +66,15 @@ def _smooth_source(name: str, dtype: torch.dtype, directions: int, **macros: str
     return _source(dtype, "matrix.h", "nilpotent.h", name, DIRECTIONS=directions, **macros)
 
 
+def _text(function: Callable[P, str]) -> Callable[P, str]:
+    """Remember the text of a table; for ``torch.compile`` it is a constant.
+
+    The mark is that of ``torch.compiler.assume_constant_result``, whose call would import all of the compiler.
+    """
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return cast("Callable[P, str]", cache(function))
+
+
 # ---------------------------------------------------------------------------- convolution: S(x, Y, R, g)
 
 
@@ -82,7 +93,7 @@ def convolution(
     return CONVOLUTION((h, Y, R), (*edges, encode_paths(paths)))
 
 
-@cache
+@_text
 def encode_paths(paths: ConvolutionPaths) -> str:
     """Write a table as text, since an operator's arguments are tensors, numbers and strings."""
     return f"{paths.irreps_in}|{paths.l_max}|{' '.join(map(str, paths.targets))}"
@@ -236,7 +247,7 @@ def linear(x: Tensor, W: Tensor, species: Tensor | None, irreps_in: Irreps, irre
     return LINEAR((x, W), (species, W.shape[0], encode_irreps(irreps_in, irreps_out)))
 
 
-@cache
+@_text
 def encode_irreps(irreps_in: Irreps, irreps_out: Irreps) -> str:
     """Write the irreps of both sides as text."""
     return f"{irreps_in}|{irreps_out}"
@@ -294,7 +305,7 @@ def symmetric_product(A: Tensor, W: Tensor, species: Tensor | None, paths: Produ
     return PRODUCT((A, W), (species, W.shape[0], A.shape[2], encode_products(paths)))
 
 
-@cache
+@_text
 def encode_products(paths: ProductPaths) -> str:
     """Write the irreps of both sides and ν as text."""
     return f"{' '.join(map(str, paths.irreps_in))}|{' '.join(map(str, paths.targets))}|{paths.correlation}"

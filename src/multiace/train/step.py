@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
@@ -77,5 +79,5 @@ class Step:
             self.average.update()
         return torch.stack([sums.detach(), counts])
 
-    def _fit_tensors(self, tensors: dict[str, Tensor]) -> tuple[Tensor, ...]:
+    def _fit_tensors(self, tensors: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
         return (self.fit(Batch.from_tensors(tensors)),)
