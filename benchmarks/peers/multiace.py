@@ -59,7 +59,7 @@ class Multiace(Peer):
     def predict(self, inputs: Labelled, train: bool) -> tuple[Tensor, Tensor]:
         """Through the potential; radial weights of predictions in float32 are from tables, as in the calculator."""
         tables = None
-        if not train and self.potential.config.dtype == "float32":
+        if not train and self.potential.config.dtype == "float32" and self.device.type == "cpu":
             network = self.potential.network
             if self.tables is None or self.tables.version != network.version():
                 self.tables = network.tabulate()

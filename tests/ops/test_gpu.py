@@ -32,7 +32,7 @@ def no_kernels(monkeypatch):
 @pytest.mark.parametrize("reverse", [None, torch.tensor([1, 0, 3, 2])], ids=["sorted here", "of a graph"])
 def test_launching_a_convolution_waits_for_nothing(slot, reverse, no_kernels):
     paths = ConvolutionPaths(IRREPS, 1, (Irrep(0, 1), Irrep(1, -1)))
-    edges = gpu.Edges(torch.tensor([1, 0, 2, 1]), torch.tensor([0, 1, 1, 2]), None, None, reverse)
+    edges = gpu.Edges(torch.tensor([1, 0, 2, 1]), torch.tensor([0, 1, 1, 2]), None, None, None, reverse)
     rows = (4, 4, 4, 4)
     widths = (IRREPS.dim, 4, paths.n_weights, paths.irreps_out.dim)
     term = [torch.ones(*size) for size in zip(rows, widths, strict=True)]
@@ -50,7 +50,9 @@ def test_launching_a_product_waits_for_nothing(slot, no_kernels):
     assert len(no_kernels) == 1
 
 
-def test_maps_by_element_wait_for_nothing():
+@pytest.mark.parametrize("largest", [-1, gpu_linear.LARGEST], ids=["in tiles", "one by one"])
+def test_maps_by_element_wait_for_nothing(largest, monkeypatch):
+    monkeypatch.setattr(gpu_linear, "LARGEST", largest)
     x, W = torch.ones(4, IRREPS.dim, requires_grad=True), torch.ones(2, 13, requires_grad=True)
 
     def gradients():

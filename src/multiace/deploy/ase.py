@@ -107,7 +107,7 @@ class Calculator(AseCalculator):
             further than half of this. The results do not depend on it.
         radial: ``network``, ``table`` (radial weights are read from tables of the network, within the
             rounding of float32; ``calculator.tables.error`` says how close), or ``auto``: tables in
-            float32, the network in float64 or where a table would be too large.
+            float32 on a CPU, the network in float64, on a GPU, or where a table would be too large.
         cuda_graphs: Whether a GPU captures a prediction once for each size of structure, and replays it.
 
     Raises:
@@ -138,7 +138,8 @@ class Calculator(AseCalculator):
         self.potential = potential.eval()
         self.neighbors = VerletList(potential.elements, potential.cutoff, skin)
         self.radial = radial
-        self.tabulates = radial == "table" or (radial == "auto" and potential.config.dtype == "float32")
+        pays = potential.config.dtype == "float32" and potential.device.type == "cpu"  # a GPU multiplies fast
+        self.tabulates = radial == "table" or (radial == "auto" and pays)
         self.tables: RadialTables | None = None
         self._tabulate()
         self.predictor: Predictor | None = None

@@ -11,7 +11,7 @@ from torch import Tensor
 
 __all__ = ["Graph"]
 
-DERIVED = ("pairs", "volumes")  # of fields that edge vectors do not change
+DERIVED = ("pairs", "first", "volumes")  # of fields that edge vectors do not change
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,18 @@ class Graph:
         return edges, torch.where(is_first, number, number[self.reverse])
 
     @cached_property
+    def first(self) -> Tensor:
+        """First edge that each atom receives, and the number of edges, (n_nodes + 1,)."""
+        return torch.searchsorted(
+            self.receivers, torch.arange(self.n_nodes + 1, device=self.receivers.device)
+        )
+
+    @property
+    def order(self) -> tuple[Tensor, Tensor]:
+        """How to walk the edges of an atom: those received from ``first`` on, those sent by ``reverse``."""
+        return self.first, self.reverse
+
+    @cached_property
     def volumes(self) -> Tensor:
         """Volume of each cell [Å³], (n_graphs,); 0 where not periodic in three directions."""
         return torch.linalg.det(self.cells).abs()
@@ -110,7 +122,7 @@ class Graph:
         """Return all there is by name, what is derived from the fields included."""
         given = {field.name: getattr(self, field.name) for field in fields(self)}
         edges, pair = self.pairs
-        derived = {"pair_edges": edges, "pair": pair, "volumes": self.volumes}
+        derived = {"pair_edges": edges, "pair": pair, "first": self.first, "volumes": self.volumes}
         return {name: tensor for name, tensor in (given | derived).items() if tensor is not None}
 
     @classmethod
@@ -118,7 +130,7 @@ class Graph:
         """Make a graph of what :meth:`tensors` returns; nothing is computed."""
         graph = cls(**{f.name: tensors[f.name] for f in fields(cls) if f.name in tensors})
         pairs = (tensors["pair_edges"], tensors["pair"])
-        vars(graph).update({"pairs": pairs, "volumes": tensors["volumes"]})
+        vars(graph).update({"pairs": pairs, "first": tensors["first"], "volumes": tensors["volumes"]})
         return graph
 
     @classmethod

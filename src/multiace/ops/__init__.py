@@ -57,10 +57,10 @@ def convolution(
     receivers: Tensor,
     paths: ConvolutionPaths,
     pairs: tuple[Tensor, Tensor] | None = None,
-    reverse: Tensor | None = None,
+    order: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Sum the one-particle basis over neighbours; see :func:`multiace.ops.reference.convolution`."""
-    return _implementation(h, on_gpu=cpu).convolution(h, Y, R, senders, receivers, paths, pairs, reverse)
+    return _implementation(h, on_gpu=cpu).convolution(h, Y, R, senders, receivers, paths, pairs, order)
 
 
 def linear(x: Tensor, W: Tensor, species: Tensor | None, irreps_in: Irreps, irreps_out: Irreps) -> Tensor:

@@ -86,10 +86,10 @@ def convolution(
     receivers: Tensor,
     paths: ConvolutionPaths,
     pairs: tuple[Tensor, Tensor] | None = None,
-    reverse: Tensor | None = None,
+    order: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Same as :func:`multiace.ops.reference.convolution`."""
-    edges = (senders, receivers, *(pairs or (None, None)), reverse)
+    edges = (senders, receivers, *(pairs or (None, None)), *(order or (None, None)))
     return CONVOLUTION((h, Y, R), (*edges, encode_paths(paths)))
 
 
@@ -133,7 +133,7 @@ def _run_convolution(terms: list[Term], constants: Sequence[Any], slot: int, res
     if _on_gpu(result):
         gpu.run_convolution(terms, gpu.Edges(*edge_tensors), decode_paths(text), slot, result)
         return
-    senders, receivers, rows, row_of_edge, _ = edge_tensors
+    senders, receivers, rows, row_of_edge, *_ = edge_tensors
     numbers = [0 if b == slot else argument.data_ptr() for term in terms for b, argument in enumerate(term)]
     n_nodes, n_edges = terms[0][0 if slot else 3].shape[0], senders.shape[0]
     n_rows = n_edges if rows is None else rows.shape[0]
@@ -147,7 +147,7 @@ def _run_convolution(terms: list[Term], constants: Sequence[Any], slot: int, res
 CONVOLUTION = Form(
     "convolution",
     4,
-    "Tensor senders, Tensor receivers, Tensor? pair_edges, Tensor? pair, Tensor? reverse, str paths",
+    "Tensor senders, Tensor receivers, Tensor? pair_edges, Tensor? pair, Tensor? first, Tensor? reverse, str paths",
     _convolution_shape,
     _run_convolution,
     sums=True,

@@ -31,6 +31,7 @@ from multiace.ops.paths import ConvolutionPaths
 __all__ = ["Edges", "available", "convolution_source", "load_module", "run_convolution"]
 
 LARGEST_BLOCK = 64  # channels of a program
+WARPS = 1  # of a program: a thread has two channels, for which it couples C and Y once
 
 HEADER = '''"""{paths}"""
 import triton
@@ -301,6 +302,7 @@ class Edges(NamedTuple):
     receivers: Tensor
     rows: Tensor | None  # both edges of each row of R
     row_of_edge: Tensor | None
+    first: Tensor | None  # edge that each node receives, and the number of edges
     reverse: Tensor | None  # of each edge
 
 
@@ -321,7 +323,7 @@ def run_convolution(
     if row_of_edge is None or rows is None:
         row_of_edge = torch.arange(n_edges, device=result.device)
         rows = row_of_edge[:, None].expand(-1, 2).contiguous()
-    first = _first(edges.receivers, n_nodes)
+    first = _first(edges.receivers, n_nodes) if edges.first is None else edges.first
     sent, first_sent = edges.reverse, first  # an edge that i sends is the reverse of one that i receives
     if sent is None and slot == 0:  # edges of another origin than a graph
         sent = torch.argsort(edges.senders, stable=True)
@@ -340,7 +342,7 @@ def run_convolution(
     kernel = _kernel(paths, slot)
     for number, term in enumerate(terms):
         arguments = (result if place == slot else tensor for place, tensor in enumerate(term))
-        kernel[grid](*arguments, result, *indices, ADD=number > 0)
+        kernel[grid](*arguments, result, *indices, ADD=number > 0, num_warps=WARPS)
 
 
 def _first(ascending: Tensor, n_nodes: int) -> Tensor:

@@ -1,7 +1,8 @@
 """Linear maps with a matrix for each element on a GPU: batched matrix products over tiles of one element each.
 
-The definition gathers a matrix for each node. Here nodes are sorted by element and cut into tiles, each filled up with
-rows of zeros, so that a matrix is gathered for each tile, and products stay with cuBLAS. How many tiles an element has
+The definition gathers a matrix for each node, and so does this where that takes little memory. Elsewhere nodes are
+sorted by element and cut into tiles, each filled up with rows of zeros, so that a matrix is gathered for each tile, and
+products stay with cuBLAS. How many tiles an element has
 is known to the device alone; there are as many as there could be, and the host does not wait. Everything is PyTorch,
 differentiable to any order. Sums over nodes are matrix products, too: no atomic additions of more than one number, the
 same bits at each run.
@@ -22,6 +23,7 @@ from multiace.ops.paths import linear_blocks
 __all__ = ["linear"]
 
 TILE = 16
+LARGEST = 2**24  # numbers in a matrix for each node
 
 
 class Tiles(NamedTuple):
@@ -57,12 +59,21 @@ def linear(x: Tensor, W: Tensor, species: Tensor | None, irreps_in: Irreps, irre
     """Same as :func:`multiace.ops.reference.linear`."""
     if species is None or len(W) == 1:
         return reference.linear(x, W, None, irreps_in, irreps_out)
+    if len(species) * W.shape[1] <= LARGEST:
+        elements = species[:, None] == torch.arange(len(W), device=species.device)
+        return _products(x, elements.to(x.dtype) @ W, irreps_in, irreps_out)
     tiles = _tiles(species, len(W), x)
     rows = torch.cat([x, x.new_zeros(1, x.shape[1])]).index_select(0, tiles.nodes)
-    matrices = tiles.elements @ W  # [n_tiles, n_weights]
-    y = {irrep: x.new_zeros(len(rows), irrep.dim * mul) for mul, irrep in irreps_out}
+    return _products(rows, tiles.elements @ W, irreps_in, irreps_out).index_select(0, tiles.rows)
+
+
+def _products(rows: Tensor, matrices: Tensor, irreps_in: Irreps, irreps_out: Irreps) -> Tensor:
+    """Multiply each n_rows / n_matrices rows by a matrix of their own, (n_matrices, n_weights)."""
+    rows_of_each = len(rows) // max(len(matrices), 1)
+    y = {irrep: rows.new_zeros(len(rows), irrep.dim * mul) for mul, irrep in irreps_out}
     for block in linear_blocks(irreps_in, irreps_out):
-        part = rows[:, block.x].reshape(len(matrices), -1, block.mul_in)  # [n_tiles, (node, m), channel]
+        part = rows[:, block.x].reshape(len(matrices), rows_of_each * block.irrep.dim, block.mul_in)
         matrix = matrices[:, block.weights].unflatten(1, (block.mul_in, block.mul_out))
-        y[block.irrep] = torch.bmm(part, matrix * block.mul_in**-0.5).reshape(len(rows), -1)
-    return torch.cat(list(y.values()), dim=1).index_select(0, tiles.rows)
+        product = torch.bmm(part, matrix * block.mul_in**-0.5)
+        y[block.irrep] = product.reshape(len(rows), block.irrep.dim * block.mul_out)
+    return torch.cat(list(y.values()), dim=1)

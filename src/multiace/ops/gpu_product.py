@@ -33,6 +33,7 @@ __all__ = ["nodes_by_element", "run_product"]
 
 TILE = (4, 32)  # nodes and channels of a program
 NODES = 16  # that by_element reads at once
+WARPS = {"by_node": 1, "by_element": 4}
 
 SOURCE = '''"""Products of {factors} factors along {directions} directions."""
 import triton
@@ -199,12 +200,14 @@ def run_product(
     one, nought = (A.new_full((n_nodes, 1, K), value) for value in (1.0, 0.0))
     numbers = [torch.cat([A, one], dim=1), *(torch.cat([u, nought], dim=1) for (u,) in directions)]
     sizes = (n_nodes, K, n_in + 1, 0 if g is None else g.shape[1], len(tables.C), result.shape[1])
-    _kernel(factors, len(directions), "by_element" if slot == 1 else "by_node")[grid](
+    name = "by_element" if slot == 1 else "by_node"
+    _kernel(factors, len(directions), name)[grid](
         *numbers,
         *(c, result if g is None else g, into, z, first, table.rows, *sizes),
         GIVEN=slot == 0,
         BN=NODES if slot == 1 else TILE[0],
         BK=TILE[1],
+        num_warps=WARPS[name],
     )
     if slot == 1:
         torch.matmul(tables.C.T, into, out=result)
