@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 from multiace.data.dataset import Dataset
 from multiace.data.read import read_frames
 from multiace.model.potential import Potential
-from multiace.model.replay import captured
+from multiace.model.replay import Predictor, captured
 from multiace.train import loop
 from multiace.train.ema import MovingAverage
 from multiace.train.optimizer import OPTIMIZERS, FlatParameters
@@ -66,13 +66,16 @@ def test_padding_of_a_batch_has_no_labels(data):
 
 
 def test_a_run_of_padded_steps_is_that_of_plain_ones(run, tmp_path, monkeypatch):
-    """Through the loop, a second stage included; all but the capture itself."""
+    """Through the loop, validation and a second stage included; all but the capture itself."""
     weights = []
     config = run(
         max_epochs=4, model={"dtype": "float64"}, second_stage_start=0.5, second_stage_energy_weight=9.0
     )
     for number, step in enumerate((Step, partial(Step, capture=lambda run: run))):
         monkeypatch.setattr(loop, "Step", step)
+        if number == 1:
+            monkeypatch.setattr(loop, "captures", lambda *_: True)
+            monkeypatch.setattr(loop, "Predictor", partial(Predictor, capture=lambda run: run))
         weights.append(list(loop.fit(config, tmp_path / str(number)).parameters()))
     for one, other in zip(*weights, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-10)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,9 +30,13 @@ MOST_SIZES = 32
 
 
 def captured(run: Run) -> Run:
-    """Capture what ``run`` launches on the GPU, which does not run it; return what replays it."""
+    """Capture what ``run`` launches on the GPU, which does not run it; return what replays it.
+
+    All that is captured works in the same memory: there is nothing in it but results, which hold until the next replay
+    of anything, and what is written before it is read.
+    """
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, pool=_memory()):
         results = run()
 
     def replay() -> tuple[Tensor, ...]:
@@ -40,12 +46,17 @@ def captured(run: Run) -> Run:
     return replay
 
 
+@cache
+def _memory() -> Any:
+    return torch.cuda.graph_pool_handle()
+
+
 class Replay:
     """A function of tensors whose calls with inputs of one size after the first two are replays.
 
     Inputs are copied to where the function found them when it was captured, and its results are always at one place:
-    they hold until the next call. The function may change tensors that it keeps, such as weights; it must launch the
-    same operations for inputs of one size, and not wait for the device.
+    they hold until the next call of any function that is replayed. The function may change tensors that it keeps,
+    such as weights; it must launch the same operations for inputs of one size, and not wait for the device.
 
     Args:
         function: From tensors by name, on the device, to results.
@@ -123,7 +134,7 @@ class Predictor:
             tables: Of the radial networks.
 
         Returns:
-            The prediction on the potential's device, which holds until the next call.
+            The prediction on the potential's device, which holds until the next replay of anything.
         """
         if tables is not self.tables:
             self.tables, self.replays = tables, {}

@@ -20,6 +20,7 @@ from multiace.config import choose
 from multiace.errors import InputError
 from multiace.model.config import outside_choices
 from multiace.model.potential import Potential
+from multiace.model.replay import Predictor
 from multiace.train.checkpoint import (
     Checkpoint,
     DamagedCheckpointError,
@@ -36,7 +37,7 @@ from multiace.train.optimizer import OPTIMIZERS, FlatParameters
 from multiace.train.prepare import Prepared, prepare, report
 from multiace.train.processes import add_over_processes, cpu_threads, keep_memory, launch
 from multiace.train.schedule import SCHEDULES, learning_rate
-from multiace.train.step import Step
+from multiace.train.step import Step, captures
 from multiace.train.validate import validate
 
 __all__ = ["fit"]
@@ -126,6 +127,7 @@ class Training:
             place.describe(run, data.split)
         self.resume()
         self.take_stage()
+        self.predictor = Predictor(self.potential) if captures(fabric, self.config) else None
         names = self.config.loggers if place.main else ()
         makers = [choose(LOGGERS, name, "train.loggers") for name in names]
         self.loggers = [maker(place.path, self.state.epoch + 1) for maker in makers]
@@ -140,7 +142,7 @@ class Training:
                 train_loss = self.epoch(show)
                 with self.averaged():
                     valid_loss, errors = validate(
-                        self.potential, self.data.valid, self.loss, config, self.fabric
+                        self.potential, self.data.valid, self.loss, config, self.fabric, self.predictor
                     )
                     self.judge(train_loss, valid_loss)
                 state.epoch += 1

@@ -17,14 +17,18 @@ from multiace.train.loss import Loss
 from multiace.train.optimizer import FlatParameters, set_number
 from multiace.train.processes import add_over_processes
 
-__all__ = ["Step"]
+__all__ = ["Step", "captures"]
+
+
+def captures(fabric: Fabric, config: TrainConfig) -> bool:
+    """Whether steps and predictions are replayed: on one GPU, unless that is switched off."""
+    return fabric.device.type == "cuda" and fabric.world_size == 1 and config.cuda_graphs
 
 
 class Step:
     """Fit one batch after another: loss, gradient, clipping, optimiser, moving average.
 
-    On a GPU batches are padded, and a step is a replay of the CUDA graph of its size, unless there are several
-    processes or ``train.cuda_graphs`` is off.
+    Where :func:`captures` says so, batches are padded and a step is a replay of the CUDA graph of its size.
 
     Args:
         fabric: Devices and processes.
@@ -48,10 +52,8 @@ class Step:
     ) -> None:
         self.fabric, self.config, self.potential, self.flat = fabric, config, potential, flat
         self.optimizer, self.average, self.loss = optimizer, average, Loss(config)
-        alone_on_gpu = fabric.device.type == "cuda" and fabric.world_size == 1 and config.cuda_graphs
-        self.replay = None
-        if alone_on_gpu or capture is not captured:
-            self.replay = Replay(self._fit_tensors, fabric.device, capture)
+        replays = captures(fabric, config) or capture is not captured
+        self.replay = Replay(self._fit_tensors, fabric.device, capture) if replays else None
 
     def __call__(self, batch: Batch, rate: float, number: int) -> Tensor:
         """Take step ``number`` (0, 1, ...) on this process's share of a batch; return its sums and counts (2, 3)."""
