@@ -1,5 +1,10 @@
 """What runs on a GPU, as far as a CPU can tell."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from ase import Atoms
@@ -10,6 +15,7 @@ from multiace.ops import ConvolutionPaths, ProductPaths, gpu, gpu_linear, gpu_pr
 from tests.capture import recorded
 from tests.potentials import small_potential
 
+ROOT = Path(__file__).parents[2]
 IRREPS = Irreps.parse("3x0e + 2x1o")
 SPECIES = torch.tensor([1, 0, 1, 1])
 
@@ -78,3 +84,13 @@ def test_a_model_on_the_path_of_a_gpu_is_its_definition(monkeypatch):
         gradient = torch.autograd.grad(loss, list(potential.parameters()), materialize_grads=True)
         results.append((prediction.energy, prediction.forces, *gradient))
     torch.testing.assert_close(*results, rtol=1e-10, atol=1e-10)
+
+
+def test_kernels_compile_for_a_gpu(tmp_path):
+    """To machine code, which nothing here can run."""
+    pytest.importorskip("triton")
+    variables = {**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", "tests.ops.gpu_binaries"]
+    result = subprocess.run(command, env=variables, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout) == 2 * (4 + 3)

@@ -342,7 +342,7 @@ def run_convolution(
     kernel = _kernel(paths, slot)
     for number, term in enumerate(terms):
         arguments = (result if place == slot else tensor for place, tensor in enumerate(term))
-        kernel[grid](*arguments, result, *indices, ADD=number > 0, num_warps=WARPS)
+        kernel[grid](*arguments, result, *indices, ADD=number > 0, num_warps=WARPS, enable_fp_fusion=True)
 
 
 def _first(ascending: Tensor, n_nodes: int) -> Tensor:

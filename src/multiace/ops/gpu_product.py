@@ -208,6 +208,7 @@ def run_product(
         BN=NODES if slot == 1 else TILE[0],
         BK=TILE[1],
         num_warps=WARPS[name],
+        enable_fp_fusion=True,
     )
     if slot == 1:
         torch.matmul(tables.C.T, into, out=result)
