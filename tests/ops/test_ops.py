@@ -740,7 +740,7 @@ def operands_of_linear():
 def operands_of_product():
     paths = PRODUCTS["0e + 1o + 2e to 0e 1o 2e, 3"]
     tensors = [*product_operands(paths), random(3, 9, 2, seed=3)]
-    return tensors, (torch.tensor([1, 0, 1]), 2, cpu.encode_products(paths)), 2
+    return tensors, (torch.tensor([1, 0, 1]), 2, 2, cpu.encode_products(paths)), 2
 
 
 def operands_of_mlp():
