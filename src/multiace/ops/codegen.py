@@ -17,7 +17,7 @@ is a set of the other three arguments: each kernel gives the sum over several, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import NamedTuple
 
