@@ -17,7 +17,13 @@ __all__ = ["CODES", "Code", "Process"]
 
 HERE = Path(__file__).parent
 PLACE = HERE / ".envs"
-PACKAGES = {"nequip": ["nequip==0.19.1"], "mace": ["mace-torch==0.3.16"]}
+PACKAGES = {
+    "nequip": ["nequip==0.19.1"],
+    "mace": ["mace-torch==0.3.16"],
+    "mace-cueq": [
+        *("mace-torch==0.3.16", "cuequivariance-torch==0.9.1", "cuequivariance-ops-torch-cu12==0.9.1")
+    ],
+}
 """What each environment holds, beside PyTorch of the version in constraints.txt. mace-torch brings e3nn 0.4.4."""
 
 
@@ -37,6 +43,7 @@ CODES = {
     "nequip-compiled": Code("nequip", "nequip", "nequip", {"compiled": True}),
     "botnet": Code("botnet", "mace", "botnet"),
     "mace": Code("mace", "mace", "mace"),
+    "mace-cueq": Code("mace", "mace-cueq", "mace", {"cuequivariance": True}),
 }
 """Every code by name."""
 

@@ -163,7 +163,7 @@ def task(
         **{"model": json.loads(model.model_dump_json()), "statistics": asdict(taken), "frames": str(path)},
         **{"train": json.loads(RECIPE.model_dump_json()), "threads": options.threads},
         **{"train_frames": frame_set.train_frames, "batch_size": batch_size or frame_set.train_frames},
-        **{"source": str(options.botnet_source), **CODES[name].options},
+        **{"device": options.device, "source": str(options.botnet_source), **CODES[name].options},
     }
 
 
@@ -179,7 +179,7 @@ def line_up(
             process = stack.enter_context(open_process(name, options))
             built = process.ask("build", task=task(point, name, family, options, batch_size))
             processes.append(process)
-            records.append({"point": label, "code": name, "like": family, **built})
+            records.append({"point": label, "bound": point.bound, "code": name, "like": family, **built})
         seen = {(record["atoms"], record["edges"]) for record in records}
         if len(seen) > 1:
             raise RuntimeError(f"the codes see different atoms and edges: {seen}")

@@ -59,10 +59,14 @@ class FrameSet:
 
 @dataclass(frozen=True)
 class Point:
-    """One line-up: models of equal size by the family they belong to, and how to get their frames."""
+    """One line-up: models of equal size by the family they belong to, and how to get their frames.
+
+    ``bound`` is what multiace shall need at most.
+    """
 
     models: dict[str, ModelConfig]
     frames: Callable[[Path], FrameSet]
+    bound: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class Row:
     about: str
     kind: str
     points: dict[str, Point]
+    device: str = "cpu"
 
 
 # --- frames ---------------------------------------------------------------------------------------------------
@@ -99,6 +104,20 @@ def silicon(cells: tuple[int, int, int], folder: Path) -> FrameSet:
     atoms = ase.build.bulk("Si", cubic=True).repeat(cells)
     atoms.rattle(0.05, seed=0)
     return FrameSet([Frame(atoms)], [], 1)
+
+
+def iron(cells: tuple[int, int, int], folder: Path) -> FrameSet:
+    """Iron (bcc), 2 atoms a cell, a little disordered."""
+    atoms = ase.build.bulk("Fe", cubic=True).repeat(cells)
+    atoms.rattle(0.05, seed=0)
+    return FrameSet([Frame(atoms)], [], 1)
+
+
+def butane(folder: Path) -> FrameSet:
+    """Butane and acetaldehyde side by side: 21 atoms."""
+    atoms, other = (ase.build.molecule(name) for name in ("trans-butane", "CH3CHO"))
+    other.translate([0.0, 0.0, 4.0])
+    return FrameSet([Frame(atoms + other)], [], 1)
 
 
 FIVE = partial(acac, 5, 0)
@@ -149,6 +168,17 @@ def products(correlation: int) -> dict[str, ModelConfig]:
 def speed(about: str, frames: str = "5 frames of AcAc", **models: ModelConfig) -> Row:
     """Models of equal size on five frames of AcAc."""
     return Row(f"{about}; {frames}", "speed", {"": Point(models, FIVE)})
+
+
+def four_layers(*elements: str, **fields: object) -> dict[str, ModelConfig]:
+    """64 x (0e + 1o + 2e + 3o), 4 layers, and MACE of row mace-64, without anything that labels would say."""
+    fields = {**UNLABELLED, "elements": elements, **fields}
+    irreps = natural(64, 3)
+    return {
+        "botnet": botnet(irreps, num_layers=4, **fields),
+        "nequip": nequip(irreps, num_layers=4, **fields),
+        "mace": mace(natural(64, 2), **fields),
+    }
 
 
 # --- rows -----------------------------------------------------------------------------------------------------
@@ -227,6 +257,27 @@ ROWS: dict[str, Row] = {
         "processes have compiled; rows natural and mace-64",
         "first_step",
         {"": Point({**NATURAL, **MACE_64}, FIVE)},
+    ),
+    "gpu-prediction": Row(
+        "on a GPU, 64 x (0e + 1o + 2e + 3o), l <= 3, 4 layers, and MACE of row mace-64: 3,456 atoms of iron with 58 "
+        "neighbours, 4,096 of silicon with 16, and a molecule",
+        "inference",
+        {
+            "58 neighbours": Point(
+                four_layers("Fe", cutoff=5.3), partial(iron, (12, 12, 12)), "8 µs an atom"
+            ),
+            "16 neighbours": Point(
+                four_layers("Si", cutoff=4.2), partial(silicon, (8, 8, 8)), "2.5 µs an atom"
+            ),
+            "21 atoms": Point(four_layers("H", "C", "O", cutoff=5.0), butane, "0.8 ms"),
+        },
+        device="cuda",
+    ),
+    "gpu-training": Row(
+        "on a GPU, rows natural and mace-64; 5 frames of AcAc",
+        "speed",
+        {"": Point({**NATURAL, **MACE_64}, FIVE, "2 ms a training step")},
+        device="cuda",
     ),
     **{
         f"quick-{kind}": Row(

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from codes import CODES
 from figures import draw
 from measure import MEASUREMENTS
@@ -70,6 +71,9 @@ def parse() -> argparse.Namespace:
         if not names:
             parser.error(f"there is no row {wanted}; choose of {', '.join(ROWS)}")
     options.rows = [name for names in found.values() for name in names]
+    on_gpu = [name for name in options.rows if ROWS[name].device == "cuda"]
+    if on_gpu and not torch.cuda.is_available():
+        parser.error(f"{', '.join(on_gpu)}: to be measured on a GPU, but PyTorch sees no CUDA device here")
     for name in options.against:
         if name not in CODES:
             parser.error(f"there is no code {name}; choose of {', '.join(CODES)}")
@@ -85,6 +89,7 @@ def parse() -> argparse.Namespace:
 def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """Measure a row; return its records, with what they were measured on."""
     row = ROWS[name]
+    options.device = row.device
     options.scratch = Path(tempfile.mkdtemp(prefix=f"multiace-{name}-"))
     print(f"{name}: {row.about} (logs: {options.scratch})", file=sys.stderr)
     load, started = os.getloadavg()[0], time.perf_counter()
@@ -92,7 +97,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     return {
         **{"row": name, "about": row.about, "kind": row.kind, "against": options.against},
         **{"date": time.strftime("%Y-%m-%d"), "minutes": (time.perf_counter() - started) / 60.0},
-        **{"processor": processor(), "threads": options.threads},
+        **{"processor": processor(row.device), "threads": options.threads},
         **{"load_before": load, "load_after": os.getloadavg()[0], "records": records},
     }
 
@@ -110,8 +115,10 @@ def main() -> None:
         print(page)
 
 
-def processor() -> str:
-    """Return the name of the processor."""
+def processor(device: str) -> str:
+    """Return the name of the processor, or of the GPU."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

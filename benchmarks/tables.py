@@ -62,6 +62,7 @@ def cells(record: Record, ours: Record | None) -> dict[str, str]:
         "code": f"{record['code']}, as {record['like']}",
         "training step [ms]": figure("train", "median", factor=1e3),
         "energy + forces [ms]": figure("inference", "median", factor=1e3),
+        "at most": record.get("bound", "") if ours is None else "",
         "memory of training [MiB]": figure("train", "memory", form=",.0f"),
         "memory [MiB]": "" if "train" in record else figure("inference", "memory", form=",.0f"),
         "float32 forces, relative error": plain(record, "precision", ".0e"),

@@ -61,6 +61,10 @@ class MACE(Peer):
             atomic_inter_scale=statistics["scale"],
             atomic_inter_shift=statistics["shift"],
         )
+        if self.task.get("cuequivariance"):
+            from mace.cli.convert_e3nn_cueq import run
+
+            self.network = run(self.network, device=self.task["device"], return_model=True)
         self.parameters = [p for p in self.network.parameters() if p.requires_grad]
         self.data = [
             data.AtomicData.from_config(data.config_from_atoms(atoms), table, model["cutoff"])

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
+from lightning_fabric import Fabric
 from roofline import bandwidth, fma_peak, matrix_products, watched
 from torch import Tensor
 
@@ -15,11 +16,12 @@ from multiace.data.dataset import Dataset
 from multiace.data.read import Frame
 from multiace.model.config import ModelConfig
 from multiace.model.potential import Potential, Statistics
+from multiace.model.replay import Predictor
 from multiace.train.config import TrainConfig
 from multiace.train.ema import MovingAverage
-from multiace.train.loss import Loss
 from multiace.train.optimizer import OPTIMIZERS, FlatParameters
 from multiace.train.processes import keep_memory
+from multiace.train.step import Step
 from peers.worker import Batch, Peer, serve
 
 
@@ -33,14 +35,17 @@ class Multiace(Peer):
         keep_memory()
         statistics = dict(self.task["statistics"])
         statistics["isolated_energies"] = np.array(statistics["isolated_energies"])
-        self.potential = Potential(ModelConfig(**self.model), Statistics(**statistics))
+        self.potential = Potential(ModelConfig(**self.model), Statistics(**statistics)).to(self.device)
+        self.network = self.potential
         config = TrainConfig(**self.recipe)
-        self.flat = FlatParameters(self.potential)
-        self.optimizer = OPTIMIZERS[config.optimizer](self.flat.groups(config.weight_decay))
-        self.moving_average = MovingAverage(self.flat.vector, config.ema_decay)
-        self.loss = Loss(config)
+        flat = FlatParameters(self.potential)
+        optimizer = OPTIMIZERS[config.optimizer](flat.groups(config.weight_decay))
+        self.moving_average = MovingAverage(flat.vector, config.ema_decay)
+        self.rate, fabric = config.learning_rate, Fabric(accelerator=self.device.type, devices=1)
+        self.step = Step(fabric, config, self.potential, flat, optimizer, self.moving_average)
+        self.predictor = Predictor(self.potential) if self.device.type == "cuda" else None
         self.tables = None
-        self.parameters = self.flat.parameters
+        self.parameters = flat.parameters
         frames = []
         for atoms in self.frames:
             labels = atoms.calc.results if atoms.calc else {}
@@ -54,12 +59,15 @@ class Multiace(Peer):
     def predict(self, inputs: Labelled, train: bool) -> tuple[Tensor, Tensor]:
         """Through the potential; radial weights of predictions in float32 are from tables, as in the calculator."""
         tables = None
-        if not train and self.potential.config.dtype == "float32":
+        if not train and self.potential.config.dtype == "float32" and self.device.type == "cpu":
             network = self.potential.network
             if self.tables is None or self.tables.version != network.version():
                 self.tables = network.tabulate()
             tables = self.tables
-        prediction = self.potential(inputs.graph, create_graph=train, tables=tables)
+        if self.predictor is not None:
+            prediction = self.predictor(inputs.graph, stress=False, tables=tables)
+        else:
+            prediction = self.potential(inputs.graph, tables=tables)
         return prediction.energy, prediction.forces
 
     def edges(self, inputs: Labelled) -> int:
@@ -67,22 +75,13 @@ class Multiace(Peer):
         return inputs.graph.n_edges
 
     def train_step(self, batch: Batch) -> None:
-        """The lines of Training.step, from a batch on."""
-        flat, loss, inputs = self.flat, self.loss, batch.inputs
-        prediction = self.potential(
-            inputs.graph, forces=loss.needs("forces"), stress=loss.needs("stress"), create_graph=True
-        )
-        sums, counts = loss.sums(prediction, inputs)
-        flat.differentiate(loss.combine(sums, counts))
-        flat.clip(self.recipe["clip_norm"])
-        self.optimizer.step()
-        self.moving_average.update(self.steps)
+        """As Training does, from a batch on."""
+        self.step(batch.inputs, self.rate, self.steps)
         self.steps += 1
 
     def set_learning_rate(self, rate: float) -> None:
-        """Set the rate of the optimiser's groups."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        """Set the rate of the next step."""
+        self.rate = rate
 
     def averaged(self) -> AbstractContextManager[None]:
         """Averaged weights, as in validation."""

@@ -17,7 +17,7 @@ from nequip.utils.aot import aot_export_model
 from nequip.utils.global_state import set_global_state
 from torch import Tensor
 
-from peers.worker import Peer, require, serve
+from peers.worker import Peer, moved, require, serve
 
 LABELS = {AtomicDataDict.TOTAL_ENERGY_KEY, AtomicDataDict.FORCE_KEY}
 
@@ -101,7 +101,8 @@ class NequIP(Peer):
         started = time.perf_counter()
         exported = self.inference is None
         if exported:
-            self.inference = export(NequIPGNNModel(**self.build), self.data[0])
+            model = NequIPGNNModel(**self.build).to(self.device)
+            self.inference = export(model, moved(self.data[0], self.device))
         answer = super().time_inference(n)
         return answer | ({"compilation": time.perf_counter() - started} if exported else {})
 
@@ -127,12 +128,14 @@ def export(model: torch.nn.Module, data: AtomicDataDict.Type) -> torch.nn.Module
     inputs, outputs = ASE_TARGET["input"], ASE_TARGET["output"]
     data = ASE_TARGET["data_settings"](data.copy())
     if not data[AtomicDataDict.CELL_KEY].det():  # stress, which it also computes, needs a volume
-        data[AtomicDataDict.CELL_KEY] = 100.0 * torch.eye(3)[None]
+        data[AtomicDataDict.CELL_KEY] = 100.0 * torch.eye(3)[None].to(
+            data[AtomicDataDict.POSITIONS_KEY].device
+        )
     sizes = {name: torch.export.Dim(f"num_{name}s", min=2, max=1_000_000) for name in ("node", "edge")}
     path = tempfile.mkdtemp() + "/model.nequip.pt2"
     aot_export_model(
         model,
-        "cpu",
+        data[AtomicDataDict.POSITIONS_KEY].device.type,
         inputs,
         outputs,
         data,

@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import ase.io
@@ -59,9 +60,10 @@ class Peer(ABC):
     ``task`` says what to measure: ``model`` (fields of multiace's ModelConfig, resolved), ``statistics`` (E0,
     scale, shift, mean number of neighbours), ``frames`` (a file that ASE reads, energies relative to E0),
     ``train`` (fields of multiace's TrainConfig), ``threads``, ``train_frames`` (how many of the frames are for
-    training; the others are for testing), ``batch_size``, and options of the code.
+    training; the others are for testing), ``batch_size``, ``device``, and options of the code.
 
     Attributes:
+        network: What is moved to the device, set by :meth:`prepare`.
         packages: Distributions whose versions are reported.
         differences: What differs from multiace's model of the same row, for the reader of the table.
         parameters: The trainable parameters, set by :meth:`prepare`.
@@ -69,14 +71,17 @@ class Peer(ABC):
 
     packages: tuple[str, ...] = ()
     differences: str = ""
+    network: torch.nn.Module
     parameters: list[Tensor]
 
     def __init__(self, task: dict[str, Any]) -> None:
+        self.device = torch.device(task["device"])
         self.task, self.model, self.recipe = task, task["model"], task["train"]
         torch.set_num_threads(task["threads"])
         torch.manual_seed(0)
         self.frames = ase.io.read(task["frames"], ":")
         self.prepare()
+        self.network.to(self.device)
         self.initial = [parameter.detach().clone() for parameter in self.parameters]
         self.steps, self.spent = 0, 0.0
         self.order: Iterator[list[int]] = iter(())
@@ -143,12 +148,12 @@ class Peer(ABC):
         labels = [frame.calc.results if frame.calc else {} for frame in frames]
         energy = [label.get("energy", 0.0) for label in labels]
         forces = [label.get("forces", np.zeros((len(f), 3))) for label, f in zip(labels, frames, strict=True)]
-        return Batch(
-            self.collate(indices),
+        parts = (
             torch.tensor(energy),
             torch.tensor(np.concatenate(forces), dtype=torch.get_default_dtype()),
             torch.tensor([len(frame) for frame in frames]),
         )
+        return Batch(*(moved(part, self.device) for part in (self.collate(indices), *parts)))
 
     # ------------------------------------------------------------------ commands
 
@@ -240,12 +245,27 @@ class Peer(ABC):
         return {"energy_rmse": rms[0], "forces_rmse": rms[1]}
 
     def _timed(self, action: Callable[[], Any], n: int) -> dict[str, Any]:
-        seconds = []
+        on_gpu, seconds = self.device.type == "cuda", []
+        wait = torch.cuda.synchronize if on_gpu else lambda: None
+        wait()
         for _ in range(n):
             started = time.perf_counter()
             action()
+            wait()
             seconds.append(time.perf_counter() - started)
-        return {"seconds": seconds, "memory": (status("VmHWM") - self.resident) / MIB}
+        peak = torch.cuda.max_memory_allocated() if on_gpu else status("VmHWM") - self.resident
+        return {"seconds": seconds, "memory": peak / MIB}
+
+
+def moved(inputs: Any, device: torch.device) -> Any:
+    """Return the tensors of a code's own batch on the device; what is of another kind stays as it is."""
+    if isinstance(inputs, Tensor):
+        return inputs.to(device)
+    if isinstance(inputs, dict):
+        return {key: moved(value, device) for key, value in inputs.items()}
+    if isinstance(inputs, SimpleNamespace):
+        return SimpleNamespace(**moved(vars(inputs), device))
+    return inputs
 
 
 def serve(peer_class: type[Peer]) -> None:

@@ -8,6 +8,7 @@ from ase.calculators.calculator import PropertyNotImplementedError
 from multiace.deploy.ase import Calculator
 from multiace.errors import InputError
 from multiace.layers import table
+from multiace.model.replay import Predictor
 from multiace.train.optimizer import FlatParameters
 from tests.potentials import crystal, methanol, small_potential
 
@@ -243,3 +244,16 @@ def test_tables_too_large_are_refused_or_left_out(monkeypatch):
     assert attach(methanol(), dtype="float32").calc.tables is None
     with pytest.raises(InputError, match="radial = 'spline' is not one of auto, network, table"):
         attach(methanol(), radial="spline")
+
+
+def test_replayed_predictions_are_those_of_the_potential():
+    """As on a GPU, but for the capture; edges come and go as atoms move."""
+    plain, replayed = Calculator(small_potential(), skin=0.3), Calculator(small_potential(), skin=0.3)
+    assert plain.predictor is None
+    replayed.predictor = Predictor(replayed.potential, capture=lambda run: run)
+    atoms = crystal()
+    for step in range(4):
+        atoms.rattle(0.05, seed=step)
+        for name in ("energy", "energies", "forces", "stress"):
+            expected, found = (calculator.get_property(name, atoms) for calculator in (plain, replayed))
+            np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)

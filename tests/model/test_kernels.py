@@ -1,10 +1,16 @@
 """Compiled operations and their definitions give the same model."""
 
+from collections.abc import Mapping
+
 import pytest
 import torch
+from torch import Tensor, nn
 
 from multiace.graph import Graph
+from multiace.graph.neighbors import build_graph
 from multiace.model import Potential
+from multiace.model.multi_ace import MultiACE
+from tests import potentials
 from tests.model.design_space import (
     POINTS,
     STATISTICS,
@@ -44,3 +50,30 @@ def test_compiled_operations_are_their_definitions(name, dtype, tolerance, monke
     for quantity, expected in defined.items():
         assert_close(compiled[quantity], expected, tolerance)
     assert any(not torch.equal(compiled[quantity], expected) for quantity, expected in defined.items())
+
+
+class OfTensors(nn.Module):
+    """A network whose graph comes as tensors by name, as an exported program takes it."""
+
+    def __init__(self, network: MultiACE):
+        super().__init__()
+        self.network = network
+
+    def forward(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        return self.network(Graph.from_tensors(tensors))
+
+
+@pytest.mark.filterwarnings("ignore:.*functools.lru_cache.*:UserWarning")
+@pytest.mark.parametrize("changes", [{}, {"nonlinearity": "gate", "correlation": 2}], ids=str)
+def test_a_network_is_one_graph_for_compilers(changes, monkeypatch):
+    """``torch.compile`` without a break, for more than one size, and ``torch.export``."""
+    monkeypatch.delenv("MULTIACE_OPS")
+    at = potentials.small_potential(**changes)
+    structures = potentials.methanol(), potentials.crystal()
+    small, large = (build_graph(atoms, at.elements, at.cutoff) for atoms in structures)
+    compiled = torch.compile(at.network, fullgraph=True, backend="aot_eager")
+    exported = torch.export.export(OfTensors(at.network), (small.tensors(),)).module()
+    for graph in (small, large):
+        assert len(graph.pairs) == 2  # how many there are must be known before
+        torch.testing.assert_close(compiled(graph), at.network(graph), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(exported(small.tensors()), at.network(small), rtol=1e-12, atol=1e-12)

@@ -16,23 +16,47 @@ from multiace.basis.irreps import Irrep, Irreps
 from multiace.basis.radial import RadialEmbedding
 from multiace.errors import InputError
 from multiace.layers.activations import ACTIVATIONS, ODD_ACTIVATIONS, Activation
-from multiace.ops import ConvolutionPaths, ProductPaths, cpu, reference
+from multiace.ops import ConvolutionPaths, ProductPaths, cpu, gpu_linear, reference
 from multiace.ops.paths import gate_irreps
 
 
 @pytest.fixture(params=["reference", "cpu", "triton"])
-def convolution(request, monkeypatch):
+def implementation(request, monkeypatch):
     """Each implementation; Triton's kernels run in its interpreter, backward passes too."""
     if request.param == "triton":
         pytest.importorskip("triton")
         monkeypatch.setenv("MULTIACE_OPS", "triton")
-    return reference.convolution if request.param == "reference" else cpu.convolution
+    return reference if request.param == "reference" else cpu
 
 
-every_symmetric_product = pytest.mark.parametrize(
-    "symmetric_product", [reference.symmetric_product, cpu.symmetric_product], ids=["reference", "cpu"]
+@pytest.fixture
+def convolution(implementation):
+    return implementation.convolution
+
+
+@pytest.fixture
+def symmetric_product(implementation):
+    return implementation.symmetric_product
+
+
+def not_in_interpreter():
+    if os.environ.get("MULTIACE_OPS") == "triton":
+        pytest.skip(
+            "minutes in the interpreter; three derivatives of smaller tables are those of the definition"
+        )
+
+
+def in_tiles(*operands):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gpu_linear, "LARGEST", -1)  # also where a matrix for each atom would take little memory
+        return gpu_linear.linear(*operands)
+
+
+every_linear = pytest.mark.parametrize(
+    "linear",
+    [reference.linear, cpu.linear, gpu_linear.linear, in_tiles],
+    ids=["reference", "cpu", "gpu", "tiles"],
 )
-every_linear = pytest.mark.parametrize("linear", [reference.linear, cpu.linear], ids=["reference", "cpu"])
 
 PATHS = {
     "invariants": ConvolutionPaths(Irreps.parse("5x0e"), 0, (Irrep(0, 1),)),
@@ -161,8 +185,7 @@ def test_convolution_is_the_tensor_product_of_e3nn(convolution, name):
 
 @pytest.mark.parametrize("name", ["natural", "both parities"])
 def test_first_and_second_derivatives_of_convolution(convolution, name):
-    if os.environ.get("MULTIACE_OPS") == "triton" and name == "both parities":
-        pytest.skip("a minute in the interpreter; values of all paths are tested above")
+    not_in_interpreter()
     h, Y, R, senders, receivers, paths = arguments(PATHS[name], **FEW)
     inputs = [x.requires_grad_() for x in (h, Y, R)]
 
@@ -174,6 +197,7 @@ def test_first_and_second_derivatives_of_convolution(convolution, name):
 
 
 def test_third_derivatives_of_convolution(convolution):
+    not_in_interpreter()
     paths = ConvolutionPaths(Irreps.parse("2x0e + 1x1o"), 1, (Irrep(0, 1), Irrep(1, -1)))
     h, Y, R, senders, receivers, _ = arguments(paths, **FEW)
     inputs = [x.requires_grad_() for x in (h, Y, R)]
@@ -200,15 +224,16 @@ def test_convolution_without_edges_is_zero(convolution, paths):
 
 
 def test_convolution_with_one_row_of_R_for_both_edges_of_a_pair(convolution):
-    """Value and three derivatives are those with R written out for each edge."""
-    paths = PATHS["both parities"]
+    """Value and three derivatives are those with R written out for each edge, and no word of their order."""
+    paths = ConvolutionPaths(Irreps.parse("2x0e + 1x1o + 1x0o"), 1, (Irrep(0, 1), Irrep(1, 1), Irrep(0, -1)))
     senders, receivers = torch.tensor([1, 2, 0, 3, 0, 1]), torch.tensor([0, 0, 1, 1, 2, 3])
     pairs = torch.tensor([[0, 2], [1, 4], [3, 5]]), torch.tensor([0, 1, 0, 2, 1, 2])
+    order = torch.tensor([0, 2, 4, 5, 6]), torch.tensor([2, 4, 0, 5, 1, 3])
     h, Y, R, *_ = arguments(paths, 4, senders, receivers)
     inputs = [x.requires_grad_() for x in (h, Y, R[:3].contiguous())]
     results = []
     for function in (
-        lambda h, Y, R: convolution(h, Y, R, senders, receivers, paths, pairs),
+        lambda h, Y, R: convolution(h, Y, R, senders, receivers, paths, pairs, order),
         lambda h, Y, R: reference.convolution(h, Y, R[pairs[1]], senders, receivers, paths),
     ):
         total, of_function = function(*inputs).pow(2).sum(), []
@@ -268,6 +293,10 @@ PRODUCTS = {
     for irreps, targets in (("0e + 1o + 2e", "0e 1o 2e"), ("0e + 0o + 1o + 1e", "1e 0o"), ("2e", "1o 2e"))
     for correlation in (1, 2, 3, 4)
 }
+PRODUCTS |= {
+    f"0e + 0o, {n}": ProductPaths((Irrep(0, 1), Irrep(0, -1)), (Irrep(0, 1), Irrep(0, -1)), n) for n in (2, 3)
+}
+SMALL = 16  # entries of a table
 every_product_table = pytest.mark.parametrize("paths", PRODUCTS.values(), ids=PRODUCTS)
 
 
@@ -276,7 +305,6 @@ def product_operands(paths, n_nodes=3, n_matrices=2, channels=2):
     return random(n_nodes, n_A, channels, seed=1), random(n_matrices, n_paths, channels, seed=2)
 
 
-@every_symmetric_product
 @every_product_table
 def test_symmetric_product_is_its_definition(symmetric_product, paths):
     """m = Σ_η W_η B_η, the B of each irrep and order one after another."""
@@ -298,7 +326,6 @@ def test_symmetric_product_is_its_definition(symmetric_product, paths):
     torch.testing.assert_close(symmetric_product(A, W, species, paths), expected, rtol=1e-12, atol=1e-12)
 
 
-@every_symmetric_product
 def test_symmetric_products_of_two_vectors_are_those_of_e3nn(symmetric_product):
     """A polar vector with itself: |A|² / sqrt(3) up to normalisation, and its traceless part."""
     for out, L in ((Irrep(0, 1), 0), (Irrep(2, 1), 2)):
@@ -311,9 +338,9 @@ def test_symmetric_products_of_two_vectors_are_those_of_e3nn(symmetric_product):
         torch.testing.assert_close(m, ratio * expected, rtol=1e-12, atol=1e-12)
 
 
-@every_symmetric_product
 @pytest.mark.parametrize("correlation", [2, 3, 4])
 def test_derivatives_of_symmetric_product(symmetric_product, correlation):
+    not_in_interpreter()
     paths = ProductPaths((Irrep(0, 1), Irrep(1, -1)), (Irrep(1, -1), Irrep(0, 1)), correlation)
     operands = [x.requires_grad_() for x in product_operands(paths, n_nodes=2)]
     species = torch.tensor([1, 0])
@@ -329,10 +356,11 @@ def test_derivatives_of_symmetric_product(symmetric_product, correlation):
     assert gradgradcheck(gradients, operands, fast_mode=True)
 
 
-@every_symmetric_product
 @every_product_table
 def test_gradients_of_symmetric_product_are_those_of_its_definition(symmetric_product, paths):
     """Up to the third, with more channels than a vector has lanes."""
+    if len(paths.polynomial.monomial) > SMALL:
+        not_in_interpreter()
     A, W = (x.requires_grad_() for x in product_operands(paths, channels=19))
     species = torch.tensor([1, 0, 1])
     if not W.numel():
@@ -351,7 +379,6 @@ def test_gradients_of_symmetric_product_are_those_of_its_definition(symmetric_pr
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
 
 
-@every_symmetric_product
 def test_symmetric_product_without_elements_takes_the_first_matrix(symmetric_product):
     paths = PRODUCTS["0e + 1o + 2e to 0e 1o 2e, 3"]
     A, W = product_operands(paths, n_matrices=1)
@@ -360,7 +387,6 @@ def test_symmetric_product_without_elements_takes_the_first_matrix(symmetric_pro
     assert torch.equal(first, second)
 
 
-@every_symmetric_product
 def test_symmetric_product_of_no_atoms(symmetric_product):
     paths = ProductPaths((Irrep(0, 1), Irrep(1, -1)), (Irrep(1, -1),), 2)
     A, W = (x.requires_grad_() for x in product_operands(paths, n_nodes=0, channels=5))
@@ -369,7 +395,6 @@ def test_symmetric_product_of_no_atoms(symmetric_product):
     assert not torch.autograd.grad(m.sum(), W)[0].any()
 
 
-@every_symmetric_product
 def test_symmetric_product_in_float32(symmetric_product):
     paths = PRODUCTS["0e + 1o + 2e to 0e 1o 2e, 4"]
     A, W = product_operands(paths, n_matrices=1, channels=33)
@@ -436,6 +461,16 @@ def test_derivatives_of_linear(linear, maps):
     assert gradgradcheck(function, operands, fast_mode=True)
     (gradient,) = torch.autograd.grad(function(x, W).sum(), W)
     assert not gradient[1].any()
+
+
+@pytest.mark.parametrize("n_nodes", [0, 1, 16, 50])
+def test_tiles_of_elements_hold_every_atom(n_nodes):
+    """More atoms than a tile has rows, and an element without atoms."""
+    maps = tuple(map(Irreps.parse, MAPS["narrow"]))
+    x, W = linear_operands(maps, 4, n_nodes)
+    species = torch.arange(n_nodes) * 7 % 3
+    expected = reference.linear(x, W, species, *maps)
+    torch.testing.assert_close(in_tiles(x, W, species, *maps), expected, rtol=1e-13, atol=1e-13)
 
 
 @every_linear
@@ -693,7 +728,7 @@ def test_gradients_that_nobody_asked_for_are_not_computed(monkeypatch):
 def operands_of_convolution():
     paths = PATHS["natural"]
     tensors = [*arguments(paths)[:3], random(N_NODES, paths.irreps_out.dim, seed=4)]
-    return tensors, (SENDERS, RECEIVERS, None, None, cpu.encode_paths(paths)), 3
+    return tensors, (SENDERS, RECEIVERS, None, None, None, None, cpu.encode_paths(paths)), 3
 
 
 def operands_of_linear():

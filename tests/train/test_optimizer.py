@@ -77,7 +77,8 @@ def test_moving_average_follows_its_formula_and_leaves_raw_weights_alone():
     expected = 0.0
     for step in range(20):
         weights.fill_(float(step))
-        average.update(step)
+        average.set_step(step)
+        average.update()
         decay = min(0.5, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * step
     assert torch.allclose(average.average, torch.tensor(expected))

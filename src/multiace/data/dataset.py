@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -13,6 +13,7 @@ from multiace.data.read import Frame
 from multiace.errors import InputError
 from multiace.graph.graph import Graph
 from multiace.graph.neighbors import build_graph
+from multiace.graph.padding import padded
 
 __all__ = ["Batch", "Dataset"]
 
@@ -45,6 +46,37 @@ class Batch:
     def to(self, device: torch.device | str) -> Batch:
         """Return the same batch on another device."""
         return Batch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+
+    def padded(self, cutoff: float) -> Batch:
+        """Return the batch with one more structure without labels; see :func:`multiace.graph.padding.padded`."""
+        graph = padded(self.graph, cutoff)
+        more: dict[str, tuple[int, ...]] = {
+            "energy": (1,),
+            "forces": (graph.n_nodes - self.graph.n_nodes, 3),
+            "stress": (1, 3, 3),
+        }
+        labels = {
+            name: torch.cat([getattr(self, name), _tensor(np.full(shape, np.nan))])
+            for name, shape in more.items()
+        }
+        return Batch(
+            graph,
+            **labels,
+            weights=torch.cat([self.weights, torch.ones_like(self.weights[:1])]),
+            num_atoms=graph.node_graph.bincount(minlength=graph.n_graphs),
+            indices=torch.cat([self.indices, torch.zeros_like(self.indices[:1])]),
+        )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all there is by name, that of the graph included."""
+        names = [field.name for field in fields(self) if field.name != "graph"]
+        return self.graph.tensors() | {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Batch:
+        """Make a batch of what :meth:`tensors` returns."""
+        names = [field.name for field in fields(cls) if field.name != "graph"]
+        return cls(Graph.from_tensors(tensors), **{name: tensors[name] for name in names})
 
 
 class Dataset:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor
 
 __all__ = ["Graph"]
+
+DERIVED = ("pairs", "first", "volumes")  # of fields that edge vectors do not change
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,23 @@ class Graph:
         edges = torch.stack([first, self.reverse[first]], dim=1)
         return edges, torch.where(is_first, number, number[self.reverse])
 
+    @cached_property
+    def first(self) -> Tensor:
+        """First edge that each atom receives, and the number of edges, (n_nodes + 1,)."""
+        return torch.searchsorted(
+            self.receivers, torch.arange(self.n_nodes + 1, device=self.receivers.device)
+        )
+
+    @property
+    def order(self) -> tuple[Tensor, Tensor]:
+        """How to walk the edges of an atom: those received from ``first`` on, those sent by ``reverse``."""
+        return self.first, self.reverse
+
+    @cached_property
+    def volumes(self) -> Tensor:
+        """Volume of each cell [Å³], (n_graphs,); 0 where not periodic in three directions."""
+        return torch.linalg.det(self.cells).abs()
+
     def edge_vectors(self) -> tuple[Tensor, Tensor]:
         """Return r_ij (n_edges, 3) and |r_ij| (n_edges,) [Å], float64, differentiable."""
         vectors = self.vectors
@@ -88,17 +106,32 @@ class Graph:
     def with_vectors(self, vectors: Tensor) -> Graph:
         """Return the same graph with these edge vectors (n_edges, 3) in place of its positions."""
         graph = replace(self, vectors=vectors)
-        if "pairs" in self.__dict__:  # the same edges have the same pairs
-            graph.__dict__["pairs"] = self.pairs
+        vars(graph).update({name: value for name, value in vars(self).items() if name in DERIVED})
         return graph
 
     def to(self, device: torch.device | str) -> Graph:
-        """Return the same graph on another device."""
-        moved: dict[str, Any] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            moved[field.name] = None if value is None else value.to(device)
-        return Graph(**moved)
+        """Return the same graph on another device; what is derived from it is found before, where it lies.
+
+        On a GPU the host would wait for the number of pairs.
+        """
+        if self.species.device == torch.device(device):
+            return self
+        return Graph.from_tensors({name: tensor.to(device) for name, tensor in self.tensors().items()})
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all there is by name, what is derived from the fields included."""
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        edges, pair = self.pairs
+        derived = {"pair_edges": edges, "pair": pair, "first": self.first, "volumes": self.volumes}
+        return {name: tensor for name, tensor in (given | derived).items() if tensor is not None}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Graph:
+        """Make a graph of what :meth:`tensors` returns; nothing is computed."""
+        graph = cls(**{f.name: tensors[f.name] for f in fields(cls) if f.name in tensors})
+        pairs = (tensors["pair_edges"], tensors["pair"])
+        vars(graph).update({"pairs": pairs, "first": tensors["first"], "volumes": tensors["volumes"]})
+        return graph
 
     @classmethod
     def batch(cls, graphs: Sequence[Graph]) -> Graph:

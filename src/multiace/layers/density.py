@@ -56,7 +56,7 @@ class ChannelwiseDensity(nn.Module):
         """Return A, (n_nodes, irreps_out.dim)."""
         j, i = graph.senders, graph.receivers
         pairs = None if self.radial_network.sees_elements else graph.pairs
-        A = ops.convolution(self.linear_up(h), Y, R, j, i, self.paths, pairs)
+        A = ops.convolution(self.linear_up(h), Y, R, j, i, self.paths, pairs, graph.order)
         return self.norm(self.linear(A))
 
 
@@ -98,7 +98,7 @@ class FullDensity(nn.Module):
                 ],
                 dim=1,
             )
-            A = ops.convolution(repeated, Y, R_part, j, i, paths, pairs)
+            A = ops.convolution(repeated, Y, R_part, j, i, paths, pairs, graph.order)
             A = A.unflatten(1, (irrep.dim, -1, mul))  # [n_nodes, M, (path, k'), k]
             blocks.append((A.sum(dim=2) * A.shape[2] ** -0.5).flatten(1))
         return self.norm(torch.cat(blocks, dim=1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import count
 
 import torch
@@ -162,7 +163,7 @@ class FullProduct(nn.Module):
                 product = factors[right]
             else:
                 l1, l2 = irreps[left].l, self.irreps_in[right].irrep.l
-                C = torch.tensor(clebsch_gordan(l1, l2, irrep.l), dtype=A.dtype, device=A.device)
+                C = _clebsch_gordan(l1, l2, irrep.l, A.dtype, A.device)
                 both = torch.einsum("abc,nbq->nacq", C, factors[right])
                 product = torch.einsum("nacq,nak->nckq", both, products[left]).flatten(2)
             irreps.append(irrep)
@@ -178,6 +179,12 @@ class FullProduct(nn.Module):
             z = species if self.sees_element else None
             blocks.append(ops.linear(B.flatten(1), matrices, z, products_in, channels_out))
         return torch.cat(blocks, dim=1)
+
+
+@lru_cache(maxsize=1024)
+@torch.inference_mode(False)  # what is kept must serve training too
+def _clebsch_gordan(l1: int, l2: int, L: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor(clebsch_gordan(l1, l2, L), dtype=dtype, device=device)
 
 
 PRODUCTS = {"channelwise": ChannelwiseProduct, "full": FullProduct}

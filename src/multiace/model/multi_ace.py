@@ -100,7 +100,7 @@ class MultiACE(nn.Module):
             return torch.cat(energies, dim=1) if len(energies) > 1 else energies[0]
 
         if ops.fuses(Y) and self.fuses:
-            constants = [graph.senders, graph.receivers, *graph.pairs, graph.species]
+            constants = [graph.senders, graph.receivers, *graph.pairs, *graph.order, graph.species]
             tabulated = [] if tables is None else [table.values for table in tables.layers]
             try:
                 return self.fused(of_layers, [h, Y, *radial], constants, tabulated)

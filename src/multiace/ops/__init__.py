@@ -2,8 +2,12 @@
 
 A twin gives the same numbers, to the third derivative; parameters and files do not know which one runs.
 :func:`spherical_harmonics` and :func:`radial_basis` are defined by the modules of ``basis/``.
-``MULTIACE_OPS=reference`` in the environment selects the definitions everywhere, ``MULTIACE_OPS=triton`` the GPU's
-convolution on any device.
+On a GPU the convolution and the product basis are Triton kernels, and maps by element have a way of their own; the rest
+runs as defined: perceptrons and other maps are cuBLAS's matrix products, and gates, harmonics, radial functions and
+tables a few elementwise operations on small tensors, whose launches a CUDA graph replays at once.
+
+``MULTIACE_OPS=reference`` in the environment selects the definitions everywhere, ``MULTIACE_OPS=triton`` what a GPU
+runs on any device.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from torch import Tensor
 
 from multiace.basis.irreps import Irreps
 from multiace.errors import InputError
-from multiace.ops import cpu, gpu, reference
+from multiace.ops import cpu, gpu, gpu_linear, reference
 from multiace.ops.compiler import CompilerError
 from multiace.ops.forms import traced
 from multiace.ops.paths import ConvolutionPaths, ProductPaths
@@ -56,19 +60,20 @@ def convolution(
     receivers: Tensor,
     paths: ConvolutionPaths,
     pairs: tuple[Tensor, Tensor] | None = None,
+    order: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Sum the one-particle basis over neighbours; see :func:`multiace.ops.reference.convolution`."""
-    return _implementation(h, on_gpu=True).convolution(h, Y, R, senders, receivers, paths, pairs)
+    return _implementation(h, on_gpu=cpu).convolution(h, Y, R, senders, receivers, paths, pairs, order)
 
 
 def linear(x: Tensor, W: Tensor, species: Tensor | None, irreps_in: Irreps, irreps_out: Irreps) -> Tensor:
     """Mix the channels of equal irreps; see :func:`multiace.ops.reference.linear`."""
-    return _implementation(x).linear(x, W, species, irreps_in, irreps_out)
+    return _implementation(x, on_gpu=gpu_linear).linear(x, W, species, irreps_in, irreps_out)
 
 
 def symmetric_product(A: Tensor, W: Tensor, species: Tensor | None, paths: ProductPaths) -> Tensor:
     """Sum the weighted products of up to ν factors; see :func:`multiace.ops.reference.symmetric_product`."""
-    return _implementation(A).symmetric_product(A, W, species, paths)
+    return _implementation(A, on_gpu=cpu).symmetric_product(A, W, species, paths)
 
 
 def gate(x: Tensor, irreps_out: Irreps, activation: Activation, odd_activation: Activation) -> Tensor:
@@ -108,12 +113,12 @@ def fuses(tensor: Tensor) -> bool:
     return tensor.is_cpu and not traced([tensor]) and _implementation(tensor) is cpu
 
 
-def _implementation(tensor: Tensor, on_gpu: bool = False) -> ModuleType:
-    """Return ``cpu`` where its kernels run on the tensor's device, else ``reference``.
+def _implementation(tensor: Tensor, on_gpu: ModuleType = reference) -> ModuleType:
+    """Return ``cpu`` where its kernels run on a CPU, else ``reference``.
 
     Args:
         tensor: An argument of the operation.
-        on_gpu: Whether the operation has a kernel for GPUs.
+        on_gpu: What runs on a GPU instead of the definition; ``cpu`` has Triton's kernels too.
 
     Raises:
         InputError: If ``MULTIACE_OPS`` is not one of the choices.
@@ -123,16 +128,20 @@ def _implementation(tensor: Tensor, on_gpu: bool = False) -> ModuleType:
         raise InputError(f"MULTIACE_OPS = {choice!r} in the environment is not one of reference, triton.")
     if choice == "reference":
         return reference
+    if choice == "triton":
+        return on_gpu
     if tensor.is_cpu:
         return cpu if torch.compiler.is_compiling() or _compiles() else reference
-    return cpu if on_gpu and tensor.is_cuda and _has_triton() else reference
+    return on_gpu if tensor.is_cuda and (on_gpu is not cpu or _has_triton()) else reference
 
 
 @lru_cache(maxsize=1)
 def _has_triton() -> bool:
     """Whether Triton is installed; says so once where it is not."""
     if not gpu.available():
-        warnings.warn("Triton is not installed; convolutions run in plain PyTorch, slower.", stacklevel=3)
+        warnings.warn(
+            "Triton is not installed; convolutions and products run in plain PyTorch, slower.", stacklevel=3
+        )
     return gpu.available()
 
 

@@ -1,4 +1,5 @@
-"""The expensive operations as forms with kernels: compiled C on a CPU, the convolution also Triton on a GPU."""
+"""The expensive operations as forms with kernels: compiled C on a CPU, the convolution and the product basis
+also Triton on a GPU."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.resources import files
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec, cast
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 from multiace.basis.angular import SphericalHarmonics
 from multiace.basis.irreps import Irrep, Irreps
 from multiace.basis.radial import SHORTEST
-from multiace.ops import gpu, reference
+from multiace.ops import gpu, gpu_product, reference
 from multiace.ops.codegen import convolution_source
 from multiace.ops.compiler import compile_c
 from multiace.ops.forms import Call, Form, Term
@@ -36,6 +37,8 @@ __all__ = [
     "spherical_harmonics",
     "symmetric_product",
 ]
+
+P = ParamSpec("P")
 
 LARGEST_CORRELATION = 4  # of polynomial.c
 LEAST_SHARED = 1 << 14  # values of a sum that several threads share
@@ -64,6 +67,15 @@ def _smooth_source(name: str, dtype: torch.dtype, directions: int, **macros: str
     return _source(dtype, "matrix.h", "nilpotent.h", name, DIRECTIONS=directions, **macros)
 
 
+def _text(function: Callable[P, str]) -> Callable[P, str]:
+    """Remember the text of a table; for ``torch.compile`` it is a constant.
+
+    The mark is that of ``torch.compiler.assume_constant_result``, whose call would import all of the compiler.
+    """
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return cast("Callable[P, str]", cache(function))
+
+
 # ---------------------------------------------------------------------------- convolution: S(x, Y, R, g)
 
 
@@ -75,12 +87,14 @@ def convolution(
     receivers: Tensor,
     paths: ConvolutionPaths,
     pairs: tuple[Tensor, Tensor] | None = None,
+    order: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Same as :func:`multiace.ops.reference.convolution`."""
-    return CONVOLUTION((h, Y, R), (senders, receivers, *(pairs or (None, None)), encode_paths(paths)))
+    edges = (senders, receivers, *(pairs or (None, None)), *(order or (None, None)))
+    return CONVOLUTION((h, Y, R), (*edges, encode_paths(paths)))
 
 
-@cache
+@_text
 def encode_paths(paths: ConvolutionPaths) -> str:
     """Write a table as text, since an operator's arguments are tensors, numbers and strings."""
     return f"{paths.irreps_in}|{paths.l_max}|{' '.join(map(str, paths.targets))}"
@@ -94,7 +108,7 @@ def decode_paths(text: str) -> ConvolutionPaths:
 
 
 def _convolution_shape(a: Sequence[Tensor | None], constants: Sequence[Any], slot: int) -> Sequence[int]:
-    senders, _, rows, _, text = constants
+    senders, _, rows, *_, text = constants
     if slot in (1, 2):
         n_rows = senders.shape[0] if slot == 1 or rows is None else rows.shape[0]
     else:
@@ -116,7 +130,7 @@ def _convolution_kernel(text: str, dtype: torch.dtype, slot: int) -> Callable[..
 
 
 def _call_convolution(terms: list[Term], constants: Sequence[Any], slot: int, result: Tensor) -> Call:
-    senders, receivers, rows, row_of_edge, text = constants
+    senders, receivers, rows, row_of_edge, *_, text = constants
     n_nodes, n_edges = terms[0][0 if slot else 3].shape[0], senders.shape[0]
     n_rows = n_edges if rows is None else rows.shape[0]
     return _convolution_kernel(text, result.dtype, slot), [
@@ -128,13 +142,14 @@ def _call_convolution(terms: list[Term], constants: Sequence[Any], slot: int, re
 
 
 def _convolution_on_gpu(terms: list[Term], constants: Sequence[Any], slot: int, result: Tensor) -> None:
-    gpu.run_convolution(terms, tuple(constants[:4]), decode_paths(constants[4]), slot, result)
+    *edges, text = constants
+    gpu.run_convolution(terms, gpu.Edges(*edges), decode_paths(text), slot, result)
 
 
 CONVOLUTION = Form(
     "convolution",
     4,
-    "Tensor senders, Tensor receivers, Tensor? pair_edges, Tensor? pair, str paths",
+    "Tensor senders, Tensor receivers, Tensor? pair_edges, Tensor? pair, Tensor? first, Tensor? reverse, str paths",
     _convolution_shape,
     _call_convolution,
     sums=True,
@@ -224,7 +239,7 @@ def linear(x: Tensor, W: Tensor, species: Tensor | None, irreps_in: Irreps, irre
     return LINEAR((x, W), (species, W.shape[0], encode_irreps(irreps_in, irreps_out)))
 
 
-@cache
+@_text
 def encode_irreps(irreps_in: Irreps, irreps_out: Irreps) -> str:
     """Write the irreps of both sides as text."""
     return f"{irreps_in}|{irreps_out}"
@@ -281,7 +296,7 @@ def symmetric_product(A: Tensor, W: Tensor, species: Tensor | None, paths: Produ
     return PRODUCT((A, W), (species, W.shape[0], A.shape[2], encode_products(paths)))
 
 
-@cache
+@_text
 def encode_products(paths: ProductPaths) -> str:
     """Write the irreps of both sides and ν as text."""
     return f"{' '.join(map(str, paths.irreps_in))}|{' '.join(map(str, paths.targets))}|{paths.correlation}"
@@ -297,11 +312,17 @@ class _Products(NamedTuple):
 
 
 @cache
-def _products(text: str) -> _Products:
+def decode_products(text: str) -> ProductPaths:
+    """Read what :func:`encode_products` wrote."""
     irreps, targets, correlation = text.split("|")
-    paths = ProductPaths(
+    return ProductPaths(
         tuple(map(Irrep.parse, irreps.split())), tuple(map(Irrep.parse, targets.split())), int(correlation)
     )
+
+
+@cache
+def _products(text: str) -> _Products:
+    paths = decode_products(text)
     factors, monomial, component, entry, path, values = paths.polynomial
     degrees = (factors >= 0).sum(axis=1)
     first = np.searchsorted(degrees, np.arange(1, paths.correlation + 2))
@@ -342,6 +363,11 @@ def _call_product(term: Term, constants: Sequence[Any], slot: int, result: Tenso
     ]
 
 
+def _product_on_gpu(term: Term, constants: Sequence[Any], slot: int, result: Tensor) -> None:
+    species, *_, text = constants
+    gpu_product.run_product(term, species, decode_products(text), slot, result)
+
+
 PRODUCT = Form(
     "product",
     3,
@@ -349,6 +375,7 @@ PRODUCT = Form(
     _product_shape,
     _call_product,
     nonlinear=1,
+    on_gpu=_product_on_gpu,
 )
 
 

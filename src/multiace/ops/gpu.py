@@ -1,8 +1,11 @@
 """The convolution on a GPU: Triton source made from the table of paths, as the C of ``codegen.py`` is.
 
-Every program is straight-line code with the coefficients as literals. A program of ``derivative_g`` owns the channels
-of a group of paths at one node and stores once; those of the other derivatives own an edge, or a row of R.
-Gradients of x are made for each edge and then summed by sender, with PyTorch's atomic additions.
+Every program is straight-line code with the coefficients as literals, owns what it writes, and stores it once: those
+of ``derivative_g`` and ``derivative_x`` the channels of a group of paths, or of an irrep, at one node, the others an
+edge, or a row of R. Nothing is added atomically: the same bits at each run.
+
+A node's programs walk the edges that it receives, for x those that it sends. The latter are the reverses of the former,
+so that no edge has to be sorted where the graph says which edge is the reverse of which.
 
 With ``TRITON_INTERPRET=1`` Triton runs the same source on CPU tensors.
 """
@@ -16,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,16 +28,17 @@ from multiace.ops.codegen import Group, coupled_groups
 from multiace.ops.compiler import cache_folder
 from multiace.ops.paths import ConvolutionPaths
 
-__all__ = ["available", "convolution_source", "run_convolution"]
+__all__ = ["Edges", "available", "convolution_source", "load_module", "run_convolution"]
 
 LARGEST_BLOCK = 64  # channels of a program
+WARPS = 1  # of a program: a thread has two channels, for which it couples C and Y once
 
 HEADER = '''"""{paths}"""
 import triton
 import triton.language as tl
 '''
 
-ARGUMENTS = "x, Y, R, g, out, senders, receivers, row_of_edge, edges_of_row, first"
+ARGUMENTS = "x, Y, R, g, out, senders, receivers, row_of_edge, edges_of_row, first, sent, first_sent"
 
 
 @cache
@@ -133,8 +138,10 @@ def _load_g(group: Group, p: int, M: int) -> str:
     return f"g{p}_{M} = tl.load({address}, mask=mask, other=0.0)"
 
 
-EDGE = ["j = tl.load(senders + e)", "row = tl.load(row_of_edge + e)"]
-ONE_EDGE = ["e = tl.program_id(0).to(tl.int64)", "i = tl.load(receivers + e)", *EDGE]
+ROW = "row = tl.load(row_of_edge + e)"
+SENT = ["j = tl.load(senders + e)", ROW]
+RECEIVED = ["i = tl.load(receivers + e)", ROW]
+ONE_EDGE = ["e = tl.program_id(0).to(tl.int64)", "i = tl.load(receivers + e)", *SENT]
 
 
 def _store(address: str, value: str) -> list[str]:
@@ -155,7 +162,7 @@ def _derivative_g(groups: list[Group], block: int) -> list[str]:
     for n, condition, setup in _each_task([group.paths.mul for group in groups], block):
         group = groups[n]
         places = [(p, M) for p in range(len(group.entries)) for M in range(group.paths.irrep_out.dim)]
-        loop = [*EDGE, *_load_Y(_components(group)), *_load_x(group), *_load_R(group)]
+        loop = [*SENT, *_load_Y(_components(group)), *_load_x(group), *_load_R(group)]
         for p, M in places:
             coupled = _coupled(group, p, M)
             if coupled:
@@ -173,25 +180,36 @@ def _derivative_g(groups: list[Group], block: int) -> list[str]:
 
 
 def _derivative_x(groups: list[Group], block: int) -> list[str]:
-    """x_m1 = Σ_M c R g_M of each edge: a program for each edge and block of an irrep's channels."""
+    """x_m1 = Σ_e Σ_M c R g_M over edges sent: a program for each node and block of an irrep's channels."""
     irreps = list(dict.fromkeys(group.paths.irrep_in for group in groups))
     of_irrep = [[group for group in groups if group.paths.irrep_in == irrep] for irrep in irreps]
-    body = [*ONE_EDGE, "task = tl.program_id(1)"]
+    body = [
+        "j = tl.program_id(0).to(tl.int64)",
+        "task = tl.program_id(1)",
+        "begin = tl.load(first_sent + j)",
+        "end = tl.load(first_sent + j + 1)",
+    ]
     for n, condition, setup in _each_task([members[0].paths.mul for members in of_irrep], block):
         members = of_irrep[n]
         used = sorted({y for group in members for y in _components(group)})
         dim, K = members[0].paths.irrep_in.dim, members[0].paths.mul
-        branch = [*setup, *_load_Y(used), *(f"a{m1} = zero" for m1 in range(dim))]
+        loop = ["e = tl.load(sent + s)", *RECEIVED, *_load_Y(used)]
         for group in members:
-            branch += _load_R(group)
+            loop += _load_R(group)
             for p in range(len(group.entries)):
                 for M in range(group.paths.irrep_out.dim):
                     coupled = _coupled(group, p, M)
                     if coupled:
-                        branch += [_load_g(group, p, M), f"u = R{p} * g{p}_{M}"]
-                        branch += [f"a{m1} += ({c}) * u" for m1, c in coupled]
+                        loop += [_load_g(group, p, M), f"u = R{p} * g{p}_{M}"]
+                        loop += [f"a{m1} += ({c}) * u" for m1, c in coupled]
+        branch = [
+            *setup,
+            *(f"a{m1} = zero" for m1 in range(dim)),
+            "for s in range(begin, end):",
+            *_indented(loop),
+        ]
         for m1 in range(dim):
-            branch += _store(f"e * NX + {members[0].x + m1 * K} + k", f"a{m1}")
+            branch += _store(f"j * NX + {members[0].x + m1 * K} + k", f"a{m1}")
         body += [condition, *_indented(branch)]
     return body
 
@@ -257,9 +275,8 @@ def _derivative_Y(groups: list[Group], block: int) -> list[str]:
 
 
 @cache
-def _module(paths: ConvolutionPaths) -> ModuleType:
-    """The kernels; Triton reads their source from a file."""
-    source = convolution_source(paths)
+def load_module(source: str) -> ModuleType:
+    """Python source as a module; Triton reads the source of kernels from a file."""
     path = cache_folder() / f"triton_{hashlib.sha256(source.encode()).hexdigest()[:24]}.py"
     if not path.exists():
         with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
@@ -273,46 +290,61 @@ def _module(paths: ConvolutionPaths) -> ModuleType:
     return module
 
 
+@cache
+def _kernel(paths: ConvolutionPaths, slot: int) -> Any:
+    return getattr(load_module(convolution_source(paths)), f"derivative_{'xYRg'[slot]}")
+
+
+class Edges(NamedTuple):
+    """What is the same for all terms; what may be None is made where a kernel reads it."""
+
+    senders: Tensor
+    receivers: Tensor
+    rows: Tensor | None  # both edges of each row of R
+    row_of_edge: Tensor | None
+    first: Tensor | None  # edge that each node receives, and the number of edges
+    reverse: Tensor | None  # of each edge
+
+
 def run_convolution(
-    terms: Sequence[Sequence[Tensor]],
-    edges: tuple[Tensor, Tensor, Tensor | None, Tensor | None],
-    paths: ConvolutionPaths,
-    slot: int,
-    result: Tensor,
+    terms: Sequence[Sequence[Tensor]], edges: Edges, paths: ConvolutionPaths, slot: int, result: Tensor
 ) -> None:
-    """Write a sum of terms of ∂S_k/∂a_slot into ``result``.
+    """Write a sum of terms of ∂S_k/∂a_slot into ``result``; nothing here waits for the device.
 
     Args:
         terms: (x, Y, R, g) of each term; what is in the place of the slot is not read.
-        edges: Senders, receivers, both edges of each row of R, and the row of each edge.
+        edges: The edges.
         paths: The table.
         slot: Which derivative.
         result: Written to.
     """
-    senders, receivers, rows, row_of_edge = edges
-    n_edges, n_nodes = senders.shape[0], terms[0][0 if slot else 3].shape[0]
+    n_edges, n_nodes = len(edges.senders), terms[0][0 if slot else 3].shape[0]
+    row_of_edge, rows = edges.row_of_edge, edges.rows
     if row_of_edge is None or rows is None:
-        row_of_edge = torch.arange(n_edges, device=senders.device)
+        row_of_edge = torch.arange(n_edges, device=result.device)
         rows = row_of_edge[:, None].expand(-1, 2).contiguous()
-    first = torch.searchsorted(receivers, torch.arange(n_nodes + 1, device=senders.device))
+    first = _first(edges.receivers, n_nodes) if edges.first is None else edges.first
+    sent, first_sent = edges.reverse, first  # an edge that i sends is the reverse of one that i receives
+    if sent is None and slot == 0:  # edges of another origin than a graph
+        sent = torch.argsort(edges.senders, stable=True)
+        first_sent = _first(edges.senders[sent], n_nodes)
     groups, block = paths.groups, _block(paths)
-    into, grid = result, (n_edges, 1)
-    if slot == 0:
-        into = result.new_empty(n_edges, paths.irreps_in.dim)
-        irreps = {group.irrep_in: group.mul for group in groups}
-        covered = sum(irrep.dim * mul for irrep, mul in irreps.items())
-        if covered < paths.irreps_in.dim:
-            into.zero_()
-        grid = (n_edges, _tasks(list(irreps.values()), block)[-1][1])
-    elif slot in (2, 3):
-        tasks = _tasks([group.mul for group in groups], block)[-1][1]
-        grid = (rows.shape[0] if slot == 2 else n_nodes, tasks)
-    elif slot == 1:
-        into.zero_()
-    kernel = getattr(_module(paths), f"derivative_{'xYRg'[slot]}")
+    irreps = {group.irrep_in: group.mul for group in groups}
+    if slot == 1 or (slot == 0 and len(irreps) < len(paths.irreps_in)):
+        result.zero_()  # of what no path reads nothing is written
+    tasks = [
+        _tasks(sizes, block)[-1][1] for sizes in (list(irreps.values()), [group.mul for group in groups])
+    ]
+    grid = [(n_nodes, tasks[0]), (n_edges, 1), (len(rows), tasks[1]), (n_nodes, tasks[1])][slot]
+    if not grid[0]:
+        return
+    indices = (edges.senders, edges.receivers, row_of_edge, rows, first, sent, first_sent)
+    kernel = _kernel(paths, slot)
     for number, term in enumerate(terms):
-        if grid[0]:
-            arguments = (into if place == slot else tensor for place, tensor in enumerate(term))
-            kernel[grid](*arguments, into, senders, receivers, row_of_edge, rows, first, ADD=number > 0)
-    if slot == 0:
-        result.zero_().index_add_(0, senders, into)
+        arguments = (result if place == slot else tensor for place, tensor in enumerate(term))
+        kernel[grid](*arguments, result, *indices, ADD=number > 0, num_warps=WARPS, enable_fp_fusion=True)
+
+
+def _first(ascending: Tensor, n_nodes: int) -> Tensor:
+    """Where each node's part of a sorted list of nodes begins, and the end: (n_nodes + 1,)."""
+    return torch.searchsorted(ascending, torch.arange(n_nodes + 1, device=ascending.device))

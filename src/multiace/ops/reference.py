@@ -40,6 +40,7 @@ def convolution(
     receivers: Tensor,
     paths: ConvolutionPaths,
     pairs: tuple[Tensor, Tensor] | None = None,
+    order: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     r"""Sum the one-particle basis over neighbours.
 
@@ -67,6 +68,8 @@ def convolution(
         paths: The paths and the layout.
         pairs: Where both edges of a pair share a row of R: the edges of each pair (n_pairs, 2), and the pair
             of each edge (n_edges,).
+        order: The first edge of each receiver, and the number of edges, (n_nodes + 1,); and the edge i -> j of each
+            edge j -> i, (n_edges,). They change no number, but spare a GPU searching and sorting.
 
     Returns:
         A, (n_nodes, paths.irreps_out.dim).

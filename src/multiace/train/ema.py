@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 from torch import Tensor
 
+from multiace.train.optimizer import set_number
+
 __all__ = ["MovingAverage"]
 
 
@@ -26,11 +28,15 @@ class MovingAverage:
         self.weights = vector
         self.average = vector.clone()
         self.decay = decay
+        self.share: float | Tensor = vector.new_zeros(()) if vector.is_cuda else 0.0  # 1 - d_t
 
-    def update(self, step: int) -> None:
-        """Take in the weights after optimiser step ``step`` (0, 1, ...)."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        self.average.lerp_(self.weights, 1.0 - decay)
+    def set_step(self, step: int) -> None:
+        """Say which optimiser step (0, 1, ...) the next update follows."""
+        self.share = set_number(self.share, 1.0 - min(self.decay, (1 + step) / (10 + step)))
+
+    def update(self) -> None:
+        """Take in the weights."""
+        self.average.lerp_(self.weights, self.share)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

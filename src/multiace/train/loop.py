@@ -20,6 +20,7 @@ from multiace.config import choose
 from multiace.errors import InputError
 from multiace.model.config import outside_choices
 from multiace.model.potential import Potential
+from multiace.model.replay import Predictor
 from multiace.train.checkpoint import (
     Checkpoint,
     DamagedCheckpointError,
@@ -36,6 +37,7 @@ from multiace.train.optimizer import OPTIMIZERS, FlatParameters
 from multiace.train.prepare import Prepared, prepare, report
 from multiace.train.processes import add_over_processes, cpu_threads, keep_memory, launch
 from multiace.train.schedule import SCHEDULES, learning_rate
+from multiace.train.step import Step, captures
 from multiace.train.validate import validate
 
 __all__ = ["fit"]
@@ -124,6 +126,8 @@ class Training:
         if place.main:
             place.describe(run, data.split)
         self.resume()
+        self.take_stage()
+        self.predictor = Predictor(self.potential) if captures(fabric, self.config) else None
         names = self.config.loggers if place.main else ()
         makers = [choose(LOGGERS, name, "train.loggers") for name in names]
         self.loggers = [maker(place.path, self.state.epoch + 1) for maker in makers]
@@ -138,7 +142,7 @@ class Training:
                 train_loss = self.epoch(show)
                 with self.averaged():
                     valid_loss, errors = validate(
-                        self.potential, self.data.valid, self.loss, config, self.fabric
+                        self.potential, self.data.valid, self.loss, config, self.fabric, self.predictor
                     )
                     self.judge(train_loss, valid_loss)
                 state.epoch += 1
@@ -180,8 +184,15 @@ class Training:
             self.schedule.restart()
             self.optimizer.state.clear()  # moments of another loss: steps would be several times too long
             self.console.print(f"second stage from epoch {state.epoch + 1}")
-        self.stage = self.config.stage(state.stage)
-        self.loss = Loss(self.stage)
+            self.take_stage()
+
+    def take_stage(self) -> None:
+        """Fit as the stage says from here on."""
+        self.stage = self.config.stage(self.state.stage)
+        self.fit_batch = Step(
+            self.fabric, self.stage, self.potential, self.flat, self.optimizer, self.average
+        )
+        self.loss = self.fit_batch.loss
 
     def judge(self, train_loss: float, valid_loss: float) -> None:
         """Keep the model if it is the best so far; stop if the loss is not a number."""
@@ -226,24 +237,10 @@ class Training:
 
     def step(self, indices: list[int], rate: float) -> Tensor:
         """Fit one batch, of which each process takes a share; return sums and counts of its loss (2, 3)."""
-        fabric, flat, loss = self.fabric, self.flat, self.loss
-        share = indices[fabric.global_rank :: fabric.world_size]
-        batch = self.data.train.collate(share).to(fabric.device)
-        prediction = self.potential(
-            batch.graph, forces=loss.needs("forces"), stress=loss.needs("stress"), create_graph=True
-        )
-        sums, counts = loss.sums(prediction, batch)
-        flat.differentiate(loss.combine(sums, add_over_processes(fabric, counts)))
-        flat.gradient.copy_(add_over_processes(fabric, flat.gradient))
-        if self.config.clip_norm is not None:
-            flat.clip(self.config.clip_norm)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
-        if self.average is not None:
-            self.average.update(self.state.step)
+        share = indices[self.fabric.global_rank :: self.fabric.world_size]
+        totals = self.fit_batch(self.data.train.collate(share), rate, self.state.step)
         self.state.step += 1
-        return torch.stack([sums.detach(), counts])
+        return totals
 
     def averaged(self) -> Any:
         """Return a context in which the model has its averaged weights."""
@@ -257,7 +254,7 @@ class Training:
         row = {
             "epoch": state.epoch,
             "seconds": state.seconds,
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
             "train_loss": train_loss,
             "valid_loss": valid_loss,
         }

@@ -94,6 +94,7 @@ class Loss:
         self.kinds = {t: choose(LOSSES, getattr(config, f"{t}_loss"), f"train.{t}_loss") for t in TARGETS}
         self.weights = {t: getattr(config, f"{t}_weight") for t in TARGETS}
         self.delta = config.huber_delta
+        self._factors = torch.tensor(list(self.weights.values()), dtype=torch.float64)
 
     def needs(self, target: str) -> bool:
         """Whether the target has a weight."""
@@ -112,5 +113,5 @@ class Loss:
 
     def combine(self, sums: Tensor, counts: Tensor) -> Tensor:
         """Return L from sums and counts (3,); a target without labels contributes nothing."""
-        weights = torch.tensor([self.weights[t] for t in TARGETS], dtype=sums.dtype, device=sums.device)
-        return (weights * sums / counts.clamp(min=1.0)).sum()
+        self._factors = self._factors.to(sums.device)  # moved once: a GPU is waited for
+        return (self._factors * sums / counts.clamp(min=1.0)).sum()

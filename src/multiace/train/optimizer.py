@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-__all__ = ["OPTIMIZERS", "FlatParameters"]
+__all__ = ["OPTIMIZERS", "FlatParameters", "set_number"]
 
 
 class FlatParameters:
@@ -44,13 +44,18 @@ class FlatParameters:
         return [part.view(p.shape) for part, p in zip(parts, self.parameters, strict=True)]
 
     def groups(self, weight_decay: float) -> list[dict]:
-        """Return the two optimiser groups: matrices with weight decay, the rest without."""
-        groups = []
+        """Return the two optimiser groups: matrices with weight decay, the rest without.
+
+        On a GPU the learning rate is a number of the device, so that a captured step takes the rate of the day.
+        """
+        groups: list[dict] = []
+        captured = {"lr": torch.zeros((), device=self.vector.device), "capturable": True}
         for part, decay in ((slice(0, self.n_decayed), weight_decay), (slice(self.n_decayed, None), 0.0)):
             view = self.vector[part].detach()
             view.grad = self.gradient[part]
             if view.numel():
                 groups.append({"params": [view], "weight_decay": decay})
+                groups[-1] |= captured if self.vector.is_cuda else {}
         return groups
 
     def differentiate(self, loss: Tensor) -> None:
@@ -62,6 +67,11 @@ class FlatParameters:
         """Scale the gradient down to ``max_norm`` if it is longer, without waiting for the device."""
         norm = torch.linalg.vector_norm(self.gradient)
         self.gradient.mul_((max_norm / (norm + 1e-12)).clamp_(max=1.0))
+
+
+def set_number(place: float | Tensor, value: float) -> float | Tensor:
+    """Return what to keep in the place of a number: the value, or the tensor that was there, filled with it."""
+    return place.fill_(value) if isinstance(place, Tensor) else value
 
 
 OPTIMIZERS: dict[str, Callable[[Iterable], torch.optim.Optimizer]] = {

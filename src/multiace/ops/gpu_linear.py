@@ -1,0 +1,79 @@
+"""Linear maps with a matrix for each element on a GPU: batched matrix products over tiles of one element each.
+
+The definition gathers a matrix for each node, and so does this where that takes little memory. Elsewhere nodes are
+sorted by element and cut into tiles, each filled up with rows of zeros, so that a matrix is gathered for each tile, and
+products stay with cuBLAS. How many tiles an element has
+is known to the device alone; there are as many as there could be, and the host does not wait. Everything is PyTorch,
+differentiable to any order. Sums over nodes are matrix products, too: no atomic additions of more than one number, the
+same bits at each run.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from multiace.basis.irreps import Irreps
+from multiace.ops import reference
+from multiace.ops.gpu_product import nodes_by_element
+from multiace.ops.paths import linear_blocks
+
+__all__ = ["linear"]
+
+TILE = 16
+LARGEST = 2**24  # numbers in a matrix for each node
+
+
+class Tiles(NamedTuple):
+    """Nodes in tiles of one element each.
+
+    Attributes:
+        nodes: The node in each row of each tile, (n_tiles * TILE,); the number of nodes where there is none.
+        rows: The row of each node, (n_nodes,).
+        elements: 1 where a tile is of an element, else 0, (n_tiles, n_matrices).
+    """
+
+    nodes: Tensor
+    rows: Tensor
+    elements: Tensor
+
+
+def _tiles(species: Tensor, n_matrices: int, like: Tensor) -> Tiles:
+    n_nodes = len(species)
+    n_tiles = n_nodes // TILE + n_matrices  # or fewer: an element fills all its tiles but one
+    nodes, first = nodes_by_element(species, n_matrices)
+    of_element = (first.diff() + TILE - 1) // TILE
+    last_tile = of_element.cumsum(0)
+    shift = (last_tile - of_element) * TILE - first[:-1]  # from place among sorted nodes to row
+    places = torch.arange(n_nodes, device=species.device)
+    rows = torch.empty_like(species).scatter(0, nodes, places) + shift.index_select(0, species)
+    table = torch.full((n_tiles * TILE,), n_nodes, device=species.device).scatter(0, rows, places)
+    tile = torch.arange(n_tiles, device=species.device)[:, None]
+    elements = (tile >= last_tile - of_element) & (tile < last_tile)
+    return Tiles(table, rows, elements.to(like.dtype))
+
+
+def linear(x: Tensor, W: Tensor, species: Tensor | None, irreps_in: Irreps, irreps_out: Irreps) -> Tensor:
+    """Same as :func:`multiace.ops.reference.linear`."""
+    if species is None or len(W) == 1:
+        return reference.linear(x, W, None, irreps_in, irreps_out)
+    if len(species) * W.shape[1] <= LARGEST:
+        elements = species[:, None] == torch.arange(len(W), device=species.device)
+        return _products(x, elements.to(x.dtype) @ W, irreps_in, irreps_out)
+    tiles = _tiles(species, len(W), x)
+    rows = torch.cat([x, x.new_zeros(1, x.shape[1])]).index_select(0, tiles.nodes)
+    return _products(rows, tiles.elements @ W, irreps_in, irreps_out).index_select(0, tiles.rows)
+
+
+def _products(rows: Tensor, matrices: Tensor, irreps_in: Irreps, irreps_out: Irreps) -> Tensor:
+    """Multiply each n_rows / n_matrices rows by a matrix of their own, (n_matrices, n_weights)."""
+    rows_of_each = len(rows) // max(len(matrices), 1)
+    y = {irrep: rows.new_zeros(len(rows), irrep.dim * mul) for mul, irrep in irreps_out}
+    for block in linear_blocks(irreps_in, irreps_out):
+        part = rows[:, block.x].reshape(len(matrices), rows_of_each * block.irrep.dim, block.mul_in)
+        matrix = matrices[:, block.weights].unflatten(1, (block.mul_in, block.mul_out))
+        product = torch.bmm(part, matrix * block.mul_in**-0.5)
+        y[block.irrep] = product.reshape(len(rows), block.irrep.dim * block.mul_out)
+    return torch.cat(list(y.values()), dim=1)
