@@ -500,6 +500,7 @@ class Recording:
         self.addresses: dict[Node, int] = {}
         self.outputs: dict[Node, Tensor] = {}
         self.history: tuple[tuple[Node, ...], ...] = ()
+        self.pending = 0  # nodes of PyTorch's graph whose backward pass is to come
         for tensor in leaves:
             self.add(tensor)
 
@@ -579,48 +580,80 @@ class Recording:
             for node in outputs
         ]
         if not keep:
-            self.history, self.memory, self.addresses, self.outputs = (), [], {}, {}
+            if not self.pending:
+                self.history, self.memory, self.addresses, self.outputs = (), [], {}, {}
             return found
         return [value.detach() for value in found]  # what is returned gets a graph, which holds this object
 
 
 class _Values(torch.autograd.Function):
-    """Nodes of a recording as one node of PyTorch's graph."""
+    """Nodes of a recording as one node of PyTorch's graph.
+
+    Inputs are leaves, then the outputs of ``parent``, the node in whose backward pass this one was made: in the last
+    backward pass this node leaves the gradients of leaves that both have to the parent, which comes later, and finds
+    those of its own cotangents and of these at once.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, recording: Recording, nodes: tuple[Node, ...], numbers: Sequence[int], *tensors: Tensor
+        ctx: Any,
+        recording: Recording,
+        nodes: tuple[Node, ...],
+        numbers: Sequence[int],
+        parent: Any,
+        *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
-        ctx.recording, ctx.nodes, ctx.numbers = recording, nodes, numbers
+        ctx.recording, ctx.nodes, ctx.numbers, ctx.parent = recording, nodes, numbers, parent
+        ctx.deferred = []
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*tensors)
-        return tuple(recording.evaluate(nodes, keep=True))
+        recording.pending += 1
+        outputs = tuple(recording.evaluate(nodes, keep=True))
+        ctx.save_for_backward(*tensors[: len(numbers)], *outputs)
+        return outputs
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
-        recording, tensors = ctx.recording, ctx.saved_tensors
+        recording, numbers, parent = ctx.recording, ctx.numbers, ctx.parent
+        leaves, outputs = ctx.saved_tensors[: len(numbers)], ctx.saved_tensors[len(numbers) :]
+        above = () if parent is None else parent.nodes
+        wanted = wanted_gradients(ctx, [*leaves, *above], 4)
         given = [(node, w) for node, w in zip(ctx.nodes, cotangents, strict=True) if w is not None]
-        numbers = [recording.add(w.detach()) for _, w in given]  # its graph may lead back to this object
-        outputs = tuple((node, leaf(n, w)) for (node, w), n in zip(given, numbers, strict=True))
-        places = [place for place, needed in enumerate(wanted_gradients(ctx, tensors, 3)) if needed]
-        nodes = gradients(outputs, tuple(leaf(ctx.numbers[place], tensors[place]) for place in places))
+        more = [recording.add(w.detach()) for _, w in given]  # its graph may lead back to this object
+        pairs = [*ctx.deferred, *((node, leaf(n, w)) for (node, w), n in zip(given, more, strict=True))]
+        ctx.deferred = []
+        defers = not torch.is_grad_enabled() and any(wanted[len(numbers) :])
+        if not torch.is_grad_enabled():
+            recording.pending = max(recording.pending - 1, 0)  # a graph that is kept is computed again
+        shared = set(parent.numbers) if defers else ()
+        places = [n for n, number in enumerate(numbers) if wanted[n] and number not in shared]
+        nodes = gradients(tuple(pairs), tuple(leaf(numbers[place], leaves[place]) for place in places))
         different = tuple(dict.fromkeys(node for node in nodes if node is not None))
-        cotangents = [w for _, w in given]
-        values = _values(recording, different, [*ctx.numbers, *numbers], [*tensors, *cotangents])
+        values = _values(
+            recording, different, [*numbers, *more], [*leaves, *(w for _, w in given)], ctx, outputs
+        )
         of_node = dict(zip(different, values, strict=True))
-        results: list[Tensor | None] = [None] * len(tensors)
+        results: list[Tensor | None] = [None] * (len(numbers) + len(above))
         for place, node in zip(places, nodes, strict=True):
             if node is not None:
-                value, shape = of_node[node], tensors[place].shape
+                value, shape = of_node[node], leaves[place].shape
                 results[place] = value if value.shape == shape else value.view(shape)
-        return (None, None, None, *results)
+        if defers:
+            parent.deferred += pairs
+            first = wanted.index(True, len(numbers))
+            results[first] = torch.zeros_like(recording.outputs[above[first - len(numbers)]])
+        return (None, None, None, None, *results)
 
 
 def _values(
-    recording: Recording, nodes: tuple[Node, ...], numbers: Sequence[int], tensors: Sequence[Tensor]
+    recording: Recording,
+    nodes: tuple[Node, ...],
+    numbers: Sequence[int],
+    leaves: Sequence[Tensor],
+    parent: Any = None,
+    above: Sequence[Tensor] = (),
 ) -> Sequence[Tensor]:
     if torch.is_grad_enabled():
-        return _Values.apply(recording, nodes, numbers, *tensors)
+        return _Values.apply(recording, nodes, numbers, parent, *leaves, *above)
     return recording.evaluate(nodes, keep=False)
 
 
