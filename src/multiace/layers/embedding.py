@@ -9,6 +9,7 @@ __all__ = [
     "ELEMENT_EMBEDDINGS",
     "ContinuousEmbedding",
     "ElementEmbedding",
+    "FixedElements",
     "InitialFeatures",
     "OneHotEmbedding",
 ]
@@ -53,6 +54,32 @@ class ContinuousEmbedding(nn.Module):
         return torch.tensordot(self.table, W, 1)
 
 
+class FixedElements:
+    """W(z) of parameters that do not change, made once for each.
+
+    Args:
+        elements: Makes them.
+    """
+
+    def __init__(self, elements: OneHotEmbedding | ContinuousEmbedding):
+        self.elements = elements
+        self.made: dict[int, tuple[Tensor, Tensor]] = {}  # a parameter, which keeps its number, and its W(z)
+
+    @property
+    def table(self) -> Tensor:
+        """a, (n_species, dim)."""
+        return self.elements.table
+
+    def __call__(self, W: Tensor) -> Tensor:
+        """Return W(z) of all elements."""
+        if not isinstance(W, nn.Parameter) or isinstance(self.elements, OneHotEmbedding):
+            return self.elements(W)
+        if id(W) not in self.made:
+            with torch.no_grad():
+                self.made[id(W)] = (W, self.elements(W))
+        return self.made[id(W)][1]
+
+
 class InitialFeatures(nn.Module):
     r"""First features, invariants of the element alone: :math:`h^0_{i,k} = \sum_d a_d(z_i) W_{dk}`.
 
@@ -70,7 +97,7 @@ class InitialFeatures(nn.Module):
         return elements(self.weight).index_select(0, species)
 
 
-ElementEmbedding = OneHotEmbedding | ContinuousEmbedding
+ElementEmbedding = OneHotEmbedding | ContinuousEmbedding | FixedElements
 """a(z): ``elements(W)`` gives W(z) of all elements, ``elements.table`` is a, (n_species, dim)."""
 
 ELEMENT_EMBEDDINGS: dict[str, type[OneHotEmbedding] | type[ContinuousEmbedding]] = {

@@ -13,6 +13,7 @@ from torch import Tensor
 from multiace import ops
 from multiace.basis.radial import NoTransform, RadialEmbedding
 from multiace.graph import Graph
+from multiace.layers.embedding import FixedElements
 from multiace.layers.radial import RadialNetwork
 
 __all__ = ["RadialTable", "RadialTables", "tabulate"]
@@ -68,15 +69,22 @@ class RadialTable:
 
 @dataclass(frozen=True)
 class RadialTables:
-    """The tables of a network.
+    """The tables of a network, and weights that are made of others once.
 
     Attributes:
         layers: One for each layer.
+        elements: Makes W(z).
         version: Of the weights that were tabulated; see :meth:`multiace.model.multi_ace.MultiACE.version`.
     """
 
     layers: list[RadialTable]
+    elements: FixedElements
     version: tuple[Any, ...]
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """What the tables hold."""
+        return [table.values for table in self.layers] + [W for _, W in self.elements.made.values()]
 
     @property
     def error(self) -> float:

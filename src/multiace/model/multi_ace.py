@@ -15,7 +15,7 @@ from multiace.basis.irreps import Irrep, Irreps
 from multiace.basis.radial import RadialEmbedding
 from multiace.graph import Graph
 from multiace.layers.density import DENSITIES, NEIGHBOR_NORMS
-from multiace.layers.embedding import ELEMENT_EMBEDDINGS, InitialFeatures
+from multiace.layers.embedding import ELEMENT_EMBEDDINGS, FixedElements, InitialFeatures
 from multiace.layers.product import PRODUCTS, IdentityProduct
 from multiace.layers.radial import RadialNetwork
 from multiace.layers.readout import Readout
@@ -88,12 +88,13 @@ class MultiACE(nn.Module):
         Y = ops.spherical_harmonics(vectors.to(self.dtype), self.angular)  # Y_lm(r̂)
         r = lengths.index_select(0, graph.pairs[0][:, 0])  # of each undirected pair
         radial, networks = self.radial_weights(r, graph, tables)
-        h = self.embedding(graph.species, self.elements)  # h⁰
+        elements = self.elements if tables is None else tables.elements
+        h = self.embedding(graph.species, elements)  # h⁰
 
         def of_layers(h: Tensor, Y: Tensor, *radial: Tensor) -> Tensor:
             energies: list[Tensor] = []
             for t, (layer, network) in enumerate(zip(self.layers, networks, strict=True)):
-                h = layer(h, Y, network(radial), self.elements, graph)
+                h = layer(h, Y, network(radial), elements, graph)
                 if t >= len(self.layers) - len(self.readouts):
                     readout = self.readouts[len(energies)]
                     energies.append(readout(h))  # E_i = Σ_t R_t(h_i)
@@ -101,9 +102,9 @@ class MultiACE(nn.Module):
 
         if ops.fuses(Y) and self.fuses:
             constants = [graph.senders, graph.receivers, *graph.pairs, *graph.order, graph.species]
-            tabulated = [] if tables is None else [table.values for table in tables.layers]
+            persistent = [] if tables is None else tables.tensors
             try:
-                return self.fused(of_layers, [h, Y, *radial], constants, tabulated)
+                return self.fused(of_layers, [h, Y, *radial], constants, persistent)
             except ops.UnrecordableError:
                 self.fuses = False
         return of_layers(h, Y, *radial)
@@ -139,7 +140,7 @@ class MultiACE(nn.Module):
             if table is None:
                 return None
             tables.append(table)
-        return RadialTables(tables, self.version())
+        return RadialTables(tables, FixedElements(self.elements), self.version())
 
     def version(self) -> tuple[Any, ...]:
         """What changes when a weight does."""
