@@ -272,18 +272,21 @@ def _linear_kernel(dtype: torch.dtype, slot: int) -> Callable[..., None]:
     return _function(compile_c(_source(dtype, "matrix.h", "linear.c")), f"derivative_{'xWy'[slot]}")
 
 
-def _call_linear(term: Term, constants: Sequence[Any], slot: int, result: Tensor) -> Call:
+def _call_linear(terms: list[Term], constants: Sequence[Any], slot: int, result: Tensor) -> Call:
     species, n_matrices, text = constants
     *dims, blocks = _blocks(text)
-    x, W, y = (result if place == slot else tensor for place, tensor in enumerate(term))
+    n_nodes = _n_rows(terms[0][0] if slot else None, terms[0][2])
     return _linear_kernel(result.dtype, slot), [
-        *map(_address, (x, W, y, species)),
-        ctypes.addressof(blocks),
-        *(x.shape[0], n_matrices, *dims, torch.get_num_threads()),
+        *(_address(species), ctypes.addressof(blocks)),
+        *(n_nodes, n_matrices, *dims, len(terms), torch.get_num_threads()),
+        result.data_ptr(),
+        *(0 if b == slot else argument.data_ptr() for term in terms for b, argument in enumerate(term)),
     ]
 
 
-LINEAR = Form("linear", 3, "Tensor? species, int n_matrices, str irreps", _linear_shape, _call_linear)
+LINEAR = Form(
+    "linear", 3, "Tensor? species, int n_matrices, str irreps", _linear_shape, _call_linear, sums=True
+)
 
 
 # ---------------------------------------------------------------------------- product basis: S(A; W, g)

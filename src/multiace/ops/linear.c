@@ -5,7 +5,7 @@
  * K_b being the channels of x.
  *
  * A row is one component of one node: contiguous channels. Rows of one element that share a matrix go through
- * a register-blocked product, ROWS rows by two vectors of columns. `real` is float or double. */
+ * a register-blocked product. `real` is float or double. */
 /* An irrep of both sides: 2l+1 components, channels in and out, where it starts in a row of x, y and W. */
 typedef struct { int64_t components, in, out, x, y, w; } block;
 
@@ -24,92 +24,105 @@ static order sort_nodes(const int64_t *species, int64_t n_nodes, int64_t n_matri
 
 static void release(order o) { free(o.nodes); free(o.first); }
 
-/* out rows = in rows times W; `from` and `to` are the offsets of the block in a row of each. */
-static void products(const real *in, real *out, int64_t in_stride, int64_t out_stride, const real *W, order o,
-                     int64_t z, int64_t components, int64_t inner, int64_t columns, int64_t from, int64_t to,
-                     real scale) {
-  const int64_t n_rows = (o.first[z + 1] - o.first[z]) * components;
+/* Arguments of one term; what is computed is not read. */
+typedef struct { const real *x, *W, *y; } term;
+typedef struct { /* eight bytes each */
+  const int64_t *species;
+  const block *blocks;
+  int64_t n_nodes, n_matrices, n_blocks, x_dim, y_dim, w_dim, n_terms, threads;
+  real *out;
+  term terms[];
+} maps;
+
+#define EACH_MATRIX                                \
+  for (int64_t z = 0; z < s->n_matrices; ++z)      \
+    for (const block *b = s->blocks; b < s->blocks + s->n_blocks; ++b)
+
+/* Where the block of row number `row` among those of matrix z begins in x, or in y */
+INLINE int64_t place(const maps *s, order o, int64_t z, const block *b, int64_t row, int of_x) {
+  const int64_t n = o.nodes[o.first[z] + row / b->components], m = row % b->components;
+  return of_x ? n * s->x_dim + b->x + m * b->in : n * s->y_dim + b->y + m * b->out;
+}
+
+/* Rows of x (or of y) times a matrix, summed over terms: rows of y (or of x); W: the matrices of each term. */
+static void products(const maps *s, order o, int64_t z, const block *b, const real *const *W, int to_x) {
+  const int64_t n_rows = (o.first[z + 1] - o.first[z]) * b->components;
+  const int64_t inner = to_x ? b->out : b->in, columns = to_x ? b->in : b->out;
 #pragma omp for schedule(static) nowait
   for (int64_t tile = 0; tile < (n_rows + ROWS - 1) / ROWS; ++tile) {
-    const real *in_row[ROWS];
-    real *out_row[ROWS];
     const int rows = n_rows - tile * ROWS < ROWS ? n_rows - tile * ROWS : ROWS;
+    int64_t from[ROWS];
+    real *out[ROWS];
     for (int r = 0; r < ROWS; ++r) {
       const int64_t row = tile * ROWS + (r < rows ? r : 0);
-      const int64_t n = o.nodes[o.first[z] + row / components], m = row % components;
-      in_row[r] = in + n * in_stride + from + m * inner;
-      out_row[r] = out + n * out_stride + to + m * columns;
+      from[r] = place(s, o, z, b, row, !to_x);
+      out[r] = s->out + place(s, o, z, b, row, to_x);
     }
-    multiply(in_row, out_row, rows, W, inner, columns, scale, 0);
+    for (int64_t t = 0; t < s->n_terms; ++t) {
+      const real *in[ROWS];
+      for (int r = 0; r < ROWS; ++r) in[r] = (to_x ? s->terms[t].y : s->terms[t].x) + from[r];
+      multiply(in, out, rows, W[t] + z * s->w_dim + b->w, inner, columns, scale_of(b), t > 0);
+    }
   }
 }
 
-typedef struct { /* eight bytes each; what is computed is written */
-  real *x, *W, *y;
-  const int64_t *species;
-  const block *blocks;
-  int64_t n_nodes, n_matrices, n_blocks, x_dim, y_dim, w_dim, threads;
-} maps;
-
-/* How many values of a row the blocks have: the others are zero. */
-static int64_t values(const block *blocks, const maps *s, int of_x) {
+/* Zeros where the blocks do not reach */
+static void clear(const maps *s, int of_x) {
   int64_t n = 0;
-  for (const block *b = blocks; b < blocks + s->n_blocks; ++b) n += b->components * (of_x ? b->in : b->out);
-  return n;
+  for (const block *b = s->blocks; b < s->blocks + s->n_blocks; ++b) n += b->components * (of_x ? b->in : b->out);
+  const int64_t dim = of_x ? s->x_dim : s->y_dim;
+  if (n < dim) memset(s->out, 0, s->n_nodes * dim * sizeof *s->out);
 }
 
 void derivative_y(const maps *s) {
-  const block *blocks = s->blocks;
   order o = sort_nodes(s->species, s->n_nodes, s->n_matrices);
-  if (values(blocks, s, 0) < s->y_dim) memset(s->y, 0, s->n_nodes * s->y_dim * sizeof *s->y);
+  const real *W[s->n_terms];
+  for (int64_t t = 0; t < s->n_terms; ++t) W[t] = s->terms[t].W;
+  clear(s, 0);
 #pragma omp parallel num_threads(s->threads) if (s->threads > 1)
-  for (int64_t z = 0; z < s->n_matrices; ++z)
-    for (const block *b = blocks; b < blocks + s->n_blocks; ++b)
-      products(s->x, s->y, s->x_dim, s->y_dim, s->W + z * s->w_dim + b->w, o, z, b->components, b->in, b->out, b->x, b->y,
-               scale_of(b));
+  EACH_MATRIX products(s, o, z, b, W, 0);
   release(o);
 }
 
 void derivative_x(const maps *s) {
-  const block *blocks = s->blocks;
   order o = sort_nodes(s->species, s->n_nodes, s->n_matrices);
-  if (values(blocks, s, 1) < s->x_dim) memset(s->x, 0, s->n_nodes * s->x_dim * sizeof *s->x);
-  real *T = reals(s->n_matrices * s->w_dim);
+  const int64_t n = s->n_matrices * s->w_dim;
+  const real *W[s->n_terms];
+  real *T = reals(s->n_terms * n);
+  for (int64_t t = 0; t < s->n_terms; ++t) W[t] = T + t * n;
+  clear(s, 1);
 #pragma omp parallel num_threads(s->threads) if (s->threads > 1)
   {
-    for (int64_t z = 0; z < s->n_matrices; ++z)
-      for (const block *b = blocks; b < blocks + s->n_blocks; ++b)
-        transpose(s->W + z * s->w_dim + b->w, T + z * s->w_dim + b->w, b->in, b->out);
+    for (int64_t t = 0; t < s->n_terms; ++t)
+      EACH_MATRIX if (o.first[z] < o.first[z + 1]) {
+        const int64_t at = z * s->w_dim + b->w;
+        transpose(s->terms[t].W + at, T + t * n + at, b->in, b->out);
+      }
 #pragma omp barrier
-    for (int64_t z = 0; z < s->n_matrices; ++z)
-      for (const block *b = blocks; b < blocks + s->n_blocks; ++b)
-        products(s->y, s->x, s->y_dim, s->x_dim, T + z * s->w_dim + b->w, o, z, b->components, b->out, b->in, b->y, b->x,
-                 scale_of(b));
+    EACH_MATRIX products(s, o, z, b, W, 1);
   }
   free(T);
   release(o);
 }
 
 void derivative_W(const maps *s) {
-  const block *blocks = s->blocks;
   order o = sort_nodes(s->species, s->n_nodes, s->n_matrices);
-  memset(s->W, 0, s->n_matrices * s->w_dim * sizeof *s->W);
+  memset(s->out, 0, s->n_matrices * s->w_dim * sizeof *s->out);
 #pragma omp parallel num_threads(s->threads) if (s->threads > 1)
-  for (int64_t z = 0; z < s->n_matrices; ++z)
-    for (const block *b = blocks; b < blocks + s->n_blocks; ++b) {
-      const int64_t first = o.first[z] * b->components, last = o.first[z + 1] * b->components;
+  EACH_MATRIX {
+    const int64_t last = (o.first[z + 1] - o.first[z]) * b->components;
 #pragma omp for schedule(static) nowait
-      for (int64_t task = 0; task < outer_tasks(b->in, b->out); ++task)
-        for (int64_t row = first; row < last; row += DEPTH) {
+    for (int64_t task = 0; task < outer_tasks(b->in, b->out); ++task)
+      for (int64_t t = 0; t < s->n_terms; ++t)
+        for (int64_t row = 0; row < last; row += DEPTH) {
           const int rows = last - row < DEPTH ? last - row : DEPTH;
           const real *x_rows[DEPTH], *y_rows[DEPTH];
           for (int i = 0; i < rows; ++i) {
-            const int64_t n = o.nodes[(row + i) / b->components], m = (row + i) % b->components;
-            x_rows[i] = s->x + n * s->x_dim + b->x + m * b->in;
-            y_rows[i] = s->y + n * s->y_dim + b->y + m * b->out;
+            x_rows[i] = s->terms[t].x + place(s, o, z, b, row + i, 1);
+            y_rows[i] = s->terms[t].y + place(s, o, z, b, row + i, 0);
           }
-          outer(x_rows, y_rows, rows, s->W + z * s->w_dim + b->w, b->in, b->out, task, scale_of(b));
+          outer(x_rows, y_rows, rows, s->out + z * s->w_dim + b->w, b->in, b->out, task, scale_of(b));
         }
-    }
+  }
   release(o);
 }
