@@ -95,10 +95,13 @@ def attained(record: Record) -> dict[str, str]:
         "ms": f"{1e3 * seconds:.2f}",
         "share": f"{seconds / record['step_seconds']:.0%}",
     }
+    if "floor_seconds" in record:
+        return line | {"floor [ms]": f"{1e3 * record['floor_seconds']:.2f}"}
     if not flop:
         return line
     bound = min(record["peak"], record["bandwidth"] * flop / moved)
     return line | {
+        "floor [ms]": f"{1e3 * flop / bound:.2f}",
         "GFLOP": f"{1e-9 * flop:.3f}",
         "GFLOP/s": f"{1e-9 * flop / seconds:.1f}",
         "of the peak": f"{flop / seconds / record['peak']:.0%}",

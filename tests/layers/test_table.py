@@ -43,7 +43,7 @@ def test_a_table_is_as_close_to_the_network_as_it_says(species, attributes, tran
     at = graph()
     _, lengths = at.edge_vectors()
     R = exact(network, basis, attributes, at)
-    read = made(lengths[at.pairs[0][:, 0]], at)
+    read = made(lengths[at.pairs[0][:, 0]], attributes, at)
     size = made.values[:, :, 0].square().mean().sqrt()
     assert 0 < made.error <= tolerance
     assert (read - R).abs().max() <= 1.1 * made.error * size

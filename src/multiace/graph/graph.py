@@ -90,6 +90,11 @@ class Graph:
         """How to walk the edges of an atom: those received from ``first`` on, those sent by ``reverse``."""
         return self.first, self.reverse
 
+    @property
+    def indices(self) -> list[Tensor]:
+        """All that operations are told about the edges and atoms, beside numbers that are differentiated."""
+        return [self.senders, self.receivers, *self.pairs, *self.order, self.species]
+
     @cached_property
     def volumes(self) -> Tensor:
         """Volume of each cell [Å³], (n_graphs,); 0 where not periodic in three directions."""

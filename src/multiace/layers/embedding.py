@@ -75,7 +75,7 @@ class FixedElements:
         if not isinstance(W, nn.Parameter) or isinstance(self.elements, OneHotEmbedding):
             return self.elements(W)
         if id(W) not in self.made:
-            with torch.no_grad():
+            with torch.inference_mode(False), torch.no_grad():  # what is kept must serve training too
                 self.made[id(W)] = (W, self.elements(W))
         return self.made[id(W)][1]
 

@@ -45,11 +45,14 @@ class RadialTable:
     per_edge: bool
     error: float
 
-    def __call__(self, lengths: Tensor, graph: Graph) -> Tensor:
+    is_plain = True  # a function of r for each table
+
+    def __call__(self, lengths: Tensor, attributes: Tensor, graph: Graph) -> Tensor:
         """Return R, (n_edges or n_pairs, n_weights), in the dtype of the table.
 
         Args:
             lengths: r of each pair [Å], (n_pairs,).
+            attributes: a(z) of every element; they went into the table.
             graph: The edges.
         """
         edges, pair = graph.pairs

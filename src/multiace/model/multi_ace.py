@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -15,11 +15,11 @@ from multiace.basis.irreps import Irrep, Irreps
 from multiace.basis.radial import RadialEmbedding
 from multiace.graph import Graph
 from multiace.layers.density import DENSITIES, NEIGHBOR_NORMS
-from multiace.layers.embedding import ELEMENT_EMBEDDINGS, FixedElements, InitialFeatures
+from multiace.layers.embedding import ELEMENT_EMBEDDINGS, ElementEmbedding, FixedElements, InitialFeatures
 from multiace.layers.product import PRODUCTS, IdentityProduct
 from multiace.layers.radial import RadialNetwork
 from multiace.layers.readout import Readout
-from multiace.layers.table import RadialTables, tabulate
+from multiace.layers.table import RadialTable, RadialTables, tabulate
 from multiace.layers.update import NONLINEARITIES, Layer, LayerIrreps
 from multiace.model.config import ModelConfig
 from multiace.model.irreps import density_irreps, message_irreps
@@ -74,7 +74,7 @@ class MultiACE(nn.Module):
                     Readout(h, config.readout_width if last else 0, config.readout_activation)
                 )
         self.to(getattr(torch, config.dtype))
-        self.fused, self.fuses = ops.Fused(self), True
+        self.recorder = ops.Recorder(self)
         self.holders = [named for part in self.modules() for named in (part._parameters, part._buffers)]
 
     def forward(self, graph: Graph, tables: RadialTables | None = None) -> Tensor:
@@ -86,43 +86,30 @@ class MultiACE(nn.Module):
         """
         vectors, lengths = graph.edge_vectors()
         Y = ops.spherical_harmonics(vectors.to(self.dtype), self.angular)  # Y_lm(r̂)
-        r = lengths.index_select(0, graph.pairs[0][:, 0])  # of each undirected pair
-        radial, networks = self.radial_weights(r, graph, tables)
-        elements = self.elements if tables is None else tables.elements
+        one_edge = graph.pairs[0][:, 0]  # of each undirected pair
+        r = lengths[one_edge]
+        elements: ElementEmbedding = self.elements
+        networks: Sequence[RadialNetwork | RadialTable] = self.radial_networks
+        if tables is None:
+            z_j, z_i = (graph.species[nodes[one_edge]] for nodes in (graph.senders, graph.receivers))
+            radial = ops.radial_basis(r, z_j, z_i, self.radial_basis)  # e_n(r) x envelope
+        else:
+            elements, networks, radial = tables.elements, tables.layers, r.to(self.dtype)
         h = self.embedding(graph.species, elements)  # h⁰
+        recorded = all(network.is_plain for network in networks)  # else R is made before
+        R = [radial] if recorded else [network(radial, elements.table, graph) for network in networks]
 
-        def of_layers(h: Tensor, Y: Tensor, *radial: Tensor) -> Tensor:
+        def site_energies(h: Tensor, Y: Tensor, *R: Tensor) -> Tensor:
             energies: list[Tensor] = []
             for t, (layer, network) in enumerate(zip(self.layers, networks, strict=True)):
-                h = layer(h, Y, network(radial), elements, graph)
+                h = layer(h, Y, network(R[0], elements.table, graph) if recorded else R[t], elements, graph)
                 if t >= len(self.layers) - len(self.readouts):
                     readout = self.readouts[len(energies)]
                     energies.append(readout(h))  # E_i = Σ_t R_t(h_i)
             return torch.cat(energies, dim=1) if len(energies) > 1 else energies[0]
 
-        if ops.fuses(Y) and self.fuses:
-            constants = [graph.senders, graph.receivers, *graph.pairs, *graph.order, graph.species]
-            persistent = [] if tables is None else tables.tensors
-            try:
-                return self.fused(of_layers, [h, Y, *radial], constants, persistent)
-            except ops.UnrecordableError:
-                self.fuses = False
-        return of_layers(h, Y, *radial)
-
-    def radial_weights(
-        self, r: Tensor, graph: Graph, tables: RadialTables | None
-    ) -> tuple[list[Tensor], list[Callable[[Sequence[Tensor]], Tensor]]]:
-        """Return what R of the layers follows from, and for each layer the function of it that is R."""
-        if tables is not None:
-            return [r.to(self.dtype)], [lambda x, table=table: table(x[0], graph) for table in tables.layers]
-        one_edge = graph.pairs[0][:, 0]
-        z_j, z_i = (graph.species[nodes[one_edge]] for nodes in (graph.senders, graph.receivers))
-        radial = ops.radial_basis(r, z_j, z_i, self.radial_basis)  # e_n(r) x envelope
-        networks = self.radial_networks
-        if all(network.is_plain for network in networks):
-            return [radial], [lambda x, network=network: network.mlp(x[0]) for network in networks]
-        weights = [network(radial, self.elements.table, graph) for network in networks]
-        return weights, [lambda x, t=t: x[t] for t in range(len(weights))]
+        persistent = [] if tables is None else tables.tensors
+        return ops.fused(self.recorder, site_energies, [h, Y, *R], graph.indices, persistent)
 
     def tabulate(self, tolerance: float = 1e-5) -> RadialTables | None:
         """Tabulate R of all layers, for inference.

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ from multiace.ops import cpu, gpu, gpu_linear, reference
 from multiace.ops.compiler import CompilerError
 from multiace.ops.forms import traced
 from multiace.ops.paths import ConvolutionPaths, ProductPaths
-from multiace.ops.recorder import Fused, UnrecordableError
+from multiace.ops.recorder import Recorder, UnrecordableError
 from multiace.ops.reference import Activation
 
 if TYPE_CHECKING:
@@ -37,11 +37,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ConvolutionPaths",
-    "Fused",
     "ProductPaths",
-    "UnrecordableError",
+    "Recorder",
     "convolution",
-    "fuses",
+    "fused",
     "gate",
     "interpolate",
     "linear",
@@ -108,9 +107,28 @@ def radial_basis(
     return radial(lengths, sender_species, receiver_species)
 
 
-def fuses(tensor: Tensor) -> bool:
-    """Whether many operations on such tensors can be made one, by :class:`multiace.ops.recorder.Fused`."""
-    return tensor.is_cpu and not traced([tensor]) and _implementation(tensor) is cpu
+def fused(
+    recorder: Recorder,
+    function: Callable[..., Tensor],
+    tensors: Sequence[Tensor],
+    constants: Sequence[Tensor],
+    persistent: Sequence[Tensor] = (),
+) -> Tensor:
+    """Return ``function(*tensors)``, as one operation where that is possible.
+
+    Args:
+        recorder: Of the module that the function belongs to.
+        function: Any; one that does more than a recorder can write down is called as it is from then on.
+        tensors: Its arguments.
+        constants: Other tensors that it uses, which are not differentiated.
+        persistent: The same, but the same ones in each call as long as the recording is to be used again.
+    """
+    if recorder.succeeds and tensors[0].is_cpu and not traced(tensors) and _implementation(tensors[0]) is cpu:
+        try:
+            return recorder(function, tensors, constants, persistent)
+        except UnrecordableError:
+            recorder.succeeds = False
+    return function(*tensors)
 
 
 def _implementation(tensor: Tensor, on_gpu: ModuleType = reference) -> ModuleType:

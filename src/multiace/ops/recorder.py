@@ -1,404 +1,30 @@
-r"""Many operations as one: recorded, differentiated and evaluated without PyTorch in between.
+"""Many operations as one: a function of tensors is recorded, and runs as a program, forwards and backwards.
 
-A training step of a small model is hundreds of operations of some microseconds, and PyTorch spends more on each. Here
-the operations of a function are written down once as nodes of a graph, each a sum of terms
-
-.. math:: \frac{\partial}{\partial a_s} \frac{\partial^m}{\partial\epsilon_1 \cdots \partial\epsilon_m}
-          S\Bigl(a + \sum_i \epsilon_i u_i\Bigr) \Big|_{\epsilon = 0}
-
-of a form S (see ``forms.py``) whose arguments a and directions u are other nodes. Derivatives of nodes are nodes again,
-with a cotangent w:
-
-- with respect to an argument in which S is linear or not: s moves there; w takes the place of a_s, or where S is not
-  linear in a_s, w is one more direction along a_s;
-- with respect to a direction: the same, without that direction.
-
-Equal nodes are one object, so that what an earlier pass has computed is found again, and what follows from a
-recording (its derivatives, the order of evaluation) is found out once. The whole is one node of PyTorch's graph.
+A training step of a small model is hundreds of operations of some microseconds each, and PyTorch spends more than that
+on each. Here a function is called once with symbols in place of tensors, which write down what it does as nodes; what
+follows from them, derivatives and programs, is found out once too. The whole is one node of PyTorch's graph.
 """
 
 from __future__ import annotations
 
 import math
-import weakref
-from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache, partial
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
-from weakref import WeakValueDictionary
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from multiace.ops import cpu
-from multiace.ops.forms import MOST_DIRECTIONS, Form, wanted_gradients
+from multiace.ops.forms import Form, wanted_gradients
+from multiace.ops.nodes import Constant, Node, Term, gradients, intern, leaf, total
+from multiace.ops.program import Shapes, program
 
-__all__ = ["Fused", "Symbol", "UnrecordableError"]
+__all__ = ["Recorder", "Symbol", "UnrecordableError"]
 
 
-class UnrecordableError(TypeError):
+class UnrecordableError(Exception):
     """A function does something with its arguments that cannot be written down."""
-
-
-class Node:
-    """A value: a leaf, a sum of nodes, or terms of a form.
-
-    Attributes:
-        form: None for leaves and sums.
-        slot: s, or the number of a leaf.
-        constants: Of the form; a :class:`Constant` stands for a tensor. Of a leaf the shape of a row.
-        terms: Of the form, or one term with all nodes of a sum.
-    """
-
-    __slots__ = ("__weakref__", "constants", "form", "slot", "terms")
-
-    def __init__(self, form: Form | None, slot: int, constants: tuple, terms: tuple[NodeTerm, ...]) -> None:
-        self.form, self.slot, self.constants, self.terms = form, slot, constants, terms
-
-    def parts(self) -> Iterator[Node]:
-        """The nodes that this one is computed from."""
-        for arguments, directions in self.terms:
-            yield from (node for node in arguments if node is not None)
-            for direction in directions:
-                yield from (node for node in direction if node is not None)
-
-
-class NodeTerm(NamedTuple):
-    """Arguments of a form, None in the place that is differentiated where S is linear there; directions of the
-    nonlinear ones, None where an argument does not move."""
-
-    arguments: tuple[Node | None, ...]
-    directions: tuple[tuple[Node | None, ...], ...] = ()
-
-
-class Constant(NamedTuple):
-    """Stands for a tensor among the constants of a node."""
-
-    number: int
-
-
-INTERNED: WeakValueDictionary[tuple, Node] = WeakValueDictionary()
-
-
-def intern(form: Form | None, slot: int, constants: tuple, terms: tuple[NodeTerm, ...]) -> Node:
-    """Return the node, the same object for the same content."""
-    key = (form, slot, constants, terms)
-    node = INTERNED.get(key)
-    if node is None:
-        node = INTERNED[key] = Node(*key)
-    return node
-
-
-def leaf(number: int, tensor: Tensor) -> Node:
-    """Return the node of a tensor that is given."""
-    return intern(None, number, tuple(tensor.shape[1:]), ())
-
-
-def total(nodes: Sequence[Node]) -> Node:
-    """Return the sum of nodes; terms of one form that its kernel sums are joined."""
-    joined: dict[tuple, list[Node]] = {}
-    for node in nodes:
-        kind = (node.form, node.slot, node.constants) if node.form and node.form.sums else (node,)
-        joined.setdefault(kind, []).append(node)
-    parts = [
-        same[0] if len(same) == 1 else intern(*kind, tuple(term for node in same for term in node.terms))
-        for kind, same in joined.items()
-    ]
-    return parts[0] if len(parts) == 1 else intern(None, -1, (), (NodeTerm(tuple(parts)),))
-
-
-# ---------------------------------------------------------------------------- derivatives
-
-
-def contributions(node: Node, w: Node) -> Iterator[tuple[Node, Node]]:
-    """Each part of a node with what it adds to the gradient of <w, node> with respect to it."""
-    form = node.form
-    if form is None:
-        for part in node.parts():
-            yield part, w
-        return
-    s, q = node.slot, form.nonlinear
-    for arguments, directions in node.terms:
-        if s < q:
-            moved, along = arguments, (*directions, tuple(w if p == s else None for p in range(q)))
-        else:
-            moved, along = tuple(w if p == s else a for p, a in enumerate(arguments)), directions
-        for p, argument in enumerate(arguments):
-            if argument is not None:
-                rest = tuple(None if n == p and p >= q else a for n, a in enumerate(moved))
-                yield argument, intern(form, p, node.constants, (NodeTerm(rest, along),))
-        for d, direction in enumerate(directions):
-            others = (*along[:d], *along[d + 1 :])
-            for p, argument in enumerate(direction):
-                if argument is not None:
-                    yield argument, intern(form, p, node.constants, (NodeTerm(moved, others),))
-
-
-@lru_cache(maxsize=256)
-def gradients(outputs: tuple[tuple[Node, Node], ...], wanted: tuple[Node, ...]) -> tuple[Node | None, ...]:
-    """Return the gradient of Σ <w, node> with respect to some leaves; None where it is zero.
-
-    Args:
-        outputs: Pairs of a node and its cotangent w.
-        wanted: The leaves.
-    """
-    order = evaluation_order(tuple(node for node, _ in outputs), frozenset())
-    needed = set(wanted)
-    for node in order:
-        if any(part in needed for part in node.parts()):
-            needed.add(node)
-    cotangents: dict[Node, list[Node]] = {}
-    for node, w in outputs:
-        cotangents.setdefault(node, []).append(w)
-    for node in reversed(order):
-        if node in needed and node in cotangents:
-            w = total(cotangents[node])
-            for part, gradient in contributions(node, w):
-                if part in needed:
-                    cotangents.setdefault(part, []).append(gradient)
-    return tuple(total(cotangents[node]) if node in cotangents else None for node in wanted)
-
-
-def evaluation_order(outputs: Sequence[Node], known: frozenset[Node]) -> list[Node]:
-    """Return the nodes to compute, parts first; leaves and known nodes are left out."""
-    order: list[Node] = []
-    seen = set(known)
-
-    def visit(node: Node) -> None:
-        stack = [(node, node.parts())]
-        seen.add(node)
-        while stack:
-            current, parts = stack[-1]
-            for part in parts:
-                if part not in seen and part.terms:
-                    seen.add(part)
-                    stack.append((part, part.parts()))
-                    break
-            else:
-                order.append(current)
-                stack.pop()
-
-    for output in outputs:
-        if output not in seen and output.terms:
-            visit(output)
-    return order
-
-
-# ---------------------------------------------------------------------------- programs
-
-
-class Rows(NamedTuple):
-    """Stands for the number of rows of a leaf, or of a constant."""
-
-    source: int
-
-
-class Address(NamedTuple):
-    """Stands for the address of a leaf, a constant or a buffer."""
-
-    source: int
-
-
-class Place:
-    """Stands for a tensor whose address and number of rows are not known yet."""
-
-    is_cuda = False
-
-    def __init__(self, source: int, shape: Sequence[Any], dtype: torch.dtype) -> None:
-        self.source, self.shape, self.dtype = source, tuple(shape), dtype
-
-    def data_ptr(self) -> Any:
-        """Where it lies."""
-        return Address(self.source)
-
-
-class Shapes(NamedTuple):
-    """What a program depends on beside its nodes: the number of leaves, the type of all values, and type and shape of
-    a row of each constant."""
-
-    n_leaves: int
-    dtype: torch.dtype
-    constants: tuple[tuple[torch.dtype, torch.Size], ...]
-    threads: int
-
-
-class Program:
-    """Kernels one after another that compute some nodes.
-
-    The words of all kernels lie in one array, made once; what changes with the tensors, addresses and numbers of
-    rows, is filled in for each run.
-
-    Attributes:
-        outputs: The nodes computed, without leaves.
-        kept: Nodes whose buffers are not used again.
-        outside: Nodes that are not computed here, with buffers of earlier programs.
-    """
-
-    def __init__(self, outputs: Sequence[Node], known: frozenset[Node], shapes: Shapes, keep: bool) -> None:
-        self.shapes = shapes
-        order = evaluation_order(outputs, known)
-        self.outputs = [node for node in dict.fromkeys(outputs) if node in set(order)]
-        self.kept = [node for node in order if node not in set(outputs)] if keep else []
-        self.outside: list[Node] = []
-        self.places: dict[Node | None, Place | None] = {None: None}
-        self.computed = set(order)
-        self.first_buffer = shapes.n_leaves + len(shapes.constants)
-        constants = [
-            Place(shapes.n_leaves + n, (Rows(shapes.n_leaves + n), *row), dtype)
-            for n, (dtype, row) in enumerate(shapes.constants)
-        ]
-        self.sizes: list[tuple[Any, int]] = []  # of each buffer: rows and values in a row
-        buffer_of: dict[Node, int] = {}
-        free: dict[tuple[Any, int], list[int]] = {}
-        last = {part: n for n, node in enumerate(order) for part in node.parts() if part in self.computed}
-        calls: list[tuple[Callable[[Any], None], list[Any]]] = []
-        for n, node in enumerate(order):
-            shape = self._shape(node, constants)
-            size = (shape[0], math.prod(shape[1:]))
-            spare = free.get(size)
-            if spare and not keep and node not in self.outputs:
-                buffer = spare.pop()
-            else:
-                buffer = len(self.sizes)
-                self.sizes.append(size)
-            buffer_of[node] = buffer
-            self.places[node] = Place(self.first_buffer + buffer, shape, shapes.dtype)
-            calls.append(self._call(node, constants))
-            for part in dict.fromkeys(node.parts()):
-                if last.get(part) == n and part not in self.outputs:
-                    free.setdefault(self.sizes[buffer_of[part]], []).append(buffer_of[part])
-        self.of_outputs = [buffer_of[node] for node in self.outputs]
-        self.of_kept = [buffer_of[node] for node in self.kept]
-        self.output_shapes = [self.places[node].shape for node in self.outputs]
-        self.n_sources = self.first_buffer + len(self.sizes) + len(self.outside)
-        self._lay_out(calls)
-
-    def _place(self, node: Node | None, constants: Sequence[Place]) -> Place | None:
-        if node in self.places:
-            return self.places[node]
-        shapes = self.shapes
-        if not node.terms:
-            place = Place(node.slot, (Rows(node.slot), *node.constants), shapes.dtype)
-        else:  # negative until the number of buffers is known
-            self.outside.append(node)
-            place = Place(-len(self.outside), self._shape(node, constants), shapes.dtype)
-        self.places[node] = place
-        return place
-
-    def _shape(self, node: Node, constants: Sequence[Place]) -> Sequence[Any]:
-        arguments = [self._place(part, constants) for part in node.terms[0].arguments]
-        if node.form is None:
-            return arguments[0].shape
-        return node.form.shape(arguments, _filled(node.constants, constants), node.slot)
-
-    def _call(self, node: Node, constants: Sequence[Place]) -> tuple[Callable[[Any], None], list[Any]]:
-        result = self.places[node]
-        terms = [
-            [
-                *(self._place(part, constants) for part in arguments),
-                *([self._place(part, constants) for part in direction] for direction in directions),
-            ]
-            for arguments, directions in node.terms
-        ]
-        if node.form is None:
-            return cpu.call_add(terms[0], result)
-        if any(len(directions) > MOST_DIRECTIONS for _, directions in node.terms):
-            raise NotImplementedError(
-                f"{node.form.name}: derivatives beyond the fourth; MULTIACE_OPS=reference in the environment has them."
-            )
-        given = terms if node.form.sums else terms[0]
-        return node.form.call(given, _filled(node.constants, constants), node.slot, result)
-
-    def _lay_out(self, calls: Sequence[tuple[Callable[[Any], None], list[Any]]]) -> None:
-        """Put the words of all kernels into one array, and note which of them are filled in."""
-        words: list[Any] = []
-        self.kernels: list[tuple[Callable[[Any], None], int]] = []
-        for kernel, of_call in calls:
-            self.kernels.append((kernel, 8 * len(words)))
-            words += of_call
-        first_outside = self.first_buffer + len(self.sizes)
-
-        def filled(kind: type) -> tuple[np.ndarray, np.ndarray]:
-            found = [(n, word.source) for n, word in enumerate(words) if type(word) is kind]
-            positions, sources = np.array(found, dtype=np.int64).reshape(-1, 2).T
-            return positions, np.where(sources < 0, first_outside - 1 - sources, sources)
-
-        self.addresses, self.rows = filled(Address), filled(Rows)
-        self.words = np.array(
-            [0 if type(word) in (Address, Rows) else word for word in words], dtype=np.int64
-        )
-        itemsize = self.shapes.dtype.itemsize
-        rows, width = zip(*self.sizes, strict=True) if self.sizes else ((), ())
-        self.of_rows = np.array([word.source if type(word) is Rows else -1 for word in rows], dtype=np.int64)
-        self.fixed_rows = np.array([0 if type(word) is Rows else word for word in rows], dtype=np.int64)
-        self.row_bytes = np.array(width, dtype=np.int64) * itemsize
-
-    def run(
-        self, tensors: Sequence[Tensor], outside: dict[Node, int]
-    ) -> tuple[list[Tensor], Tensor, dict[Node, int]]:
-        """Compute the outputs.
-
-        Args:
-            tensors: Leaves, then constants, contiguous.
-            outside: Address of each node that an earlier program has kept.
-
-        Returns:
-            The outputs, the memory of all else, and the addresses of the kept nodes in it.
-        """
-        rows = np.array([tensor.shape[0] if tensor.ndim else 1 for tensor in tensors], dtype=np.int64)
-        n_rows = np.where(self.of_rows < 0, self.fixed_rows, rows[self.of_rows])
-        sizes = (n_rows * self.row_bytes + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
-        sizes[self.of_outputs] = 0
-        ends = np.cumsum(sizes)
-        memory = torch.empty(int(ends[-1]) if len(ends) else 0, dtype=torch.uint8)
-        outputs = [
-            torch.empty((int(n_rows[buffer]), *shape[1:]), dtype=self.shapes.dtype)
-            for buffer, shape in zip(self.of_outputs, self.output_shapes, strict=True)
-        ]
-        buffers = ends - sizes + memory.data_ptr()
-        buffers[self.of_outputs] = [output.data_ptr() for output in outputs]
-        addresses = np.concatenate(
-            [
-                np.array([tensor.data_ptr() for tensor in tensors], dtype=np.int64),
-                buffers,
-                np.array([outside[node] for node in self.outside], dtype=np.int64),
-            ]
-        )
-        words = self.words.copy()
-        words[self.addresses[0]] = addresses[self.addresses[1]]
-        words[self.rows[0]] = rows[self.rows[1]]
-        start = words.ctypes.data
-        for kernel, offset in self.kernels:
-            kernel(start + offset)
-        return outputs, memory, dict(zip(self.kept, buffers[self.of_kept].tolist(), strict=True))
-
-
-ALIGNMENT = 64  # bytes
-
-
-def _filled(constants: Sequence[Any], places: Sequence[Place]) -> list[Any]:
-    return [places[value.number] if type(value) is Constant else value for value in constants]
-
-
-@lru_cache(maxsize=256)
-def program(
-    outputs: tuple[Node, ...], history: tuple[tuple[Node, ...], ...], shapes: Shapes, keep: bool
-) -> Program:
-    """Return the program that computes some nodes.
-
-    Args:
-        outputs: The nodes wanted.
-        history: The outputs of earlier programs, which kept all nodes.
-        shapes: What else the program depends on.
-        keep: Whether every node has a buffer of its own, for derivatives to come.
-    """
-    known: set[Node] = set()
-    for earlier in history:
-        known.update(evaluation_order(earlier, frozenset(known)))
-    return Program(outputs, frozenset(known), shapes, keep)
-
-
-# ---------------------------------------------------------------------------- recording
 
 
 class Symbol:
@@ -416,6 +42,12 @@ class Symbol:
 
     def __getattr__(self, name: str) -> Any:
         raise UnrecordableError(f"{name} of what is recorded")
+
+    def _refuse(self, *others: Any) -> Any:
+        raise UnrecordableError("arithmetic with what is recorded")
+
+    __mul__ = __rmul__ = __sub__ = __rsub__ = __radd__ = __rtruediv__ = __matmul__ = __rmatmul__ = _refuse
+    __neg__ = __pow__ = _refuse
 
     @property
     def ndim(self) -> int:
@@ -440,10 +72,7 @@ class Symbol:
         """Same values, all but the first dimension joined."""
         if dim != 1:
             raise UnrecordableError("only columns are joined")
-        columns = 1
-        for size in self.shape[1:]:
-            columns *= size
-        return Symbol(self.recording, self.node, (self.shape[0], columns), self.dtype)
+        return Symbol(self.recording, self.node, (self.shape[0], math.prod(self.shape[1:])), self.dtype)
 
     def __add__(self, other: Any) -> Symbol:
         if not isinstance(other, Symbol) or other.shape != self.shape:
@@ -487,42 +116,44 @@ class Symbol:
 
 
 class Recording:
-    """What one call of a function does, and the values of its nodes."""
+    """What one call of a function does, and the values of its nodes.
 
-    def __init__(self, leaves: Sequence[Tensor] = (), constants: Sequence[Tensor] = ()) -> None:
-        self.leaves: list[Tensor] = []  # while the function is recorded
-        self.values: list[Tensor] = []  # the same without their graphs, and cotangents
-        self.constants = [constant.contiguous() for constant in constants]
+    Args:
+        leaves: The arguments of the function, or all leaves.
+        constants: Likewise; they are not differentiated.
+    """
+
+    def __init__(self, leaves: Sequence[Tensor], constants: Sequence[Tensor]) -> None:
+        self.leaves, self.constants = list(leaves), [constant.contiguous() for constant in constants]
+        self.values = [values_of(tensor) for tensor in leaves]  # of leaves and, later, cotangents
+        self.leaf_numbers = {id(tensor): number for number, tensor in enumerate(leaves)}
+        self.constant_numbers = {id(tensor): number for number, tensor in enumerate(constants)}
         self.divisors: list[Tensor] = []
-        self.numbers: dict[int, int] = {}
-        self.places: dict[int, Constant] = {}
         self.memory: list[Tensor] = []
-        self.addresses: dict[Node, int] = {}
+        self.addresses: dict[Node, int] = {}  # of nodes in the memory
         self.outputs: dict[Node, Tensor] = {}
         self.history: tuple[tuple[Node, ...], ...] = ()
         self.pending = 0  # nodes of PyTorch's graph whose backward pass is to come
-        for tensor in leaves:
-            self.add(tensor)
 
     def lift(self, tensor: Tensor) -> Symbol:
-        """Return the symbol of a tensor."""
-        number = self.numbers.get(id(tensor))
-        if number is None:
-            number = self.numbers[id(tensor)] = self.add(tensor)
+        """Return the symbol of a tensor, a new leaf if it is not one yet."""
+        if id(tensor) not in self.leaf_numbers:
+            self.leaf_numbers[id(tensor)] = self.add(tensor)
             self.leaves.append(tensor)
-        return Symbol(self, leaf(number, tensor), tensor.shape, tensor.dtype)
+        return Symbol(self, leaf(self.leaf_numbers[id(tensor)], tensor), tensor.shape, tensor.dtype)
 
     def add(self, tensor: Tensor) -> int:
-        """Take in a leaf; return its number."""
-        self.values.append(tensor if tensor.is_contiguous() else tensor.detach().contiguous())
+        """Take in the values of a tensor as those of a leaf; return its number."""
+        self.values.append(values_of(tensor))
         return len(self.values) - 1
 
     def apply(self, form: Form, arguments: Sequence[Any], constants: Sequence[Any]) -> Symbol:
         """Return the value of a form."""
         symbols = [a if isinstance(a, Symbol) else self.lift(a) for a in arguments]
         slot = form.number - 1
-        shape = form.shape([*symbols, None], constants, slot)
-        term = NodeTerm((*(symbol.node for symbol in symbols), None))
+        stand_ins: list[Any] = [*symbols, None]
+        shape = form.shape(stand_ins, constants, slot)
+        term = Term((*(symbol.node for symbol in symbols), None))
         kept = tuple(self.constant(value) for value in constants)
         return Symbol(self, intern(form, slot, kept, (term,)), shape, symbols[0].dtype)
 
@@ -530,33 +161,10 @@ class Recording:
         """Take in a constant of a form."""
         if not isinstance(value, Tensor):
             return tuple(value) if isinstance(value, list) else value
-        place = self.places.get(id(value))
-        if place is None:
-            place = self.places[id(value)] = Constant(len(self.constants))
+        if id(value) not in self.constant_numbers:
+            self.constant_numbers[id(value)] = len(self.constants)
             self.constants.append(value)
-        return place
-
-    def recorded(
-        self,
-        node: Node,
-        n_leaves: int,
-        n_constants: int,
-        module: nn.Module | None,
-        persistent: Sequence[Tensor],
-    ) -> Recorded:
-        """Return what is recorded, with where the tensors come from that were not given."""
-        owners: dict[int, Callable[[], Tensor]] = {id(tensor): (lambda t=tensor: t) for tensor in persistent}
-        for part in module.modules() if module is not None else ():
-            for named in (part._parameters, part._buffers):
-                owners |= {id(tensor): partial(named.__getitem__, name) for name, tensor in named.items()}
-        leaves, constants = self.leaves[n_leaves:], self.constants[n_constants:]
-        lasting = all(id(tensor) in owners for tensor in (*leaves, *constants, *self.divisors))
-
-        def look_ups(tensors: Sequence[Tensor]) -> list[Callable[[], Tensor]]:
-            return [owners.get(id(tensor), lambda t=tensor: t) for tensor in tensors]
-
-        divisors = [(f, t, t._version) for f, t in zip(look_ups(self.divisors), self.divisors, strict=True)]
-        return Recorded(node, look_ups(leaves), look_ups(constants), divisors, persistent, lasting)
+        return Constant(self.constant_numbers[id(value)])
 
     def evaluate(self, outputs: tuple[Node, ...], keep: bool) -> list[Tensor]:
         """Compute nodes; ``keep`` what they are computed from, for derivatives to come."""
@@ -584,6 +192,11 @@ class Recording:
                 self.history, self.memory, self.addresses, self.outputs = (), [], {}, {}
             return found
         return [value.detach() for value in found]  # what is returned gets a graph, which holds this object
+
+
+def values_of(tensor: Tensor) -> Tensor:
+    """Return the values of a tensor, contiguous."""
+    return tensor if tensor.is_contiguous() else tensor.detach().contiguous()
 
 
 class _Values(torch.autograd.Function):
@@ -657,7 +270,27 @@ def _values(
     return recording.evaluate(nodes, keep=False)
 
 
-class Fused:
+class Recorded(NamedTuple):
+    """A recording to be used again: its result, and how to find the tensors that are not given."""
+
+    node: Node
+    leaves: list[LookUp]
+    constants: list[LookUp]
+    divisors: list[tuple[LookUp, Tensor, int]]  # whose values went into it, with their versions
+    persistent: Sequence[Tensor]
+    lasting: bool
+
+    def holds(self, persistent: Sequence[Tensor]) -> bool:
+        """Whether the same would be recorded now."""
+        return (
+            self.lasting
+            and len(persistent) == len(self.persistent)
+            and all(a is b for a, b in zip(persistent, self.persistent, strict=True))
+            and all(look_up() is d and d._version == version for look_up, d, version in self.divisors)
+        )
+
+
+class Recorder:
     """Calls functions of tensors as one operation, and remembers the last one it has recorded.
 
     What is recorded is used again where the function depends on its arguments, on parameters and buffers of the module
@@ -665,18 +298,22 @@ class Fused:
 
     Args:
         module: Whose parameters and buffers the functions use.
+
+    Attributes:
+        succeeds: False once something could not be recorded.
     """
 
     def __init__(self, module: nn.Module) -> None:
-        self.module = weakref.ref(module)
+        self.module = module
+        self.succeeds = True
         self.recorded: Recorded | None = None
 
-    def __deepcopy__(self, memo: dict) -> Fused:
-        return Fused(memo.get(id(self.module()), self.module()))
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"recorded": None}
 
     def __call__(
         self,
-        function: Callable[..., Symbol],
+        function: Callable[..., Any],
         tensors: Sequence[Tensor],
         constants: Sequence[Tensor],
         persistent: Sequence[Tensor] = (),
@@ -691,41 +328,42 @@ class Fused:
             persistent: The same, but the same ones in each call as long as the recording is to be used again.
 
         Raises:
-            UnrecordableErrorError: If the function does anything else with its arguments.
+            UnrecordableError: If the function does anything else with its arguments.
         """
         recorded = self.recorded
         if recorded is None or not recorded.holds(persistent):
-            recording = Recording()
-            symbols = [*map(recording.lift, tensors)]
-            for constant in constants:
-                recording.constant(constant)
-            node = function(*symbols).node
-            recorded = recording.recorded(node, len(tensors), len(constants), self.module(), persistent)
-            self.recorded = recorded if recorded.holds(persistent) else None
+            recorded = self._record(function, tensors, constants, persistent)
+            self.recorded = recorded if recorded.lasting else None
         leaves = [*tensors, *(look_up() for look_up in recorded.leaves)]
         recording = Recording(leaves, [*constants, *(look_up() for look_up in recorded.constants)])
         (value,) = _values(recording, (recorded.node,), range(len(leaves)), leaves)
         return value
 
-
-class Recorded(NamedTuple):
-    """A recording to be used again: its result, and how to find the tensors beside the arguments."""
-
-    node: Node
-    leaves: list[Callable[[], Tensor]]
-    constants: list[Callable[[], Tensor]]
-    divisors: list[tuple[Callable[[], Tensor], Tensor, int]]  # whose values went into it, with their versions
-    persistent: Sequence[Tensor]
-    lasting: bool
-
-    def holds(self, persistent: Sequence[Tensor]) -> bool:
-        """Whether it is still what would be recorded."""
-        return (
-            self.lasting
-            and len(persistent) == len(self.persistent)
-            and all(a is b for a, b in zip(persistent, self.persistent, strict=True))
-            and all(
-                look_up() is tensor and tensor._version == version
-                for look_up, tensor, version in self.divisors
-            )
+    def _record(
+        self,
+        function: Callable[..., Any],
+        tensors: Sequence[Tensor],
+        constants: Sequence[Tensor],
+        persistent: Sequence[Tensor],
+    ) -> Recorded:
+        recording = Recording(tensors, constants)
+        node = function(*map(recording.lift, tensors)).node
+        leaves, others = recording.leaves[len(tensors) :], recording.constants[len(constants) :]
+        owners: dict[int, LookUp] = {id(tensor): partial(_itself, tensor) for tensor in persistent}
+        for part in self.module.modules():
+            for named in (part._parameters, part._buffers):
+                owners |= {id(tensor): partial(named.__getitem__, name) for name, tensor in named.items()}
+        lasting = all(id(tensor) in owners for tensor in (*leaves, *others, *recording.divisors))
+        look_ups, constant_look_ups, divisor_look_ups = (
+            [owners.get(id(tensor), partial(_itself, tensor)) for tensor in found]
+            for found in (leaves, others, recording.divisors)
         )
+        divisors = [(f, d, d._version) for f, d in zip(divisor_look_ups, recording.divisors, strict=True)]
+        return Recorded(node, look_ups, constant_look_ups, divisors, persistent, lasting)
+
+
+LookUp = Callable[[], Any]
+
+
+def _itself(tensor: Tensor) -> Tensor:
+    return tensor
