@@ -191,6 +191,7 @@ class Peer(ABC):
             ("train", lambda: self.train_step(self.train_batch)),
             ("inference", lambda: self.time_inference(1)),
         ):
+            action()  # what is made once, such as tables of the new weights
             with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
                 action()
             names = Counter(event.name for event in profile.events() if _is_outermost(event))

@@ -79,9 +79,9 @@ typedef struct {{ const real *x, *R, *g, *c; }} place;
 typedef struct {{ int64_t n, blocks, n_terms, *edge; lane *Y, *c; place *places; }} work;
 
 static work make_work(int64_t most, int64_t n_terms) {{
-  const int64_t blocks = (most + LANES - 1) / LANES, size = blocks * n_terms * sizeof(lane);
-  work w = {{0, blocks, n_terms, malloc((most + 1) * sizeof(int64_t)), aligned_alloc(64, size * NY + 64),
-            aligned_alloc(64, size * NC + 64), malloc((most + 1) * n_terms * sizeof(place))}};
+  const int64_t blocks = (most + LANES - 1) / LANES, size = (blocks * n_terms + 1) * sizeof(lane);
+  work w = {{0, blocks, n_terms, malloc((most + 1) * sizeof(int64_t)), aligned_alloc(sizeof(lane), size * NY),
+            aligned_alloc(sizeof(lane), size * NC), malloc((most + 1) * n_terms * sizeof(place))}};
   return w;
 }}
 

@@ -90,22 +90,24 @@ class Program:
         self.first_buffer = shapes.n_leaves + len(shapes.constants)
         self.buffers: list[tuple[Any, int]] = []  # rows, and values in a row
         buffer_of: dict[Node, int] = {}
-        free: dict[tuple[Any, int], list[int]] = {}
+        free: dict[Any, list[int]] = {}  # buffers by their rows
         last = {part: n for n, node in enumerate(order) for part in node.parts()}
         calls = []
         for n, node in enumerate(order):
             shape = self._shape(node)
-            size = (shape[0], math.prod(shape[1:]))
-            if not keep and node not in wanted and free.get(size):
-                buffer_of[node] = free[size].pop()
+            rows, width = shape[0], math.prod(shape[1:])
+            fitting = [b for b in free.get(rows, ()) if self.buffers[b][1] >= width]
+            if fitting and not keep and node not in wanted:
+                buffer_of[node] = min(fitting, key=lambda b: self.buffers[b][1])
+                free[rows].remove(buffer_of[node])
             else:
                 buffer_of[node] = len(self.buffers)
-                self.buffers.append(size)
+                self.buffers.append((rows, width))
             self.places[node] = Place(self.first_buffer + buffer_of[node], shape, shapes.dtype)
             calls.append(self._call(node))
             for part in dict.fromkeys(node.parts()):
                 if last[part] == n and part in computed and part not in wanted:
-                    free.setdefault(self.buffers[buffer_of[part]], []).append(buffer_of[part])
+                    free.setdefault(self.buffers[buffer_of[part]][0], []).append(buffer_of[part])
         self.of_outputs = [buffer_of[node] for node in self.outputs]
         self.of_kept = [buffer_of[node] for node in self.kept]
         self._lay_out(calls)
