@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from pydantic_core import PydanticKnownError
 
-from multiace.errors import InputError, did_you_mean
+from multiace.errors import InputError, brief, did_you_mean
 from multiace.fields import explain, plain, takes_numbers_only
 
 __all__ = ["Config", "Idle", "choose", "parse_overrides", "read_yaml", "refuse_idle"]
@@ -205,10 +205,12 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """
     try:
         content = Loader.parse(Path(path).read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}.") from None
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}; check the path.") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"cannot read {path}: {error}; save it as UTF-8 text.") from None
     except yaml.YAMLError as error:
-        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from None
+        raise InputError(f"{path} is not valid YAML: {brief(error, 300)}; mend that line.") from None
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold sections such as 'model:', found {type(content).__name__}.")
     return content

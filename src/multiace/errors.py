@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["InputError", "did_you_mean"]
+__all__ = ["InputError", "brief", "did_you_mean"]
 
 
 class InputError(ValueError):
@@ -21,3 +21,9 @@ def did_you_mean(received: str, allowed: Iterable[str]) -> str:
     allowed = sorted(allowed)
     close = difflib.get_close_matches(str(received), allowed, n=1, cutoff=0.6)
     return f" Did you mean {close[0]!r}?" if close else f" Allowed: {', '.join(allowed)}."
+
+
+def brief(value: object, length: int = 100) -> str:
+    """Return the text of a value or an error on one line, cut where it is long."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= length else f"{text[: length - 3]}..."

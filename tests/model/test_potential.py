@@ -16,7 +16,7 @@ from multiace.errors import InputError
 from multiace.graph import Graph
 from multiace.model import ModelConfig, Potential, Statistics, multi_ace, zbl
 from multiace.model.config import OPEN_TABLES
-from multiace.model.potential import SCHEMA_VERSION
+from multiace.model.file import SCHEMA_VERSION
 from tests.model.design_space import (
     BASE,
     E0,

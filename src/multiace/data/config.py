@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from multiace.config import Config, Idle
 from multiace.errors import InputError, did_you_mean
+from multiace.fields import plain
 
 __all__ = ["ENERGY_UNITS", "FORCE_UNITS", "STRESS_UNITS", "DataConfig", "LabelKeys"]
 
@@ -139,7 +140,11 @@ class DataConfig(LabelKeys):
             raise InputError(f"data: {value} is not a file; name one.")
         if isinstance(value, str | PathLike):
             return (str(value),)
-        return tuple(map(str, value)) if isinstance(value, list | tuple) else value
+        if not isinstance(value, list | tuple):
+            return value
+        if not all(isinstance(item, str | PathLike) for item in value):
+            raise InputError(f"data: {plain(value)} must be names of files alone; give them, or one number.")
+        return tuple(map(str, value))
 
     @field_validator("train")
     @classmethod

@@ -16,7 +16,8 @@ from ase.io.formats import UnknownFileTypeError, filetype, string2index
 from ase.stress import voigt_6_to_full_3x3_stress
 
 from multiace.data.config import ENERGY_UNITS, FORCE_UNITS, STRESS_UNITS, LabelKeys
-from multiace.errors import InputError
+from multiace.data.extxyz import is_extxyz, read_extxyz
+from multiace.errors import InputError, brief
 
 __all__ = ["Frame", "LabelCounts", "count_labels", "find_elements", "found_keys", "read_frame", "read_frames"]
 
@@ -128,30 +129,64 @@ def read_structures(path: str | Path) -> list[ase.Atoms]:
         raise InputError(
             f"file {text} does not exist; check the path (the working directory is {Path.cwd()})."
         )
+    chosen = _slice(part, str(path))
     try:
-        if filetype(text) in ("db", "json"):
-            structures = list(read_database(text))[_slice(part)]
+        if is_extxyz(text) and Path(text).is_file():
+            structures = list(read_extxyz(text, chosen))
+        elif filetype(text) in ("db", "json"):
+            structures = list(read_database(text))[chosen]
         else:
-            structures = list(ase.io.iread(text, index=_slice(part), do_not_split_by_at_sign=True))
+            structures = list(ase.io.iread(text, index=chosen, do_not_split_by_at_sign=True))
+    except InputError:
+        raise
     except UnknownFileTypeError:
-        raise InputError(f"{text} is of no format that ASE reads; convert it to extended XYZ.") from None
+        raise InputError(
+            f"{text} is empty, or of no format that ASE reads; convert it to extended XYZ."
+        ) from None
     except Exception as error:  # ASE's readers raise whatever goes wrong in them
-        raise InputError(f"{path} cannot be read: {type(error).__name__}: {error}.") from error
+        cause = brief(f"{type(error).__name__}: {error}")
+        raise InputError(f"{path} cannot be read: {cause}; mend it, or convert it to extended XYZ.") from error
     if not structures:
-        raise InputError(f"{path} has no structures.")
+        raise InputError(f"{path} has no structures; give a file, or a part of one, that has some.")
+    for number, atoms in enumerate(structures):
+        check_structure(atoms, f"{path} frame {number}")
     return structures
 
 
-def _slice(part: str) -> slice:
+def _slice(part: str, path: str) -> slice:
     """ASE's index notation as a slice: all for "", one structure for "3"."""
     if not part:
         return slice(None)
-    index = string2index(part)
+    try:
+        index = string2index(part)
+    except ValueError:
+        index = part
     if isinstance(index, int):
         return slice(index, index + 1 or None)
-    if isinstance(index, str):
-        raise ValueError(f"{part!r} selects no structures; write @5, @:100 or @::10")
+    if isinstance(index, str) or index.step == 0:
+        raise InputError(f"{path}: {part!r} selects no structures; write @5, @:100 or @::10.")
     return index
+
+
+def check_structure(atoms: ase.Atoms, source: str) -> None:
+    """Refuse a structure without atoms, with what is no element, or with numbers that are not finite."""
+    if len(atoms) == 0:
+        raise InputError(f"{source} has no atoms; it must have at least one.")
+    unknown = np.flatnonzero((atoms.numbers < 1) | (atoms.numbers >= len(ase.data.chemical_symbols)))
+    if len(unknown):
+        first = unknown[0]
+        raise InputError(
+            f"{source}: atom {first} has atomic number {atoms.numbers[first]}, which is that of no element; "
+            "remove it, or write its chemical symbol."
+        )
+    bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
+    if len(bad):
+        first = bad[0]
+        raise InputError(
+            f"{source}: atom {first} has position {atoms.positions[first].tolist()}; it must be finite."
+        )
+    if not np.isfinite(atoms.cell.array).all():
+        raise InputError(f"{source}: the cell {atoms.cell.array.tolist()} must be finite.")
 
 
 def read_database(path: str) -> Iterator[ase.Atoms]:
@@ -261,7 +296,7 @@ def read_weight(atoms: ase.Atoms, source: str) -> float:
         value = to_floats(atoms.info.get(key, 1.0), f"{source}: {key}")
         if value.size != 1 or not value >= 0:
             raise InputError(
-                f"{source}: {key} = {atoms.info[key]!r} is not allowed; it must be a number from 0 up."
+                f"{source}: {key} = {brief(atoms.info[key])} is not allowed; it must be a number from 0 up."
             )
         weight *= float(value.reshape(()))
     return weight
@@ -272,9 +307,11 @@ def to_floats(value: Any, what: str) -> np.ndarray:
     try:
         array = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
-        raise InputError(f"{what} = {value!r} is not numeric.") from None
+        raise InputError(
+            f"{what} = {brief(value)!r} is not numeric; write numbers, or remove the label."
+        ) from None
     if np.isinf(array).any():
-        raise InputError(f"{what} is infinite; remove this structure or label.")
+        raise InputError(f"{what} = {brief(value)} is infinite; remove this structure or label.")
     return array
 
 

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from multiace.basis.irreps import Irreps
 from multiace.basis.radial import DISTANCE_TRANSFORMS, ENVELOPES, RADIAL_BASES
 from multiace.config import Config, Idle, choose, refuse_idle, when_given
-from multiace.errors import InputError, did_you_mean
+from multiace.errors import InputError, brief, did_you_mean
 from multiace.layers.activations import ACTIVATIONS, ODD_ACTIVATIONS
 from multiace.layers.density import DENSITIES, NEIGHBOR_NORMS
 from multiace.layers.embedding import ELEMENT_EMBEDDINGS
@@ -68,6 +68,12 @@ FIRST_LAYER_FIELDS = (
 OWN_FIELDS = ("elements", "energy_reference", "isolated_energies", "dtype")
 """Fields that models of one architecture may differ in."""
 
+MOST_CHANNELS = 10_000
+"""Largest width of anything; more than this is a slip, and would take all memory."""
+
+MOST_FUNCTIONS = 1_000
+"""Largest radial basis."""
+
 KINKS = "; relu and abs have a kink, where forces jump"
 
 
@@ -114,7 +120,7 @@ class ModelConfig(Config):
 
     # radial part
     radial_basis: str = Field("bessel", description="radial basis e_n(r)")
-    num_radial: int = Field(8, ge=1, description="number of radial basis functions")
+    num_radial: int = Field(8, ge=1, le=MOST_FUNCTIONS, description="number of radial basis functions")
     trainable_radial: bool = Field(
         False,
         description="whether the basis itself is trained (roots of bessel, centres and widths of gaussian)",
@@ -145,7 +151,7 @@ class ModelConfig(Config):
         "one_hot",
         description="attributes a(z) of an element: one-hot, or continuous (learned, shared by all layers)",
     )
-    embedding_dim: int = Field(16, ge=1, description="length of a(z) where the embedding is continuous")
+    embedding_dim: int = Field(16, ge=1, le=MOST_CHANNELS, description="length of a(z) where the embedding is continuous")
 
     # update and readout
     first_self_connection: str = Field(
@@ -167,7 +173,10 @@ class ModelConfig(Config):
     )
     readout: str = Field("every", description="layers that are read out: the last, or every one")
     readout_width: int = Field(
-        16, ge=0, description="hidden width of the MLP that reads the last layer; 0 makes it linear"
+        16,
+        ge=0,
+        le=MOST_CHANNELS,
+        description="hidden width of the MLP that reads the last layer; 0 makes it linear"
     )
     readout_activation: str = Field("silu", description="activation of that MLP" + KINKS)
 
@@ -208,7 +217,12 @@ class ModelConfig(Config):
     @field_validator("hidden_irreps")
     @classmethod
     def _readable(cls, irreps: str) -> str:
-        Irreps.parse(irreps)
+        for mul, irrep in Irreps.parse(irreps):
+            if mul > MOST_CHANNELS:
+                raise InputError(
+                    f"model.hidden_irreps = {irreps!r} has {mul} channels of {irrep}; there can be at most "
+                    f"{MOST_CHANNELS}."
+                )
         return irreps
 
     @field_validator("elements", "isolated_energies")
@@ -224,8 +238,10 @@ class ModelConfig(Config):
     @field_validator("radial_widths")
     @classmethod
     def _positive(cls, widths: tuple[int, ...]) -> tuple[int, ...]:
-        if any(width < 1 for width in widths):
-            raise InputError(f"model.radial_widths = {list(widths)}: every width must be at least 1.")
+        if not all(1 <= width <= MOST_CHANNELS for width in widths):
+            raise InputError(
+                f"model.radial_widths = {list(widths)}: every width must be at least 1 and at most {MOST_CHANNELS}."
+            )
         return widths
 
     @field_validator("first_layer")
@@ -261,7 +277,14 @@ class ModelConfig(Config):
                 "model.radial_network = mlp needs radial_widths; for none use radial_network = linear."
             )
         # Refuses what the basis cannot do, such as training polynomials.
-        choose(RADIAL_BASES, self.radial_basis, "")(self.num_radial, self.cutoff, self.trainable_radial)
+        basis = choose(RADIAL_BASES, self.radial_basis, "")
+        try:
+            basis(self.num_radial, self.cutoff, self.trainable_radial)
+        except TypeError as error:
+            raise InputError(
+                f"model.radial_basis = {self.radial_basis!r} is no radial basis ({brief(error)}); it takes num_radial, "
+                "cutoff and trainable."
+            ) from None
         if self.energy_reference == "given" and not self.isolated_energies:
             raise InputError(
                 "model.energy_reference = given needs isolated_energies, such as {H: -13.57, C: -1026.85}."

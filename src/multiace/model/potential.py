@@ -11,25 +11,22 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from multiace.errors import InputError
+from multiace.errors import InputError, brief
 from multiace.graph import Graph
 from multiace.graph.neighbors import build_graph
 from multiace.layers.table import RadialTables
 from multiace.model.config import ModelConfig, outside_choices
+from multiace.model.file import SCHEMA_VERSION, NoMoreThan, read_model_file
 from multiace.model.multi_ace import MultiACE
 from multiace.model.zbl import ZBL
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["SCHEMA_VERSION", "Potential", "Prediction", "Statistics", "read_model_file"]
-
-SCHEMA_VERSION = 2
-"""Version of the model file; 2 has all matrices of a layer in one tensor."""
+__all__ = ["Potential", "Prediction", "Statistics"]
 
 UNITS = {"length": "Å", "energy": "eV", "forces": "eV/Å", "stress": "eV/Å³"}
 
@@ -246,7 +243,7 @@ class Potential(nn.Module):
                 f"{path} asks for code from outside multiace ({', '.join(outside)}), which is not run. If you "
                 "trust it, say --outside-code on the command line, or outside_code=True in Python."
             )
-        with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and replaced
+        with torch.random.fork_rng(devices=[]), NoMoreThan(tensors):  # the first weights are replaced
             try:
                 config = ModelConfig().replace(**{**header["config"], **({"dtype": dtype} if dtype else {})})
                 potential = cls(config, Statistics(np.zeros(len(config.elements))), header["metadata"])
@@ -254,52 +251,9 @@ class Potential(nn.Module):
             except InputError as error:
                 raise InputError(f"{path}: {error}") from None
             except RuntimeError as error:
-                first = str(error).splitlines()[:2][-1].strip()
-                raise InputError(f"{path}: the weights do not fit the config in the file: {first}") from None
+                first = brief("".join(str(error).splitlines()[:2][-1:]), 200).rstrip(".")
+                raise InputError(f"{path}: the weights do not fit the config in the file: {first}.") from None
         return potential.to(device or "cpu")
-
-
-def read_model_file(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read header and tensors of a model file, or of the final model of a run folder.
-
-    Raises:
-        InputError: If the file is missing, damaged, not a multiace model, or of another schema.
-    """
-    path = Path(path)
-    if path.is_dir():
-        folder, path = path, path / "model.safetensors"
-        if (folder / "config.yaml").is_file() and not path.is_file():
-            best = folder / "checkpoints" / "best.safetensors"
-            raise InputError(
-                f"{folder} has no model.safetensors yet: this run is not complete; continue it with the same "
-                f"command{f'; best so far: {best}' if best.is_file() else ''}."
-            )
-    if not path.is_file():
-        raise InputError(f"cannot read a model from {path}: there is no such file.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("multiace", "null"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except OSError as error:
-        raise InputError(f"cannot read a model from {path}: {error.strerror or error}.") from None
-    except (SafetensorError, UnicodeDecodeError, json.JSONDecodeError):
-        raise InputError(
-            f"cannot read a model from {path}: it is not a multiace model file, or it is damaged."
-        ) from None
-    types = {"schema_version": int, "config": dict, "metadata": dict}
-    if not isinstance(header, dict) or not all(isinstance(header.get(key), types[key]) for key in types):
-        raise InputError(f"{path} is a safetensors file, but not a multiace model.")
-    if header["schema_version"] < SCHEMA_VERSION:
-        raise InputError(
-            f"{path} was written by a preliminary multiace (schema {header['schema_version']}), whose weights "
-            f"this version (schema {SCHEMA_VERSION}) cannot read; train it again, or read it with that one."
-        )
-    if header["schema_version"] > SCHEMA_VERSION:
-        raise InputError(
-            f"{path} was written by multiace {header.get('multiace')} (schema {header['schema_version']}); "
-            f"this version reads up to schema {SCHEMA_VERSION}. Install a newer multiace."
-        )
-    return header, tensors
 
 
 def _sum_by(values: Tensor, index: Tensor, size: int) -> Tensor:

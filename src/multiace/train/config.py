@@ -14,7 +14,7 @@ from multiace.config import Config, Idle, choose, parse_overrides, read_yaml
 from multiace.data.config import DataConfig
 from multiace.errors import InputError, did_you_mean
 from multiace.model.config import ModelConfig, outside_choices
-from multiace.model.potential import read_model_file
+from multiace.model.file import read_model_file
 from multiace.train.log import LOGGERS
 from multiace.train.loss import LOSSES, TARGETS
 from multiace.train.optimizer import OPTIMIZERS
@@ -265,7 +265,10 @@ class RunConfig(Config):
             if isinstance(there, dict):
                 sections[section] = {**there, **absolute_paths(section, fields, Path())}
         given = [f"{section}.{field}" for section, fields in changes.items() for field in fields]
-        return cls.from_dict(sections, given)
+        try:
+            return cls.from_dict(sections, given)
+        except InputError as error:
+            raise InputError(f"{path}{' with overrides' if overrides else ''}: {error}") from None
 
     def to_dict(self) -> dict[str, Any]:
         """Return every field as plain JSON values."""
@@ -305,6 +308,9 @@ def inherited(path: str, given: Mapping[str, Any]) -> ModelConfig:
             f"train.start_from = {path} asks for code from outside multiace ({', '.join(unnamed)}), which is not "
             "run. If you trust it, say the same in the model section."
         )
-    config = ModelConfig().replace(**header["config"])
+    try:
+        config = ModelConfig().replace(**header["config"])
+    except InputError as error:
+        raise InputError(f"train.start_from = {path}: {error}") from None
     E0 = dict(zip(config.elements, tensors["isolated_energies"].tolist(), strict=True))
     return config.replace(energy_reference="given", isolated_energies=E0)

@@ -17,7 +17,8 @@ from multiace.data.statistics import measure
 from multiace.errors import InputError
 from multiace.fields import plain
 from multiace.model.config import OWN_FIELDS, ModelConfig, outside_choices
-from multiace.model.potential import Potential, Statistics, read_model_file
+from multiace.model.file import read_model_file
+from multiace.model.potential import Potential, Statistics
 from multiace.train.config import RunConfig
 from multiace.train.console import Console
 from multiace.train.loss import TARGETS
