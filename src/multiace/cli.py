@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -100,6 +101,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     from multiace.evaluation import evaluate as evaluate_file
     from multiace.evaluation import write_metrics, write_predictions
 
+    check_outputs(arguments.out, arguments.json)
     potential = load(arguments)
     given = any(getattr(arguments, name) is not None for name in LabelKeys.model_fields)
     keys = read_fields(arguments, LabelKeys) if given else None
@@ -131,6 +133,7 @@ def md(arguments: argparse.Namespace) -> None:
     from multiace.deploy.md import degrees_of_freedom, energy_drift, simulate
 
     config = read_fields(arguments, MDConfig)
+    check_outputs(arguments.trajectory, arguments.log)
     atoms = structure_with_calculator(arguments)
     log = arguments.log or Path(arguments.trajectory).with_suffix(".csv")
     total = config.n_equilibration + config.n_steps
@@ -169,6 +172,8 @@ def relax_structure(arguments: argparse.Namespace) -> int:
     from multiace.deploy.relax import relax
 
     config = read_fields(arguments, RelaxConfig)
+    check_outputs(arguments.out)
+    check_format(arguments.out)
     atoms = structure_with_calculator(arguments)
     with progress_bar(console()) as bar:
         task = bar.add_task(config.optimizer.upper(), total=config.max_steps, state="")
@@ -179,6 +184,7 @@ def relax_structure(arguments: argparse.Namespace) -> int:
                 task, completed=state.step, state=f"E {state.energy:.6f} eV  fmax {state.fmax:.4f} eV/Å"
             )
         bar.update(task, total=state.step)
+    Path(arguments.out).parent.mkdir(parents=True, exist_ok=True)
     ase.io.write(arguments.out, atoms)
     if state.converged:
         print(f"converged after {state.step} steps")
@@ -295,7 +301,10 @@ def structure_with_calculator(arguments: argparse.Namespace) -> Atoms:
     atoms = structures[0]
     calculator = Calculator(load(arguments), skin=arguments.skin, radial=arguments.radial)
     atoms.calc = calculator
-    atoms.get_potential_energy()
+    try:
+        atoms.get_potential_energy()
+    except InputError as error:
+        raise InputError(f"{arguments.structure}: {error}") from None
     potential = calculator.potential
     print(
         f"{atoms.get_chemical_formula()}: {len(atoms)} atoms; {potential.config.dtype} on {potential.device}"
@@ -308,6 +317,28 @@ def structure_with_calculator(arguments: argparse.Namespace) -> Atoms:
             "note: without model.zbl nothing keeps atoms apart at distances the training data does not have"
         )
     return atoms
+
+
+def check_outputs(*paths: str | None) -> None:
+    """Refuse, before anything is computed, files that cannot be written for where they are."""
+    for path in filter(None, paths):
+        if Path(path).is_dir():
+            raise InputError(f"{path} is a folder; give the name of a file in it.")
+        above = next(folder for folder in Path(path).absolute().parents if folder.exists())
+        if not (above.is_dir() and os.access(above, os.W_OK)):
+            raise InputError(f"{path} cannot be written: {above} is no folder to write to; choose another place.")
+
+
+def check_format(path: str) -> None:
+    """Refuse a name from which ASE cannot tell how to write a structure."""
+    from ase.io.formats import UnknownFileTypeError, filetype, ioformats
+
+    try:
+        known = filetype(path, read=False) in ioformats and ioformats[filetype(path, read=False)].can_write
+    except UnknownFileTypeError:
+        known = False
+    if not known:
+        raise InputError(f"{path} is of no format that ASE writes; give it a name such as relaxed.xyz.")
 
 
 def add_fields(parser: argparse.ArgumentParser, config: type[Config]) -> None:

@@ -15,6 +15,7 @@ from ase import Atoms
 from multiace.data.config import LabelKeys
 from multiace.data.dataset import Dataset
 from multiace.data.read import Frame, read_frame, read_frames
+from multiace.errors import InputError
 from multiace.graph.graph import Graph
 from multiace.model.potential import Potential, Prediction
 from multiace.train.metrics import UNITS, Metrics
@@ -89,8 +90,12 @@ def evaluate(
         advance: Called with the number of structures done and in all, to show progress.
 
     Raises:
-        InputError: If the file cannot be read or a structure has an element the model does not know.
+        InputError: If the file cannot be read, a structure has an element the model does not know, or a limit
+            is below 1.
     """
+    for limit, most in (("batch_size", batch_size), ("max_edges", max_edges)):
+        if most is not None and most < 1:
+            raise InputError(f"{limit} = {most} cannot be used; it must be 1 or more.")
     frames = read_any(structures, keys or training_keys(potential))
     dataset = Dataset(frames, potential.elements, potential.cutoff)
     metrics = Metrics(dataset, potential.isolated_energies)

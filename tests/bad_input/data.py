@@ -82,15 +82,15 @@ CASES = [
     frame("two flags of periodicity", COPPER, "energy", 'pbc="T T" energy', "pbc = '[True, True]'"),
     frame("periodicity in words", COPPER, "energy", "pbc=yes energy", "pbc = 'yes'", 'pbc="T T F"'),
     # --- labels
-    frame("energy inf", WATER, "energy=-10.5", "energy=inf", "energy is infinite"),
+    frame("energy inf", WATER, "energy=-10.5", "energy=inf", "energy = inf is infinite"),
     frame("energy of words", WATER, "energy=-10.5", "energy=low", "energy = 'low' is not numeric"),
     frame("two energies", WATER, "energy=-10.5", 'energy="1 2"', "the energy has 2 values"),
-    frame("force inf", WATER, "0.5\n", "-inf\n", "forces is infinite"),
+    frame("force inf", WATER, "0.5\n", "-inf\n", "forces = [[", "infinite"),
     frame("force of words", WATER, "0.5\n", "none\n", "could not convert string to float: 'none'"),
     frame("negative weight", WATER, "energy", "weight=-1 energy", "weight = -1", "a number from 0 up"),
     frame("weight nan", WATER, "energy", "config_weight=nan energy", "config_weight = nan", "from 0 up"),
     frame("stress of six values", COPPER, "energy", f'stress="{"1 " * 6}" energy', "nine numbers"),
-    frame("stress inf", COPPER, "energy", f'stress="{"inf " * 9}" energy', "stress is infinite"),
+    frame("stress inf", COPPER, "energy", f'stress="{"inf " * 9}" energy', "stress = [inf inf"),
     frame("lopsided virial", COPPER, "energy", 'virial="1 2 3 4 5 6 7 8 9" energy', "is not symmetric"),
     every_frame(
         "forces of two columns",

@@ -135,15 +135,17 @@ class DataConfig(LabelKeys):
 
     @field_validator("train", "valid", "test", mode="before")
     @classmethod
-    def _list_of_files(cls, value: Any) -> Any:
+    def _list_of_files(cls, value: Any, info: Any) -> Any:
         if isinstance(value, bool):
-            raise InputError(f"data: {value} is not a file; name one.")
+            raise InputError(f"data.{info.field_name} = {plain(value)} is not a file; name one.")
         if isinstance(value, str | PathLike):
             return (str(value),)
         if not isinstance(value, list | tuple):
             return value
         if not all(isinstance(item, str | PathLike) for item in value):
-            raise InputError(f"data: {plain(value)} must be names of files alone; give them, or one number.")
+            raise InputError(
+                f"data.{info.field_name} = {plain(value)} must name files alone; leave the others out."
+            )
         return tuple(map(str, value))
 
     @field_validator("train")

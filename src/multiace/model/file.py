@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from multiace.errors import InputError, brief
 
-__all__ = ["MIGRATIONS", "SCHEMA_VERSION", "NoMoreThan", "read_model_file"]
+__all__ = ["MIGRATIONS", "SCHEMA_VERSION", "NoMoreThan", "check_fit", "read_model_file"]
 
 SCHEMA_VERSION = 2
 """Version of the model file; 2 has all matrices of a layer in one tensor."""
@@ -159,14 +159,33 @@ def check_numbers(config: Mapping[str, Any], tensors: Mapping[str, Tensor], path
         )
 
 
+def check_fit(needed: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that are not those of the model that the config describes.
+
+    Raises:
+        InputError: Names the first tensor that is missing, too many, or of another shape.
+    """
+    for name in [*needed, *tensors]:
+        if name not in tensors:
+            what = f"it has no {name}"
+        elif name not in needed:
+            what = f"it has {name}, which the config does not ask for"
+        elif needed[name].shape != tensors[name].shape:
+            there, here = list(tensors[name].shape), list(needed[name].shape)
+            what = f"{name} has shape {there}, the config asks for {here}"
+        else:
+            continue
+        raise InputError(f"the weights do not fit the config in the file: {what}; it is damaged, copy it again.")
+
+
 class NoMoreThan(TorchFunctionMode):
-    """Forbids to draw more random weights at once than a file has: its config is checked before it takes memory.
+    """Forbids to draw more random weights at once than a file has, so that a damaged config takes no memory.
 
     Args:
         tensors: Of the file.
 
     Raises:
-        RuntimeError: As ``load_state_dict`` does where config and tensors do not fit.
+        InputError: If there are more.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
@@ -180,5 +199,8 @@ class NoMoreThan(TorchFunctionMode):
         if function is torch.randn:
             wanted = math.prod(args[0] if args and not isinstance(args[0], int) else args)
             if wanted > self.most:
-                raise RuntimeError(f"{wanted:,} weights are needed in one tensor, the file has {self.most:,}")
+                raise InputError(
+                    "the weights do not fit the config in the file: that asks for a tensor of "
+                    f"{wanted} numbers, the file has {self.most}; it is damaged, copy it again."
+                )
         return function(*args, **(kwargs or {}))

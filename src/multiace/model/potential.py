@@ -14,12 +14,12 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from multiace.errors import InputError, brief
+from multiace.errors import InputError
 from multiace.graph import Graph
 from multiace.graph.neighbors import build_graph
 from multiace.layers.table import RadialTables
 from multiace.model.config import ModelConfig, outside_choices
-from multiace.model.file import SCHEMA_VERSION, NoMoreThan, read_model_file
+from multiace.model.file import SCHEMA_VERSION, NoMoreThan, check_fit, read_model_file
 from multiace.model.multi_ace import MultiACE
 from multiace.model.zbl import ZBL
 
@@ -247,12 +247,10 @@ class Potential(nn.Module):
             try:
                 config = ModelConfig().replace(**{**header["config"], **({"dtype": dtype} if dtype else {})})
                 potential = cls(config, Statistics(np.zeros(len(config.elements))), header["metadata"])
+                check_fit(potential.state_dict(), tensors)
                 potential.load_state_dict(tensors)
             except InputError as error:
                 raise InputError(f"{path}: {error}") from None
-            except RuntimeError as error:
-                first = brief("".join(str(error).splitlines()[:2][-1:]), 200).rstrip(".")
-                raise InputError(f"{path}: the weights do not fit the config in the file: {first}.") from None
         return potential.to(device or "cpu")
 
 
