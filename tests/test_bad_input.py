@@ -36,7 +36,11 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 
 def made(case: Case | ModelCase, folder: Path) -> set[str]:
     """Write the files of a case."""
-    files = case.files if isinstance(case, Case) else {"bad.safetensors": case.make((folder / MODEL).read_bytes())}
+    files = (
+        case.files
+        if isinstance(case, Case)
+        else {"bad.safetensors": case.make((folder / MODEL).read_bytes())}
+    )
     for name, content in files.items():
         (folder / name).write_bytes(content)
     return set(files)

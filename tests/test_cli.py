@@ -171,51 +171,6 @@ def test_code_of_the_users_own_runs_where_the_command_says_so(files, capsys, mon
     assert "--outside-code" in (files / "new" / "report.html").read_text()
 
 
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("evaluate nothing.safetensors several.xyz", "nothing.safetensors"),
-        ("evaluate several.xyz several.xyz", "not a multiace model file"),
-        ("evaluate . several.xyz", "model.safetensors"),
-        ("evaluate model.safetensors nothing.xyz", "nothing.xyz"),
-        ("evaluate model.safetensors model.safetensors", "model.safetensors"),
-        ("evaluate model.safetensors .", "."),
-        ("evaluate model.safetensors several.xyz --energy-key TotEnergy", "TotEnergy"),
-        ("evaluate model.safetensors several.xyz --out .", "."),
-        ("md model.safetensors several.xyz", "several.xyz@0"),
-        ("md model.safetensors one.xyz --timestep -1", "md.timestep"),
-        ("md model.safetensors one.xyz --timestep x", "md.timestep"),
-        ("md model.safetensors one.xyz --device nowhere", "nowhere"),
-        ("relax model.safetensors one.xyz --cell", "relax.cell"),
-        ("relax model.safetensors one.xyz --optimizer newton", "newton"),
-        ("train nothing.yaml", "nothing.yaml"),
-        ("train .", "."),
-        ("train one.xyz", "one.xyz"),
-        ("report .", "config.yaml"),
-        ("import botnet a.json b.npz -o c.safetensors", "a.json"),
-        ("data get acacia", "acac"),
-        ("explain lerning_rate", "learning_rate"),
-    ],
-)
-def test_user_errors_are_one_sentence_and_status_2(files, capsys, text, sentence):
-    if "evaluate . " in text:
-        (files / "model.safetensors").unlink()
-    captured = command(text, capsys, status=2)
-    lines = captured.err.strip().splitlines()
-    assert len(lines) == 1
-    assert lines[0].startswith("multiace: ")
-    assert sentence in lines[0]
-    assert "Traceback" not in captured.err + captured.out
-
-
-@pytest.mark.parametrize("text", ["", "trian run.yaml", "md", "md --stepz 3", "import", "relax a b --cel"])
-def test_wrong_usage_is_one_line_and_status_2(capsys, text):
-    with pytest.raises(SystemExit) as stop:
-        main(text.split())
-    assert stop.value.code == 2
-    assert capsys.readouterr().err.strip().count("\n") == 0
-
-
 def test_an_interrupt_ends_with_status_130(files, capsys, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
@@ -275,18 +230,3 @@ def test_overrides_may_follow_options():
     arguments = parse(["train", "run.yaml", "train.seed=1", "--folder", "runs/x", "train.max_epochs=2"])
     assert arguments.overrides == ["train.seed=1", "train.max_epochs=2"]
     assert arguments.folder == "runs/x"
-
-
-@pytest.mark.parametrize("rest", ["--colour=red", "surplus", "train.seed=1 surplus"])
-def test_what_is_not_an_override_is_refused(rest, capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(["train", "run.yaml", "--folder", "runs/x", *rest.split()])
-    assert stop.value.code == 2
-    assert "unrecognized arguments" in capsys.readouterr().err
-
-
-def test_info_takes_no_overrides(files, capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(["info", "model.safetensors", "--dtype", "float64", "model.cutoff=4"])
-    assert stop.value.code == 2
-    assert "unrecognized arguments" in capsys.readouterr().err

@@ -1,6 +1,5 @@
 """Sections of a run file: what they refuse, and how they say it."""
 
-from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -174,49 +173,6 @@ def test_a_choice_from_outside_is_a_class_or_function():
 def test_yaml_is_read(tmp_path):
     (tmp_path / "run.yaml").write_text("model: {cutoff: 5.0}\ntrain:\n  max_epochs: 3\n")
     assert read_yaml(tmp_path / "run.yaml") == {"model": {"cutoff": 5.0}, "train": {"max_epochs": 3}}
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (
-            b"model:\n  cutoff: 5\n  l_max: 2\n  cutoff: 4",
-            "run.yaml, line 4: 'cutoff' is given twice, first in line 2",
-        ),
-        (b"model: {cutoff: 5, cutoff: 5}", "line 1: 'cutoff' is given twice, first in line 1"),
-        (
-            b"model: {cutoff: 5}\ntrain:\n'model': {l_max: 1}",
-            "line 3: 'model' is given twice, first in line 1",
-        ),
-        (b"? [a]\n: 1", "is not valid YAML"),
-        (None, "No such file"),
-        (b"model: {cutoff: 5", "is not valid YAML"),
-        (b"- 1\n- 2", "must hold sections such as 'model:', found list"),
-        (b"", "must hold sections"),
-        (b"\xff\xfe\x00", "cannot read"),
-        (b"model: !!python/object/apply:os.getcwd []", "is not valid YAML"),
-    ],
-    ids=[
-        "twice",
-        "twice in a line",
-        "section twice",
-        "list as key",
-        "missing",
-        "broken",
-        "list",
-        "empty",
-        "binary",
-        "code",
-    ],
-)
-def test_yaml_that_cannot_be_used_is_refused(tmp_path, content, message):
-    path: Path = tmp_path / "run.yaml"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(InputError, match=message) as error:
-        read_yaml(path)
-    assert "run.yaml" in str(error.value)
-    assert "\n" not in str(error.value)
 
 
 def test_merged_yaml_keys_may_be_given_again(tmp_path):

@@ -303,8 +303,8 @@ def structure_with_calculator(arguments: argparse.Namespace) -> Atoms:
     atoms.calc = calculator
     try:
         atoms.get_potential_energy()
-    except InputError as error:
-        raise InputError(f"{arguments.structure}: {error}") from None
+    except InputError as refusal:
+        raise InputError(f"{arguments.structure}: {refusal}") from None
     potential = calculator.potential
     print(
         f"{atoms.get_chemical_formula()}: {len(atoms)} atoms; {potential.config.dtype} on {potential.device}"
@@ -326,7 +326,9 @@ def check_outputs(*paths: str | None) -> None:
             raise InputError(f"{path} is a folder; give the name of a file in it.")
         above = next(folder for folder in Path(path).absolute().parents if folder.exists())
         if not (above.is_dir() and os.access(above, os.W_OK)):
-            raise InputError(f"{path} cannot be written: {above} is no folder to write to; choose another place.")
+            raise InputError(
+                f"{path} cannot be written: {above} is no folder to write to; choose another place."
+            )
 
 
 def check_format(path: str) -> None:

@@ -16,6 +16,7 @@ CASES = [
     line("trian run.yaml", "'trian'", "train"),
     line("train", "run"),
     line("train run.yaml --fodler x", "unrecognized arguments: --fodler"),
+    line("train run.yaml --folder x --colour=red", "unrecognized arguments: --colour=red"),
     line("train run.yaml surplus", "override 'surplus' cannot be read; write section.field=value"),
     line("train run.yaml max_epochs=1", "override 'max_epochs=1' cannot be read"),
     line("train run.yaml --folder x surplus", "unrecognized arguments: surplus"),

@@ -3,6 +3,7 @@
 from tests.bad_input.case import Case
 
 DATA = "data: {train: train.xyz, valid: 1}\n"
+GIVEN = "energy_reference: given, isolated_energies"
 MODEL = "model: {preset: botnet-small, energy_reference: mean, scale: none"
 IRREPS = "model.hidden_irreps = "
 
@@ -35,15 +36,26 @@ CASES = [
     run("tabs", "model:\n\tcutoff: 5\n", "bad.yaml is not valid YAML"),
     run("binary run file", b"\xff\xfe\x00", "cannot read bad.yaml"),
     run("code in yaml", "model: !!python/object/apply:os.mkdir [executed]\n", "bad.yaml is not valid YAML"),
-    run("field twice", "model:\n  cutoff: 5\n  cutoff: 4\n", "line 3: 'cutoff' is given twice, first in line 2"),
+    run(
+        "field twice",
+        "model:\n  cutoff: 5\n  cutoff: 4\n",
+        "line 3: 'cutoff' is given twice, first in line 2",
+    ),
     run("misspelt section", f"{DATA}modle: {{}}\n", "no section 'modle'. Did you mean 'model'?"),
     run("no data", "train: {}\n", "no section 'data'"),
     run("section of one word", f"{DATA}model: botnet\n", "section 'model' must hold fields, found 'botnet'"),
     run("section of a list", f"{DATA}train: [1]\n", "section 'train' must hold fields, found [1]"),
+    run(
+        "section twice", "model: {}\ntrain:\n'model': {}\n", "line 3: 'model' is given twice, first in line 1"
+    ),
+    run("twice in a line", "model: {cutoff: 5, cutoff: 5}\n", "line 1: 'cutoff' is given twice"),
+    run("list for a name", "? [a]\n: 1\n", "bad.yaml is not valid YAML"),
     # --- the model
     model("misspelt field", "cutof: 5", "model has no field 'cutof'. Did you mean 'cutoff'?"),
     model("number for a field", "1: 5", "model has no field '1'"),
-    model("unknown preset", "preset: botnett", "model.preset = 'botnett' is not a preset. Did you mean 'botnet"),
+    model(
+        "unknown preset", "preset: botnett", "model.preset = 'botnett' is not a preset. Did you mean 'botnet"
+    ),
     model("list for a preset", "preset: [mace]", "model.preset = ['mace'] is not a preset"),
     model("misspelt choice", "radial_basis: besel", "model.radial_basis = 'besel'", "Did you mean 'bessel'?"),
     model("negative cutoff", "cutoff: -5", "model.cutoff = -5 cannot be used", "number (above 0)"),
@@ -65,16 +77,35 @@ CASES = [
     model("element twice", "elements: [H, H]", "model.elements names an element twice: H, H"),
     model("no E0", "energy_reference: given", "model.energy_reference = given needs isolated_energies"),
     model("E0 not used", "isolated_energies: {H: -13.6}", "are given, but energy_reference = isolated"),
-    model("E0 nan", "energy_reference: given, isolated_energies: {H: .nan}", "model.isolated_energies.H = nan"),
+    model(
+        "E0 nan", "energy_reference: given, isolated_energies: {H: .nan}", "model.isolated_energies.H = nan"
+    ),
     model("yes for a choice", "scale: no", "model.scale = false cannot be used", "Put it in quotes"),
     model("readout of one layer", "num_layers: 1, readout: every", "model.readout has no effect"),
     model("MLP without widths", "radial_widths: []", "model.radial_network = mlp needs radial_widths"),
     model("idle field", "preset: painn, radial_widths: [8]", "model.radial_widths has no effect"),
-    model("readout not reached", "readout_width: 0, readout_activation: tanh", "model.readout_activation has no"),
+    model(
+        "readout not reached", "readout_width: 0, readout_activation: tanh", "model.readout_activation has no"
+    ),
     model("code not there", "radial_basis: no_such_package:B", "'no_such_package:B' cannot be imported"),
     model("no code", "radial_basis: 'math:pi'", "'math:pi' is not a class or function, but a float"),
     model("another's code", "radial_basis: 'os:getcwd'", "model.radial_basis = 'os:getcwd'"),
     model("polynomials trained", "radial_basis: legendre, trainable_radial: true", "has nothing to train"),
+    model("too large a degree", "l_max: 7", "model.l_max = 7 cannot be used", "at least 0, at most 6"),
+    model("too many bodies", "correlation: 5", "model.correlation = 5 cannot be used", "at most 4"),
+    model("width of zero", "radial_widths: [8, 0]", "radial_widths = [8, 0]: every width must be at least 1"),
+    model("half precision", "dtype: float16", "model.dtype = 'float16'", "Did you mean 'float64'?"),
+    model("closed table", "nonlinearity: 'torch:relu'", "model.nonlinearity = 'torch:relu' is not a choice"),
+    model(
+        "E0 of no element", "energy_reference: given, isolated_energies: {Hh: -1}", "'Hh' is not a chemical"
+    ),
+    model("E0 missing", f"elements: [H, C], {GIVEN}: {{H: -1}}", "model.isolated_energies lacks C"),
+    model("layer's self", "first_layer: {self_connection: none}", "set first_self_connection instead"),
+    model("layer's cutoff", "first_layer: {cutoff: 3}", "first_layer: 'cutoff' cannot differ between layers"),
+    model(
+        "layer's choice", "first_layer: {nonlinearity: gte}", "'gte' is not a choice. Did you mean 'gate'?"
+    ),
+    model("layer's widths", "first_layer: {radial_widths: [true]}", "model.radial_widths = [true] cannot be"),
     # --- data
     data("no training file", "valid: 1", "data.train is missing"),
     data("number for a file", "train: 3", "data.train = 3 cannot be used", "list of text"),
@@ -82,9 +113,22 @@ CASES = [
     data("file and fraction", "train: train.xyz, valid: [train.xyz, 0.1]", "data.valid", "0.1"),
     data("fraction above one", "train: train.xyz, valid: 1.5", "data.valid = 1.5 is not allowed"),
     data("no fraction", "train: train.xyz, valid: 0", "data.valid = 0 is not allowed"),
-    data("seed of a file", "train: train.xyz, valid: train.xyz, seed: 1", "data.seed has no effect with valid"),
-    data("unknown unit", "train: train.xyz, stress_unit: bar", "data.stress_unit = 'bar'", "Did you mean 'kbar'"),
+    data(
+        "seed of a file", "train: train.xyz, valid: train.xyz, seed: 1", "data.seed has no effect with valid"
+    ),
+    data(
+        "unknown unit",
+        "train: train.xyz, stress_unit: bar",
+        "data.stress_unit = 'bar'",
+        "Did you mean 'kbar'",
+    ),
     data("one unit", "train: train.xyz, energy_unit: Hartree", "say in which unit the forces are, too"),
+    data("truth for a file", "train: train.xyz, valid: true", "data.valid = true is not a file"),
+    data("no validation file", "train: train.xyz, valid: []", "data.valid = () is not allowed"),
+    data("misspelt unit", "train: a, energy_unit: kcal, forces_unit: eV/A", "Did you mean 'kcal/mol'?"),
+    data("sign", "train: a, stress_sign: positive", "data.stress_sign = 'positive'", "compression, tension"),
+    data("negative weight", "train: a, config_type_weights: {bulk: -1}", "bulk = -1.0 is not allowed"),
+    data("negative seed", "train: a, seed: -1", "data.seed = -1 cannot be used"),
     # --- training
     train("batches of two kinds", "batch_size: 5, max_edges: 100", "both batch_size and max_edges"),
     train("nothing to learn", "energy_weight: 0, forces_weight: 0", "nothing would be learned"),
@@ -94,5 +138,9 @@ CASES = [
     train("rates crossed", "learning_rate: 1e-8", "train.min_learning_rate = 1e-06 is above"),
     train("second stage missing", "second_stage_learning_rate: 1e-3", "without train.second_stage_start"),
     train("no epochs", "max_epochs: 0", "train.max_epochs = 0 cannot be used", "at least 1"),
+    train("misspelt schedule", "schedule: cosin", "train.schedule = 'cosin'", "Did you mean 'cosine'?"),
+    train("unknown loss", "forces_loss: l3", "train loss = 'l3' is not a choice"),
+    train("decay of one", "ema_decay: 1.0", "train.ema_decay = 1.0 cannot be used", "below 1"),
+    train("processes without a strategy", "devices: 2", "set train.strategy = ddp"),
     train("no model to start from", "start_from: nothing", "nothing: there is no such file"),
 ]

@@ -74,7 +74,14 @@ CASES = [
     frame("atoms at one place", WATER, "H 0.0  0.76", "H 0.0 -0.76", "atoms 1 and 2 are at one place"),
     frame("element of no model", WATER, "O 0.0", "N 0.0", "element N of", command=EVALUATE),
     # --- cells
-    frame("cell of one number", COPPER, f'"{CELL}"', "3.6", "Lattice=3.6 cannot be read", "nine numbers in quotes"),
+    frame(
+        "cell of one number",
+        COPPER,
+        f'"{CELL}"',
+        "3.6",
+        "Lattice=3.6 cannot be read",
+        "nine numbers in quotes",
+    ),
     frame("cell of words", COPPER, CELL, "cubic", 'Lattice="cubic" cannot be read'),
     frame("cell nan", COPPER, CELL, CELL.replace("3.6", "nan", 1), "cell"),
     frame("cell without volume", COPPER, CELL, "3.6 0 0 3.6 0 0 0 0 3.6", "span no volume"),

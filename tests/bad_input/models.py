@@ -84,9 +84,7 @@ CASES = [
     content("header of an exabyte", lambda model: (2**60).to_bytes(8, "little") + model[8:], DAMAGED),
     content("header that is no JSON", lambda model: model[:9] + b"\xff" + model[10:], DAMAGED),
     *(
-        content(
-            f"pickle {protocol}", lambda _, p=protocol: pickle.dumps(Trap(), p), "a pickle", NEVER_OPENED
-        )
+        content(f"pickle {protocol}", lambda _, p=protocol: pickle.dumps(Trap(), p), "a pickle", NEVER_OPENED)
         for protocol in (2, 4)
     ),
     content("torch archive", archive, "an archive, as torch.save writes", NEVER_OPENED),
@@ -125,7 +123,9 @@ CASES = [
     tensors("a tensor is missing", without(WEIGHTS), FIT, f"it has no {WEIGHTS}"),
     tensors("no E0", without("isolated_energies"), "isolated_energies do not fit the elements"),
     tensors("a tensor too many", lambda t: {**t, "weight": torch.zeros(2)}, FIT, "it has weight, which"),
-    tensors("wrong shape", lambda t: {**t, WEIGHTS: t[WEIGHTS].T.contiguous()}, FIT, f"{WEIGHTS} has shape [4, 3]"),
+    tensors(
+        "wrong shape", lambda t: {**t, WEIGHTS: t[WEIGHTS].T.contiguous()}, FIT, f"{WEIGHTS} has shape [4, 3]"
+    ),
     tensors("scale is a list", lambda t: {**t, "scale": torch.ones(2).double()}, FIT, "scale has shape [2]"),
     tensors("weights nan", lambda t: {**t, WEIGHTS: t[WEIGHTS] * torch.nan}, WEIGHTS, "not finite"),
     tensors("E0 inf", lambda t: {**t, "shift": t["shift"] / 0}, "shift has values that are not finite"),

@@ -6,7 +6,6 @@ import pytest
 import yaml
 
 from multiace.data.config import DataConfig, LabelKeys
-from multiace.errors import InputError
 
 
 def test_one_file_and_a_fraction_are_enough():
@@ -38,26 +37,3 @@ def test_every_field_has_a_help_line(field):
 
 def test_label_keys_have_defaults():
     assert LabelKeys().energy_key is None
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({}, "data.train"),
-        ({"train": []}, "data.train is an empty list"),
-        ({"train": 3}, "data.train"),
-        ({"train": "a", "valid": 1.5}, "data.valid = 1.5 is not allowed"),
-        ({"train": "a", "valid": 0}, "data.valid = 0 is not allowed"),
-        ({"train": "a", "valid": True}, "True is not a file"),
-        ({"train": "a", "valid": []}, "data.valid"),
-        ({"train": "a", "energy_unit": "kcal", "forces_unit": "eV/A"}, "Did you mean 'kcal/mol'"),
-        ({"train": "a", "energy_unit": "kcal/mol"}, "say in which unit the forces are"),
-        ({"train": "a", "stress_sign": "positive"}, "is not a choice. Allowed: compression, tension"),
-        ({"train": "a", "config_type_weights": {"bulk": -1.0}}, "bulk = -1.0"),
-        ({"train": "a", "trian": "b"}, "Did you mean 'train'"),
-        ({"train": "a", "seed": -1}, "data.seed"),
-    ],
-)
-def test_values_without_sense_are_refused(fields, message):
-    with pytest.raises(InputError, match=message):
-        DataConfig(**fields)

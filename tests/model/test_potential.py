@@ -240,70 +240,6 @@ def test_loading_leaves_the_random_numbers_alone(tmp_path):
     assert torch.equal(torch.rand(4), expected)
 
 
-@pytest.mark.parametrize(
-    "content", [None, b"", b"hello", b"\x80\x04\x95pickle"], ids=["missing", "empty", "text", "pickle"]
-)
-def test_files_that_are_no_models_are_refused(tmp_path, content):
-    path = tmp_path / "model.safetensors"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(InputError, match=f"cannot read a model from {path}"):
-        Potential.load(path)
-
-
-def test_a_folder_is_no_model(tmp_path):
-    with pytest.raises(InputError, match="there is no such file"):
-        Potential.load(tmp_path)
-
-
-@pytest.mark.parametrize("kept", [0.02, 0.5, 0.999])
-def test_truncated_model_files_are_refused(tmp_path, kept):
-    path = tmp_path / "model.safetensors"
-    potential("base").save(path)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: int(kept * len(whole))])
-    with pytest.raises(InputError, match="cannot read a model"):
-        Potential.load(path)
-
-
-@pytest.mark.parametrize(
-    "metadata",
-    [
-        None,
-        {"format": "pt"},
-        {"multiace": "[1]"},
-        {"multiace": '{"config": null}'},
-        {"multiace": '{"config": {}}'},
-    ],
-    ids=str,
-)
-def test_files_of_other_programs_are_refused(tmp_path, metadata):
-    path = tmp_path / "other.safetensors"
-    save_file({"weight": torch.zeros(2)}, path, metadata=metadata)
-    with pytest.raises(InputError, match="is a safetensors file, but not a multiace model"):
-        Potential.load(path)
-
-
-def test_files_of_newer_versions_are_refused(tmp_path):
-    path = tmp_path / "model.safetensors"
-    write(potential("base"), path, schema_version=SCHEMA_VERSION - 1)
-    with pytest.raises(InputError, match=r"a preliminary multiace \(schema 1\).*train it again"):
-        Potential.load(path)
-    write(potential("base"), path, schema_version=SCHEMA_VERSION + 1, multiace="9.0.0")
-    with pytest.raises(InputError, match=r"written by multiace 9\.0\.0 \(schema \d+\).*Install a newer"):
-        Potential.load(path)
-
-
-def test_weights_that_do_not_fit_the_config_are_refused(tmp_path):
-    path = tmp_path / "model.safetensors"
-    header = write(potential("base"), path)
-    for changes in ({"hidden_irreps": "4x0e"}, {"num_layers": 3}, {"num_radial": 5}):
-        write(potential("base"), path, config={**header["config"], **changes})
-        with pytest.raises(InputError, match="the weights do not fit the config in the file") as error:
-            Potential.load(path)
-        assert "\n" not in str(error.value)
-
-
 @pytest.mark.parametrize("change", [{"zbl": True}, {"distance_transform": "agnesi"}])
 def test_covalent_radii_are_those_of_the_file_whatever_the_tables_say_later(tmp_path, monkeypatch, change):
     at, path = random_potential(BASE.replace(**change)), tmp_path / "model.safetensors"
@@ -314,19 +250,8 @@ def test_covalent_radii_are_those_of_the_file_whatever_the_tables_say_later(tmp_
     without = {name: tensor for name, tensor in contents(path)[1].items() if "radii" not in name}
     without = {name: tensor for name, tensor in without.items() if "transform" not in name}
     save_file(without, path, {"multiace": json.dumps(header)})
-    with pytest.raises(InputError, match=r"do not fit the config in the file: Missing key.*(radii|r0)"):
+    with pytest.raises(InputError, match=r"do not fit the config in the file: it has no .*(radii|r0)"):
         Potential.load(path)
-
-
-def test_configs_that_cannot_be_used_are_refused_with_the_name_of_the_file(tmp_path):
-    path = tmp_path / "model.safetensors"
-    header = write(potential("base"), path)
-    write(potential("base"), path, config={**header["config"], "colour": "red"})
-    with pytest.raises(InputError, match=rf"{path}: model has no field 'colour'"):
-        Potential.load(path)
-    potential("base").save(path)
-    with pytest.raises(InputError, match=r"model\.dtype = 'half'"):
-        Potential.load(path, dtype="half")
 
 
 @pytest.mark.parametrize("where", [*OPEN_TABLES, "first_layer"])

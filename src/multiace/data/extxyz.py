@@ -67,8 +67,8 @@ def blocks(path: str) -> Iterator[Block]:
             rows = list(islice(file, count + 1))
             if len(rows) < count + 1:
                 raise InputError(
-                    f"{path} frame {number} (line {line}) ends after {max(len(rows) - 1, 0)} of {count} atoms; the file "
-                    "is cut, or the number is wrong."
+                    f"{path} frame {number} (line {line}) ends after {max(len(rows) - 1, 0)} of {count} atoms; the "
+                    "file is cut, or the number is wrong."
                 )
             yield Block(number, line, [b"%d\n" % count, *rows])
             number, line = number + 1, line + len(rows)
@@ -126,8 +126,8 @@ def check_columns(rows: Sequence[bytes], properties: Any, source: str) -> None:
     else:
         if not PROPERTIES.fullmatch(str(properties)):
             raise InputError(
-                f"{source}: Properties = {brief(properties)!r} cannot be read; it is name:type:columns of each quantity "
-                "with type S, R, I or L, such as species:S:1:pos:R:3:forces:R:3."
+                f"{source}: Properties = {brief(properties)!r} cannot be read; it is name:type:columns of each "
+                "quantity with type S, R, I or L, such as species:S:1:pos:R:3:forces:R:3."
             )
         fields = str(properties).split(":")
         names, columns = fields[::3], [int(number) for number in fields[2::3]]

@@ -145,7 +145,9 @@ def read_structures(path: str | Path) -> list[ase.Atoms]:
         ) from None
     except Exception as error:  # ASE's readers raise whatever goes wrong in them
         cause = brief(f"{type(error).__name__}: {error}")
-        raise InputError(f"{path} cannot be read: {cause}; mend it, or convert it to extended XYZ.") from error
+        raise InputError(
+            f"{path} cannot be read: {cause}; mend it, or convert it to extended XYZ."
+        ) from error
     if not structures:
         raise InputError(f"{path} has no structures; give a file, or a part of one, that has some.")
     for number, atoms in enumerate(structures):

@@ -151,7 +151,9 @@ class ModelConfig(Config):
         "one_hot",
         description="attributes a(z) of an element: one-hot, or continuous (learned, shared by all layers)",
     )
-    embedding_dim: int = Field(16, ge=1, le=MOST_CHANNELS, description="length of a(z) where the embedding is continuous")
+    embedding_dim: int = Field(
+        16, ge=1, le=MOST_CHANNELS, description="length of a(z) where the embedding is continuous"
+    )
 
     # update and readout
     first_self_connection: str = Field(
@@ -176,7 +178,7 @@ class ModelConfig(Config):
         16,
         ge=0,
         le=MOST_CHANNELS,
-        description="hidden width of the MLP that reads the last layer; 0 makes it linear"
+        description="hidden width of the MLP that reads the last layer; 0 makes it linear",
     )
     readout_activation: str = Field("silu", description="activation of that MLP" + KINKS)
 

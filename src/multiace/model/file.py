@@ -98,7 +98,9 @@ def refuse_others(path: Path) -> None:
     except OSError as error:
         raise InputError(f"cannot read a model from {path}: {error.strerror}.") from None
     for signature, kind in SIGNATURES.items():
-        if first.startswith(signature) and not first.endswith(b"{"):  # else the length of a safetensors header
+        if first.startswith(signature) and not first.endswith(
+            b"{"
+        ):  # else the length of a safetensors header
             raise InputError(
                 f"cannot read a model from {path}: it is {kind}, which multiace does not open as it may run code; "
                 "give a .safetensors file that multiace wrote."
@@ -175,7 +177,9 @@ def check_fit(needed: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> No
             what = f"{name} has shape {there}, the config asks for {here}"
         else:
             continue
-        raise InputError(f"the weights do not fit the config in the file: {what}; it is damaged, copy it again.")
+        raise InputError(
+            f"the weights do not fit the config in the file: {what}; it is damaged, copy it again."
+        )
 
 
 class NoMoreThan(TorchFunctionMode):
