@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -168,6 +169,14 @@ def choose(table: Mapping[str, Any], name: str, field: str) -> Any:
     raise InputError(f"{field} = {name!r} is not a choice.{did_you_mean(name, table)}")
 
 
+MOST_VALUES = 10_000
+"""Values in a run file; a few lines of references can stand for billions."""
+
+
+MOST_BYTES = 1_000_000
+"""Size of a run file; reading data for one would take minutes."""
+
+
 class Loader(yaml.SafeLoader):
     """Safe YAML in which a key occurs once."""
 
@@ -191,10 +200,43 @@ class Loader(yaml.SafeLoader):
 
     @classmethod
     def parse(cls, text: str, name: str) -> Any:
-        """Return the content of a YAML text; ``name`` is what errors call it."""
-        loader = cls(text)
-        loader.name = name
-        return loader.get_single_data()
+        """Return the content of a YAML text; ``name`` is what errors call it.
+
+        Raises:
+            InputError: If it is not valid, a key occurs twice, or references blow it up.
+        """
+        try:
+            loader = cls(text)
+            loader.name = name
+            node = loader.get_single_node()
+            refuse_large(node, name)
+            return None if node is None else loader.construct_document(node)
+        except InputError:
+            raise
+        except Exception as error:  # PyYAML's constructors raise whatever goes wrong in them
+            raise InputError(f"{name} is not valid YAML: {brief(error, 300)}; mend it.") from None
+
+
+def refuse_large(node: yaml.Node | None, name: str) -> None:
+    """Refuse values that are too many, or endless, once every reference stands for what it refers to.
+
+    Raises:
+        InputError: If it is so.
+    """
+    sizes: dict[int, int] = {}
+
+    def size(node: yaml.Node) -> int:
+        if id(node) not in sizes:
+            sizes[id(node)] = MOST_VALUES + 1  # for a value that contains itself
+            values = node.value if isinstance(node, yaml.CollectionNode) else ()
+            parts = chain.from_iterable(values) if isinstance(node, yaml.MappingNode) else values
+            sizes[id(node)] = 1 + sum(map(size, parts))
+        return sizes[id(node)]
+
+    if node is not None and size(node) > MOST_VALUES:
+        raise InputError(
+            f"{name} has more than {MOST_VALUES} values, or one within itself; write it plainly."
+        )
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -204,13 +246,15 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         InputError: If the file is missing, is not YAML, has a key twice, or is not a mapping.
     """
     try:
+        if Path(path).stat().st_size > MOST_BYTES:
+            raise InputError(
+                f"{path} is no run file: it has more than {MOST_BYTES} bytes. Give the YAML file."
+            )
         content = Loader.parse(Path(path).read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}; check the path.") from None
     except UnicodeDecodeError as error:
         raise InputError(f"cannot read {path}: {error}; save it as UTF-8 text.") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is not valid YAML: {brief(error, 300)}; mend that line.") from None
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold sections such as 'model:', found {type(content).__name__}.")
     return content
@@ -232,8 +276,5 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, dict[str, Any]]:
         before = seen.setdefault(f"{section}.{field}", item)
         if before is not item:
             raise InputError(f"overrides {before!r} and {item!r} give the same field; remove one of them.")
-        try:
-            sections.setdefault(section, {})[field] = Loader.parse(text, f"override {item!r}")
-        except yaml.YAMLError:
-            raise InputError(f"override {item!r}: the value is not valid YAML.") from None
+        sections.setdefault(section, {})[field] = Loader.parse(text, f"override {brief(item)!r}")
     return sections

@@ -15,6 +15,9 @@ class InputError(ValueError):
     defect of multiace and keeps its traceback.
     """
 
+    def __init__(self, sentence: str = "") -> None:
+        super().__init__(" ".join(sentence.splitlines()))  # values that it quotes may have several lines
+
 
 def did_you_mean(received: str, allowed: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the closest allowed word, or the list of all allowed words."""

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from multiace.errors import did_you_mean
+from multiace.errors import brief, did_you_mean
 
 __all__ = ["explain", "plain", "takes_numbers_only", "type_name"]
 
@@ -87,7 +87,7 @@ def explain(error: ErrorDetails, section: str, fields: Mapping[str, FieldInfo]) 
         arguments = get_args(annotation)
         annotation = arguments[0] if get_origin(annotation) is tuple or keys[-1] == "[key]" else arguments[1]
         where = f"a key of {where}" if keys[-1] == "[key]" else f"{where}.{key}"
-    shown = repr(received) if isinstance(received, str) else plain(received)
+    shown = brief(repr(received) if isinstance(received, str) else plain(received), 200)
     cause = error.get("ctx", {}).get("error")
     if cause is not None:
         return f"{where} = {shown}: {cause}."

@@ -24,7 +24,7 @@ CASES = [
     line("train run.yaml train.max_epoch=1", "train has no field 'max_epoch'. Did you mean 'max_epochs'?"),
     line("train run.yaml train.max_epochs=many", "train.max_epochs = 'many' cannot be used"),
     line("train run.yaml train.seed=1 train.seed=2", "'train.seed=1' and 'train.seed=2' give the same field"),
-    line("train run.yaml 'model.elements=[H'", "override 'model.elements=[H': the value is not valid YAML"),
+    line("train run.yaml 'model.elements=[H'", "override 'model.elements=[H' is not valid YAML"),
     line("train run.yaml train.device=gpu", "train.device = 'gpu' is not a choice"),
     line("train run.yaml train.strategy=ddp train.devices=0", "train.devices = 0 cannot be used"),
     line("train run.yaml --folder water.xyz", "water.xyz"),

@@ -1,8 +1,13 @@
 """Run files that cannot be used."""
 
+from itertools import pairwise
+
 from tests.bad_input.case import Case
 
 DATA = "data: {train: train.xyz, valid: 1}\n"
+LAUGHS = "a: &a [1, 1, 1, 1, 1]\n" + "".join(
+    f"{b}: &{b} [*{a}, *{a}, *{a}, *{a}, *{a}]\n" for a, b in pairwise("abcdefghijklm")
+)
 GIVEN = "energy_reference: given, isolated_energies"
 MODEL = "model: {preset: botnet-small, energy_reference: mean, scale: none"
 IRREPS = "model.hidden_irreps = "
@@ -30,6 +35,9 @@ CASES = [
     Case("no run file", "train nothing.yaml", ("cannot read nothing.yaml: No such file",), {}),
     Case("folder for a run file", "train .", ("cannot read .: Is a directory",), {}),
     Case("data for a run file", "train train.xyz", ("train.xyz",), {}),
+    run(
+        "much data for a run file", "a" * 1_000_001, "bad.yaml is no run file: it has more than 1000000 bytes"
+    ),
     run("empty run file", "", "bad.yaml must hold sections such as 'model:', found NoneType"),
     run("list for a run file", "- model\n", "bad.yaml must hold sections such as 'model:', found list"),
     run("broken yaml", "model: {cutoff: 5\n", "bad.yaml is not valid YAML"),
@@ -50,6 +58,14 @@ CASES = [
     ),
     run("twice in a line", "model: {cutoff: 5, cutoff: 5}\n", "line 1: 'cutoff' is given twice"),
     run("list for a name", "? [a]\n: 1\n", "bad.yaml is not valid YAML"),
+    run("no date", "train: {max_epochs: 2001-13-45}\n", "bad.yaml is not valid YAML: month must be in 1..12"),
+    run(
+        "value within itself",
+        "data: &a {train: [*a]}\n",
+        "bad.yaml has more than 10000 values, or one within",
+    ),
+    run("a billion laughs", LAUGHS, "bad.yaml has more than 10000 values"),
+    run("deep", "[" * 5000, "bad.yaml is not valid YAML"),
     # --- the model
     model("misspelt field", "cutof: 5", "model has no field 'cutof'. Did you mean 'cutoff'?"),
     model("number for a field", "1: 5", "model has no field '1'"),

@@ -86,6 +86,15 @@ CASES = [
     frame("cell nan", COPPER, CELL, CELL.replace("3.6", "nan", 1), "cell"),
     frame("cell without volume", COPPER, CELL, "3.6 0 0 3.6 0 0 0 0 3.6", "span no volume"),
     frame("zero cell", COPPER, CELL, "0 0 0 0 0 0 0 0 0", "span no volume"),
+    frame(
+        "cell in other units", COPPER, CELL, "3.6e-9 0 0 0 3.6e-9 0 0 0 3.6e-9", "images within the cutoff"
+    ),
+    frame("cell like a wire", COPPER, CELL, "3e4 0 0 0 3e4 0 0 0 2", "extends over 3e+04, 3e+04, 2 Å"),
+    frame("endless cell", COPPER, CELL, "1e200 0 0 0 1e200 0 0 0 1e200", "or are too long"),
+    frame("atoms far apart", WATER, "0.76", "9e7", "extends over ", "bring its parts together"),
+    frame(
+        "position lost", WATER, "0.76", "1e300", "atom 1 has position [0.0, 1e+300, -0.48]", "within 1e+08 Å"
+    ),
     frame("two flags of periodicity", COPPER, "energy", 'pbc="T T" energy', "pbc = '[True, True]'"),
     frame("periodicity in words", COPPER, "energy", "pbc=yes energy", "pbc = 'yes'", 'pbc="T T F"'),
     # --- labels

@@ -176,3 +176,15 @@ def test_isolated_atom_has_no_edges():
 def test_structures_without_sense_are_refused(atoms, message):
     with pytest.raises(InputError, match=message):
         build_graph(atoms, ["H", "N"], 4.0)
+
+
+def test_shapes_are_searched_as_far_as_they_can_be_cut_into_boxes():
+    """vesin divides by zero beyond; the process would end."""
+    for cell in ([2.5, 2.5, 1e5], [1e3, 1e3, 2.5], [1e7, 1e7, 1e7]):
+        atoms = ase.Atoms("H", cell=cell, pbc=True)
+        assert build_graph(atoms, ("H",), 5.0).n_edges == (2.5 in cell) * (2 if cell[0] > 2.5 else 8)
+    for far in ([4e5, 0, 0], [1e6, 1e6, 1e6]):
+        assert build_graph(ase.Atoms("H2", [[0, 0, 0], far]), ("H",), 5.0).n_edges == 0
+    for far, pbc in (([1e7, 0, 0], False), ([1e6, 1e6, 0], (False, False, True))):
+        with pytest.raises(InputError, match="too far to search for neighbours"):
+            build_graph(ase.Atoms("H2", [[0, 0, 0], far], cell=[4, 4, 4], pbc=pbc), ("H",), 5.0)

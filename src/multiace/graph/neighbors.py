@@ -8,6 +8,7 @@ import ase
 import numpy as np
 import torch
 import vesin
+from ase.geometry import complete_cell
 
 from multiace.errors import InputError
 from multiace.graph.graph import Graph
@@ -15,6 +16,9 @@ from multiace.graph.graph import Graph
 __all__ = ["build_graph", "neighbor_list"]
 
 COINCIDENT = 1e-6  # [Å] closer than this, two atoms are at one place
+FARTHEST = 1e8  # [Å] positions and lattice vectors; rounding is below COINCIDENT there
+MOST_IMAGES = 1e5  # of an atom within the cutoff; a cell of 0.5 Å has fewer at 10 Å
+MOST_BOXES = 1e5  # that vesin sorts atoms into; it makes them larger where there are more
 MIN_VOLUME = 1e-6  # |volume| / (product of edge lengths) below which lattice vectors are dependent
 
 
@@ -37,12 +41,14 @@ def neighbor_list(
         senders j (n_edges,), receivers i (n_edges,), shifts S (n_edges, 3); all int64.
 
     Raises:
-        InputError: If the lattice vectors of the periodic directions are dependent.
+        InputError: If the lattice vectors of the periodic directions are dependent, or the structure is too far
+            extended, or its cell too small, to search.
     """
     positions = np.ascontiguousarray(positions, dtype=np.float64).reshape(-1, 3)
     pbc = np.asarray(pbc, dtype=bool)
     cell = np.where(pbc[:, None], np.asarray(cell, dtype=np.float64), 0.0)
     check_lattice(cell[pbc])
+    check_extent(positions, cell, pbc, cutoff)
     # vesin's vector runs from i to j, r_j - r_i + S C: its j is our receiver.
     search = vesin.NeighborList(cutoff=cutoff, full_list=True)
     senders, receivers, shifts = search.compute(positions, cell, pbc, "ijS")
@@ -54,12 +60,35 @@ def check_lattice(vectors: np.ndarray) -> None:
     """Refuse dependent (or zero) periodic lattice vectors, shape (up to 3, 3) [Å]."""
     lengths = np.linalg.norm(vectors, axis=1)
     # sqrt det(C C^T) is the length, area or volume that one, two or three vectors span.
-    if not np.isfinite(vectors).all() or (
+    if not (np.abs(vectors) < FARTHEST).all() or (
         np.sqrt(max(np.linalg.det(vectors @ vectors.T), 0.0)) <= MIN_VOLUME * lengths.prod()
     ):
         raise InputError(
-            f"periodic lattice vectors {vectors.tolist()} span no volume; "
+            f"periodic lattice vectors {vectors.tolist()} span no volume, or are too long; "
             "give independent vectors [Å], or set pbc to F in the directions that are not periodic."
+        )
+
+
+def check_extent(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float) -> None:
+    """Refuse cells with countless images within the cutoff, and shapes that vesin cannot cut into boxes.
+
+    It scales boxes of the cutoff, n of them along each direction, to MOST_BOXES in all; where a direction is left
+    with less than one, it divides by zero, which ends the process.
+    """
+    inverse = np.linalg.inv(complete_cell(cell))
+    heights = 1 / np.linalg.norm(inverse, axis=0)
+    images = np.prod(2 * cutoff / heights[pbc] + 1)
+    if images > MOST_IMAGES:
+        raise InputError(
+            f"the cell {cell[pbc].tolist()} is so small that an atom has some {images:.0e} images within the cutoff of "
+            f"{cutoff:g} Å; check its unit, which is Å."
+        )
+    extents = np.where(pbc, heights, np.ptp(positions @ inverse, axis=0) * heights)
+    boxes = np.maximum(extents / cutoff, 1)
+    if boxes.prod() > MOST_BOXES and boxes.min() * (MOST_BOXES / boxes.prod()) ** (1 / 3) < 1.1:
+        raise InputError(
+            f"the structure extends over {', '.join(f'{extent:.3g}' for extent in extents)} Å in its three directions, "
+            "too far to search for neighbours; bring its parts together, or make the cell smaller."
         )
 
 
@@ -82,10 +111,12 @@ def build_graph(atoms: ase.Atoms, elements: Sequence[str], cutoff: float) -> Gra
     if len(atoms) == 0:
         raise InputError("a structure without atoms was given; it must have at least one.")
     positions = np.array(atoms.get_positions(), dtype=np.float64)
-    not_finite = np.flatnonzero(~np.isfinite(positions).all(axis=1))
-    if len(not_finite):
-        first = not_finite[0]
-        raise InputError(f"atom {first} has position {positions[first].tolist()}; it must be finite.")
+    lost = np.flatnonzero(~(np.abs(positions) < FARTHEST).all(axis=1))
+    if len(lost):
+        first = lost[0]
+        raise InputError(
+            f"atom {first} has position {positions[first].tolist()}; it must be finite, and within {FARTHEST:g} Å."
+        )
     cell = np.array(atoms.cell) if atoms.pbc.any() else np.zeros((3, 3))
     senders, receivers, shifts = neighbor_list(positions, cell, atoms.pbc, cutoff)
     check_distinct(positions, cell, senders, receivers, shifts)
