@@ -90,7 +90,7 @@ CASES = [
         "cell in other units", COPPER, CELL, "3.6e-9 0 0 0 3.6e-9 0 0 0 3.6e-9", "images within the cutoff"
     ),
     frame("cell like a wire", COPPER, CELL, "3e4 0 0 0 3e4 0 0 0 2", "extends over 3e+04, 3e+04, 2 Å"),
-    frame("endless cell", COPPER, CELL, "1e200 0 0 0 1e200 0 0 0 1e200", "or are too long"),
+    frame("endless cell", COPPER, CELL, "1e200 0 0 0 1e200 0 0 0 1e200", "shorter than 1e+08 Å"),
     frame("atoms far apart", WATER, "0.76", "9e7", "extends over ", "bring its parts together"),
     frame(
         "position lost", WATER, "0.76", "1e300", "atom 1 has position [0.0, 1e+300, -0.48]", "within 1e+08 Å"

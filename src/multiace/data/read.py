@@ -18,6 +18,7 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from multiace.data.config import ENERGY_UNITS, FORCE_UNITS, STRESS_UNITS, LabelKeys
 from multiace.data.extxyz import is_extxyz, read_extxyz
 from multiace.errors import InputError, brief
+from multiace.graph.neighbors import FARTHEST
 
 __all__ = ["Frame", "LabelCounts", "count_labels", "find_elements", "found_keys", "read_frame", "read_frames"]
 
@@ -181,14 +182,16 @@ def check_structure(atoms: ase.Atoms, source: str) -> None:
             f"{source}: atom {first} has atomic number {atoms.numbers[first]}, which is that of no element; "
             "remove it, or write its chemical symbol."
         )
-    bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
-    if len(bad):
-        first = bad[0]
+    lost = np.flatnonzero(~(np.abs(atoms.positions) < FARTHEST).all(axis=1))
+    if len(lost):
+        position = atoms.positions[lost[0]].tolist()
         raise InputError(
-            f"{source}: atom {first} has position {atoms.positions[first].tolist()}; it must be finite."
+            f"{source}: atom {lost[0]} has position {position}; it must be finite, and within {FARTHEST:g} Å."
         )
-    if not np.isfinite(atoms.cell.array).all():
-        raise InputError(f"{source}: the cell {atoms.cell.array.tolist()} must be finite.")
+    if not (np.abs(atoms.cell.array) < FARTHEST).all():
+        raise InputError(
+            f"{source}: the cell {atoms.cell.array.tolist()} must be finite, and shorter than {FARTHEST:g} Å."
+        )
 
 
 def read_database(path: str) -> Iterator[ase.Atoms]:
