@@ -228,6 +228,7 @@ def import_model(arguments: argparse.Namespace) -> None:
     """Carry the parameters of another code over into a model file."""
     from multiace.model.import_botnet import import_botnet
 
+    check_outputs(arguments.out)
     import_botnet(arguments.json, arguments.npz).save(arguments.out)
     print(f"model: {arguments.out}")
 
@@ -244,6 +245,7 @@ def report(arguments: argparse.Namespace) -> None:
     """Write the HTML report of a run."""
     from multiace.report.build import write_report
 
+    check_outputs(arguments.out)
     path = write_report(
         arguments.folder,
         tests=arguments.test,

@@ -68,6 +68,8 @@ CASES = [
     line("explain lerning_rate", "learning_rate"),
     line("import", "CODE"),
     line("import botnet a.json b.npz -o c.safetensors", "a.json"),
+    line("import botnet a.json b.npz -o .", ". is a folder; give the name of a file in it"),
+    line("report runs --out water.xyz/r.html", "water.xyz/r.html cannot be written"),
     line("import botnet water.xyz b.npz -o c.safetensors", "water.xyz is not valid JSON"),
     line("data", "ACTION"),
     line("data get acacia", "'acacia'", "acac"),
