@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -244,7 +245,10 @@ def data_check(arguments: argparse.Namespace) -> int:
     with progress_bar(console(), count=False) as bar:
         task = bar.add_task("reading", total=None, state="")
         check = check_files(
-            config, expected, lambda file, frame: bar.update(task, state=f"{Path(file).name} frame {frame:,}")
+            config,
+            expected,
+            lambda file, frame: bar.update(task, state=f"{Path(file).name} frame {frame:,}"),
+            processes=min(2, os.cpu_count() or 1),
         )
         bar.update(task, total=1, completed=1, state="")
     console().print(check_tables(check))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
@@ -18,6 +21,7 @@ from multiace.errors import InputError
 
 __all__ = ["Expectations", "check_files", "check_frames"]
 
+LARGE = 16e6  # bytes of a file that is worth several processes
 CONSEQUENCES = {
     "length-unit": frozenset({"close-pair", "atoms-alone", "box-filled", "energies-unlike-isolated"}),
     "energy-unit": frozenset({"energies-unlike-isolated", "energy-outlier"}),
@@ -52,14 +56,18 @@ class Expectations:
 
 
 def check_files(
-    config: DataConfig, expected: Expectations, advance: Callable[[str, int], None] | None = None
+    config: DataConfig,
+    expected: Expectations,
+    advance: Callable[[str, int], None] | None = None,
+    processes: int = 1,
 ) -> DataCheck:
     """Check the files of a data section, reading each once and keeping a few numbers of every frame.
 
     Args:
         config: Files, and names, units and signs of labels.
         expected: What the run expects of them.
-        advance: Called with the file and the number of frames read, now and then.
+        advance: Called with the file and the number of a frame, now and then.
+        processes: How many share the frames of a large file.
     """
     valid = config.valid if isinstance(config.valid, tuple) else ()
     valid = tuple(name for name in valid if not name.endswith("split.json"))
@@ -67,17 +75,48 @@ def check_files(
     for group, names in (("train", config.train), ("valid", valid), ("test", config.test)):
         for name in names:
             scan = Scan(name, group, expected.keys, expected.cutoff)
-            try:
-                for number, atoms in enumerate(stream_structures(name)):
-                    scan.add(number, atoms)
-                    if advance is not None and number % 100 == 0:
-                        advance(name, number)
-                if scan.frames == 0:
-                    raise InputError(f"{name} has no structures.")
-            except InputError as error:
-                unreadable.append(finding("file-unreadable", name, str(error)))
+            large = Path(name).is_file() and Path(name).stat().st_size > LARGE
+            error = (
+                read_shared(scan, processes) if large and processes > 1 else read_part(scan, 0, 1, advance)
+            )
+            if error or not scan.frames:
+                unreadable.append(finding("file-unreadable", name, error or f"{name} has no structures."))
             scans.append(scan)
     return conclude(scans, expected, unreadable)
+
+
+def read_part(
+    scan: Scan, first: int, step: int, advance: Callable[[str, int], None] | None = None
+) -> str | None:
+    """Scan every ``step``-th frame of a file from the ``first`` on; return what ended the reading too early."""
+    part = f"@{first}::{step}" if step > 1 else ""
+    try:
+        for k, atoms in enumerate(stream_structures(f"{scan.file}{part}")):
+            scan.add(first + k * step, atoms)
+            if advance is not None and k % 100 == 0:
+                advance(scan.file, k)
+    except InputError as error:
+        return str(error).replace(part, "")
+    return None
+
+
+def read_shared(scan: Scan, processes: int) -> str | None:
+    """Let several processes scan a file, each every n-th frame."""
+    arguments = scan.file, scan.group, scan.keys, scan.cutoff
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        parts = [pool.submit(scan_part, arguments, first, processes) for first in range(processes)]
+        errors = []
+        for part in parts:
+            other, error = part.result()
+            scan.extend(other)
+            errors.append(error)
+    return next(filter(None, errors), None)
+
+
+def scan_part(arguments: tuple[str, str, LabelKeys, float], first: int, step: int) -> tuple[Scan, str | None]:
+    """Scan a part of a file in a process of its own."""
+    scan = Scan(*arguments)
+    return scan, read_part(scan, first, step)
 
 
 def check_frames(sets: Iterable[tuple[str, Sequence[Frame]]], expected: Expectations) -> DataCheck:

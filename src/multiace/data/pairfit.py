@@ -41,6 +41,17 @@ class Sample:
                 self.frames, self.stride = self.frames[::2], 2 * self.stride
         self.seen += 1
 
+    def extend(self, later: Sample) -> None:
+        """Take over a sample of later frames, as evenly as that of this one."""
+        one, other = self, later
+        while len(one.frames) + len(other.frames) > MOST_FRAMES or one.stride != other.stride:
+            coarser = one if one.stride < other.stride else other
+            if one.stride == other.stride:
+                one.frames, one.stride = one.frames[::2], 2 * one.stride
+            coarser.frames, coarser.stride = coarser.frames[::2], 2 * coarser.stride
+        self.frames += other.frames
+        self.seen += later.seen
+
 
 def pair_slope(frames: Sequence[Frame]) -> float | None:
     """Return σ(E) / σ(E_p), less what compositions explain, with the sign of their correlation.

@@ -326,7 +326,7 @@ def duplicates(scans: Sequence[Scan]) -> Iterator[Finding]:
     owner = np.repeat(np.arange(len(scans)), [len(scan.fingerprints) for scan in scans])
     frames = np.concatenate([np.array(scan.numbers, dtype=np.int64) for scan in scans] or [[]])
     energies = np.concatenate([np.array(scan.energies) for scan in scans] or [[]])
-    order = np.argsort(prints, kind="stable")
+    order = np.lexsort((frames, owner, prints))
     groups = np.split(order, np.flatnonzero(np.diff(prints[order])) + 1) if len(order) else []
     met: dict[tuple[str, int, int], tuple[int, tuple[int, int]]] = {}
     for group in groups:

@@ -26,6 +26,7 @@ BONDS = {  # median over frames of the shortest distance / sum of covalent radii
     "nm": (0.05, 0.2, 10.0),
 }
 NO_BONDS = {2, 10, 18, 36, 54, 86}  # noble gases are far apart
+UNLIKE = 3.0  # slope, or its inverse, that is no unit and no fault of a harmonic estimate
 HUGE_STRESS = 1.0  # [eV/Å³] 160 GPa
 
 
@@ -91,7 +92,7 @@ def suspect_units(evidence: Evidence) -> Iterator[Finding]:
     keys, file = evidence.keys, evidence.file
     if best is None:
         slope = evidence.forces
-        if slope is not None and abs(math.log(abs(slope))) > math.log(1.5):
+        if slope is not None and abs(math.log(abs(slope))) > math.log(UNLIKE):
             sentence = (
                 f"{file}: between neighbouring frames energies change by {slope:.3g} times the work of the forces, "
                 "which is no ratio of usual units: energies and forces are not of the same calculation, or "
