@@ -151,6 +151,12 @@ def file_is_missing(files):
     files["test"] = None
 
 
+@fault("file-unreadable", says="does not exist")
+def training_file_is_missing(files):
+    files["train"] = None
+    del files["valid"], files["test"]
+
+
 @fault("file-unreadable", file="test")
 def file_is_empty(files):
     files["test"] = b""

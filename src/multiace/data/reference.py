@@ -84,7 +84,7 @@ def compositions(scans: Sequence[Scan], elements: Sequence[int]) -> tuple[np.nda
             total, n = sums.get(composition, (0.0, 0))
             sums[composition] = total + float(totals[k]), n + int(frames[k])
     rows = np.array([[dict(c).get(z, 0) for z in elements] for c, (_, n) in sums.items() if n], dtype=float)
-    rows = rows.reshape(-1, len(elements))
+    rows = rows.reshape(len(rows), len(elements))
     total, n = np.array([pair for pair in sums.values() if pair[1]], dtype=float).reshape(-1, 2).T
     rank = int(np.linalg.matrix_rank(rows)) if rows.size else 0
     return rows * np.sqrt(n)[:, None], total / np.sqrt(n), rank

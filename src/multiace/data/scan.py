@@ -21,6 +21,7 @@ from multiace.data.pairfit import Sample
 from multiace.data.read import Frame, found_keys, has_volume, label_key, read_frame
 from multiace.data.work import WorkPairs
 from multiace.errors import InputError
+from multiace.graph.neighbors import COINCIDENT
 
 __all__ = ["FORCE_EDGES", "Scan"]
 
@@ -101,8 +102,9 @@ class Scan:
         self.remember(number, frame)
         self.note(number, *frame_rules.box(atoms, where))
         self.look_at_forces(number, frame)
-        self.pairs.add(frame)
-        self.sample.add(frame)
+        if not len(d) or d.min() >= COINCIDENT:
+            self.pairs.add(frame)
+            self.sample.add(frame)
 
     def note(self, number: int, *notes: Note) -> None:
         """Count a frame with these troubles; of each the largest value is told, or the first frame."""
