@@ -26,6 +26,7 @@ from multiace.basis import radial as basis_radial
 from multiace.config import Config
 from multiace.data.config import DataConfig
 from multiace.data.download import BOTNET_FOLDERS
+from multiace.data.finding import KINDS
 from multiace.data.rmd17 import FILES
 from multiace.deploy.config import MDConfig, RelaxConfig
 from multiace.fields import plain, type_name
@@ -376,11 +377,19 @@ def result_of(name: str) -> str:
     return path.with_suffix(".md").read_text(encoding="utf-8") + figure
 
 
+def findings_of(severity: str) -> str:
+    """Return the kinds of findings of a data check with this severity."""
+    rows = ["| kind | what |", "|---|---|"]
+    rows += [f"| `{code}` | {kind.meaning} |" for code, kind in KINDS.items() if kind.severity == severity]
+    return "\n".join(rows)
+
+
 PARTS = {
     "axes": axes,
     "data-sets": data_sets,
     "fields": fields_of,
     "file": file_of,
+    "findings": findings_of,
     "idle": idle_of,
     "preset-sources": preset_sources,
     "presets": presets_of,

@@ -21,6 +21,7 @@ from multiace.errors import InputError
 from multiace.progress import progress_bar
 from multiace.tables import (
     change_table,
+    check_tables,
     config_table,
     error_table,
     facts_table,
@@ -32,6 +33,7 @@ from multiace.tables import (
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from multiace.data.check import Expectations
     from multiace.model.potential import Potential
 
 __all__ = ["main"]
@@ -241,6 +243,51 @@ def data_get(arguments: argparse.Namespace) -> None:
         print(path)
 
 
+def data_check(arguments: argparse.Namespace) -> int:
+    """Print what is found in labelled structures; status 1 where that would stop a training."""
+    from multiace.data.check import check_files
+
+    config, expected = what_to_check(arguments)
+    with progress_bar(console(), count=False) as bar:
+        task = bar.add_task("reading", total=None, state="")
+        check = check_files(
+            config,
+            expected,
+            lambda file, frame: bar.update(task, state=f"{Path(file).name} frame {frame:,}"),
+            processes=min(2, os.cpu_count() or 1),
+        )
+        bar.update(task, total=1, completed=1, state="")
+    console().print(check_tables(check))
+    if arguments.json:
+        check.save(arguments.json)
+        print(f"findings: {arguments.json}")
+    return 1 if check.of("error") else 0
+
+
+def what_to_check(arguments: argparse.Namespace) -> tuple[DataConfig, Expectations]:
+    """Return the files and what is expected of them: of a run file (with overrides), or of the options."""
+    from multiace.data.check import Expectations
+
+    first, *rest = arguments.files
+    given = {name: getattr(arguments, name) for name in LabelKeys.model_fields}
+    given = {name: value for name, value in given.items() if value is not None}
+    if Path(first).suffix in (".yaml", ".yml"):
+        from multiace.train.config import RunConfig
+        from multiace.train.prepare import expectations
+
+        options = {**given, "valid": arguments.valid, "test": arguments.test, "cutoff": arguments.cutoff}
+        if any(options.values()):
+            named = next(name for name, value in options.items() if value).replace("_", "-")
+            raise InputError(
+                f"{first} says what is checked; leave --{named} out, or give section.field=value."
+            )
+        run = RunConfig.read(first, rest)
+        return run.data, expectations(run)
+    valid = {"valid": arguments.valid} if arguments.valid else {}
+    config = DataConfig(train=arguments.files, test=arguments.test or (), **valid, **given)
+    return config, Expectations(keys=config, cutoff=arguments.cutoff or 5.0)
+
+
 def report(arguments: argparse.Namespace) -> None:
     """Write the HTML report of a run."""
     from multiace.report.build import write_report
@@ -441,13 +488,33 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("npz", help="NAME.npz: parameters")
     sub.add_argument("-o", "--out", required=True, help="model file to write")
 
-    data = commands.add_parser("data", help="public data sets").add_subparsers(
+    data = commands.add_parser("data", help="check data; public data sets").add_subparsers(
         metavar="ACTION", required=True, parser_class=Parser
     )
+    sub = add("check", data_check, "what is wrong, or odd, in labelled structures", data)
+    sub.epilog = "Exit status 1 where an error would stop a training."
+    files_help = "labelled structures to train on, or a run file (YAML) with section.field=value"
+    sub.add_argument("files", nargs="+", metavar="FILE", help=files_help)
+    sub.add_argument("--valid", nargs="+", metavar="FILE", help="validation files")
+    sub.add_argument("--test", nargs="+", metavar="FILE", help="test files")
+    sub.add_argument(
+        "--cutoff", type=positive, help="cutoff of neighbours [Å] (default: 5, or the run file's)"
+    )
+    sub.add_argument("--json", help="write facts, findings and histograms here")
+    add_fields(sub, LabelKeys)
+
     sub = add("get", data_get, "download a data set, or copy it from $MULTIACE_DATA", data)
     sub.add_argument("name", help="acac, ethanol, 3bpa or rmd17")
     sub.add_argument("--folder", help="where to put it, in a folder of its name (default: data)")
     return parser
+
+
+def positive(text: str) -> float:
+    """Read a number above zero, for argparse."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not allowed; it must be a number above 0")
+    return value
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

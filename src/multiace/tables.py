@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -17,10 +18,12 @@ from multiace.errors import InputError, did_you_mean
 from multiace.fields import plain, type_name
 
 if TYPE_CHECKING:
+    from multiace.data.finding import DataCheck, Finding
     from multiace.model.potential import Potential
 
 __all__ = [
     "change_table",
+    "check_tables",
     "config_table",
     "error_rows",
     "error_table",
@@ -179,6 +182,53 @@ def error_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
             first = ""
         table.add_section()
     return table
+
+
+def check_tables(check: DataCheck) -> Group:
+    """What a check of data found: facts of each file, E0, and the findings, those of one kind in one line."""
+    labels = ("energy", "forces", "stress")
+    right = ("frames", "atoms", "RMS", "largest |F|", "net |F|", "closest pair")
+    first = new_table("set", "file", "frames", "atoms", "elements", *labels, right=right)
+    columns = ("(E - ΣE0)/N", "RMS", "largest |F|", "net |F|", "closest pair")
+    second = new_table(
+        "file",
+        *columns,
+        right=right,
+        caption="energies per atom, lowest, median and highest, in eV; forces in eV/Å; distances in Å; @: the frame",
+    )
+    for facts in check.files:
+        found: dict[str, list[str]] = {label: [] for label in labels}
+        for entry in facts["labels"]:
+            found[entry["label"]].append(f"{entry['frames']} {entry['key']}")
+        name = Text(Path(facts["file"]).name, style="bold")
+        counts = f"{facts['frames']:,}", f"{facts['atoms']:,}", " ".join(facts["elements"])
+        first.add_row(facts["set"], name, *counts, *("\n".join(found[label]) or "-" for label in labels))
+        energies = " ".join(f"{energy:.3f}" for energy in facts["energy_per_atom"] or ()) or "-"
+        rms = "-" if facts["force_rms"] is None else f"{facts['force_rms']:.3f}"
+        extremes = (at_frame(facts, key) for key in ("largest_force", "largest_net_force", "closest_pair"))
+        second.add_row(name, energies, rms, *extremes)
+    E0 = ", ".join(f"{symbol} {energy:.4f}" for symbol, energy in check.isolated_energies.items())
+    lines = [Text(f"E0 [eV], {check.reference.replace('_', ' ')}: {E0}")] if E0 else []
+    return Group(first, second, *lines, *finding_lines(check))
+
+
+def at_frame(facts: Mapping[str, Any], key: str) -> str:
+    """Return a figure with the frame it is from."""
+    value = facts[key]
+    return "-" if value is None else f"{value:.3g} @{facts[f'{key}_frame']}"
+
+
+def finding_lines(check: DataCheck) -> Iterator[Text]:
+    """Yield findings as lines, one for each kind: the first, and how many more there are."""
+    kinds: dict[tuple[str, str], list[Finding]] = {}
+    for found in check.findings:
+        kinds.setdefault((found.severity, found.code), []).append(found)
+    for (severity, code), several in kinds.items():
+        more = f" (And {len(several) - 1} more of this kind.)" if len(several) > 1 else ""
+        style = {"error": "bold red", "warning": "yellow", "note": "cyan"}[severity]
+        yield Text.assemble((severity, style), (f" {code}: ", DIM), several[0].sentence, (more, DIM))
+    counts = Counter(found.severity for found in check.findings)
+    yield Text(f"errors: {counts['error']}, warnings: {counts['warning']}, notes: {counts['note']}", "bold")
 
 
 def size(error: float) -> str:

@@ -1,5 +1,7 @@
 """What a run finds in its data, and what it says about it."""
 
+import json
+
 import ase.io
 import pytest
 from ase import Atoms
@@ -15,6 +17,10 @@ def gold(data):
     """An isolated gold atom, which no other structure has."""
     ase.io.write(data / "gold.xyz", Atoms("Au", info={"energy": 3.8, "config_type": "isolated_atom"}))
     return "gold.xyz"
+
+
+def warnings_of(prepared):
+    return [f"{found.code}: {found.sentence}" for found in prepared.check.of("warning")]
 
 
 def test_element_of_an_isolated_atom_alone_is_left_out_and_named(run, gold, tmp_path):
@@ -44,16 +50,38 @@ def test_validation_frames_with_an_element_that_is_not_trained_are_refused(run, 
 
 
 def test_cutoff_without_bonds_is_warned_about(run):
-    with pytest.warns(UserWarning, match=r"cutoff = 0\.5 Å an atom has 0\.00 .* 12 of 12 training frames"):
-        prepare(run(model={"cutoff": 0.5}))
+    found = warnings_of(prepare(run(model={"cutoff": 0.5})))
+    assert found[0].startswith("atoms-alone")
+    assert "within the cutoff of 0.5 Å" in found[0]
+    assert "12 frames are like this" in found[0]
 
 
 def test_few_frames_without_neighbours_are_counted(run, data):
     far = Atoms("Cu2", [[0, 0, 0], [30, 0, 0]], info={"energy": 7.0})
     far.arrays["forces"] = far.positions * 0
     ase.io.write(data / "far.xyz", [far] * 5)
-    with pytest.warns(UserWarning, match=r"and [1-5] of 17 training frames have several atoms"):
-        prepare(run(files=["clusters.xyz", "far.xyz"]))
+    found = warnings_of(prepare(run(files=["clusters.xyz", "far.xyz"])))
+    assert any("2 of 2 atoms have no neighbour" in sentence for sentence in found)
+    assert any(sentence.startswith(("duplicates", "sets-overlap")) for sentence in found)
+
+
+def test_an_error_in_the_data_stops_the_run(run, data, tmp_path):
+    same = Atoms("Cu2", [[0, 0, 0], [0, 0, 0]], info={"energy": 7.0})
+    same.arrays["forces"] = same.positions * 0
+    ase.io.write(data / "same.xyz", [same] * 5)
+    with pytest.raises(InputError, match=r"same\.xyz frame \d: atoms Cu 0 and Cu 1 are at one place"):
+        fit(run(files=["clusters.xyz", "same.xyz"]), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_warnings_of_the_data_are_told_before_and_after_training(run, tmp_path):
+    fit(run(files=["clusters.xyz", "clusters.xyz"], max_epochs=1), tmp_path)
+    log = (tmp_path / "train.log").read_text()
+    found = json.loads((tmp_path / "data_check.json").read_text())["findings"]
+    repeated = json.loads((tmp_path / "summary.json").read_text())["warnings"]
+    assert repeated == [each["sentence"] for each in found if each["severity"] == "warning"]
+    assert any("it counts twice" in sentence for sentence in repeated)
+    assert log.count("warning: ") == 2 * len(repeated)
 
 
 @pytest.mark.parametrize("options", [{"stress_weight": 1.0}, {"second_stage_stress_weight": 1.0}, {}])

@@ -57,8 +57,12 @@ class Frame:
     @property
     def is_isolated(self) -> bool:
         """Whether this is an isolated atom: one atom that says so, or without periodic images."""
-        named = self.config_type.lower().replace("_", "").replace("-", "") in ISOLATED
-        return len(self.atoms) == 1 and (named or not self.atoms.pbc.any())
+        return len(self.atoms) == 1 and (is_called_isolated(self.config_type) or not self.atoms.pbc.any())
+
+
+def is_called_isolated(config_type: str) -> bool:
+    """Whether a config type says that this is an isolated atom."""
+    return config_type.lower().replace("_", "").replace("-", "") in ISOLATED
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,16 @@ def read_frames(
 
 def read_structures(path: str | Path) -> list[ase.Atoms]:
     """Read the structures of one file; database rows get their key-value pairs and data in ``info``."""
+    structures = list(stream_structures(path))
+    if not structures:
+        raise InputError(f"{path} has no structures; give a file, or a part of one, that has some.")
+    for number, atoms in enumerate(structures):
+        check_structure(atoms, f"{path} frame {number}")
+    return structures
+
+
+def stream_structures(path: str | Path) -> Iterator[ase.Atoms]:
+    """Yield the structures of one file, one at a time in memory; see :func:`read_structures`."""
     text, _, part = str(path).partition("@") if not Path(path).exists() else (str(path), "", "")
     if not Path(text).exists():
         raise InputError(
@@ -133,11 +147,11 @@ def read_structures(path: str | Path) -> list[ase.Atoms]:
     chosen = _slice(part, str(path))
     try:
         if is_extxyz(text) and Path(text).is_file():
-            structures = list(read_extxyz(text, chosen))
+            yield from read_extxyz(text, chosen)
         elif filetype(text) in ("db", "json"):
-            structures = list(read_database(text))[chosen]
+            yield from list(read_database(text))[chosen] if part else read_database(text)
         else:
-            structures = list(ase.io.iread(text, index=chosen, do_not_split_by_at_sign=True))
+            yield from ase.io.iread(text, index=chosen, do_not_split_by_at_sign=True)
     except InputError:
         raise
     except UnknownFileTypeError:
@@ -149,11 +163,6 @@ def read_structures(path: str | Path) -> list[ase.Atoms]:
         raise InputError(
             f"{path} cannot be read: {cause}; mend it, or convert it to extended XYZ."
         ) from error
-    if not structures:
-        raise InputError(f"{path} has no structures; give a file, or a part of one, that has some.")
-    for number, atoms in enumerate(structures):
-        check_structure(atoms, f"{path} frame {number}")
-    return structures
 
 
 def _slice(part: str, path: str) -> slice:
@@ -234,6 +243,12 @@ def find_label(atoms: ase.Atoms, label: str, named: str | None) -> Any:
             if store.get(key) is not None:
                 return store[key]
     return None
+
+
+def label_key(atoms: ase.Atoms, label: str, named: str | None) -> str | None:
+    """Return the name under which :func:`find_label` finds a label, or None."""
+    keys = (named,) if named else AUTOMATIC[label]
+    return next((key for key in keys if find_label(atoms, label, key) is not None), None)
 
 
 def find_stress(atoms: ase.Atoms, keys: LabelKeys) -> tuple[Any, str]:

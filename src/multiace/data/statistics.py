@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,7 +15,6 @@ from multiace.model.potential import Statistics
 __all__ = ["measure"]
 
 DISAGREEMENT = 1e-3  # [eV] two energies of the same isolated atom that differ by more are not the same
-COHESION = (-15.0, 5.0)  # [eV/atom] mean (E - ΣE0)/N outside of this means that E0 belongs to other energies
 
 
 def measure(config: ModelConfig, dataset: Dataset, isolated: Sequence[Frame] = ()) -> Statistics:
@@ -48,14 +46,9 @@ def measure(config: ModelConfig, dataset: Dataset, isolated: Sequence[Frame] = (
     Raises:
         InputError: If a label that is needed occurs nowhere, an isolated atom is missing or has two
             energies, or the scale would be zero.
-
-    Warns:
-        UserWarning: If the composition does not determine E0, or E0 and the energies cannot belong together.
     """
     E0 = isolated_energies(config, dataset, isolated)
     interaction = interaction_energies(dataset, E0)
-    if config.energy_reference in ("isolated", "given"):
-        check_cohesion(interaction, config.energy_reference)
     return Statistics(
         isolated_energies=E0,
         scale=find_scale(config.scale, dataset, interaction),
@@ -88,15 +81,12 @@ def isolated_energies(config: ModelConfig, dataset: Dataset, isolated: Sequence[
     if reference == "none":
         return np.zeros(len(elements))
     if reference in ("isolated", "given"):
-        found = energies_of_isolated_atoms(isolated)
-        if reference == "given":
-            check_agreement(config.isolated_energies, found)
-            found = config.isolated_energies
-        return look_up(found, elements, reference)
+        found = energies_of_isolated_atoms(isolated)  # refused where they differ, given E0 or not
+        return look_up(config.isolated_energies if reference == "given" else found, elements, reference)
     energy, counts = labelled_energies(dataset, f"model.energy_reference = {reference}")
     if reference == "mean":
         return np.full(len(elements), (energy / counts.sum(axis=1)).mean())
-    return least_squares(energy, counts, elements)
+    return np.asarray(np.linalg.lstsq(counts, energy, rcond=None)[0])
 
 
 def energies_of_isolated_atoms(isolated: Sequence[Frame]) -> dict[str, float]:
@@ -116,17 +106,6 @@ def energies_of_isolated_atoms(isolated: Sequence[Frame]) -> dict[str, float]:
     return found
 
 
-def check_agreement(given: dict[str, float], found: dict[str, float]) -> None:
-    """Warn where E0 of the config is not E0 of the data."""
-    for symbol in sorted(set(given) & set(found)):
-        if abs(given[symbol] - found[symbol]) > DISAGREEMENT:
-            warnings.warn(
-                f"model.isolated_energies gives {symbol} {given[symbol]} eV, the data's isolated atom has "
-                f"{found[symbol]} eV; the given one is used (energy_reference = isolated takes that of the data).",
-                stacklevel=4,
-            )
-
-
 def look_up(energies: dict[str, float], elements: Sequence[str], reference: str) -> np.ndarray:
     """E0 in species order."""
     missing = [symbol for symbol in elements if symbol not in energies]
@@ -144,34 +123,11 @@ def look_up(energies: dict[str, float], elements: Sequence[str], reference: str)
     return np.array([energies[symbol] for symbol in elements], dtype=np.float64)
 
 
-def least_squares(energy: np.ndarray, counts: np.ndarray, elements: Sequence[str]) -> np.ndarray:
-    """E0 that come nearest to the energies; of least norm, and with a warning, where many do so equally."""
-    E0, _, rank, _ = np.linalg.lstsq(counts, energy, rcond=None)
-    if rank < len(elements):
-        warnings.warn(
-            f"the training compositions determine {rank} of {len(elements)} energies E0 "
-            f"({', '.join(elements)}); least_squares takes those of least norm, which say nothing about "
-            "other compositions.",
-            stacklevel=4,
-        )
-    return E0
-
-
 def interaction_energies(dataset: Dataset, E0: np.ndarray) -> np.ndarray:
     """(E - ΣE0)/N [eV] of the structures with an energy."""
     energy, counts = dataset.all.energy.numpy(), composition(dataset)
     interaction = (energy - counts @ E0) / counts.sum(axis=1)
     return interaction[~np.isnan(interaction)]
-
-
-def check_cohesion(interaction: np.ndarray, reference: str) -> None:
-    """Warn where the energies cannot be sums of these E0 and of bonds."""
-    if len(interaction) and not COHESION[0] < interaction.mean() < COHESION[1]:
-        warnings.warn(
-            f"(E - ΣE0)/N is {interaction.mean():.1f} eV on average: the {reference} E0 and the training "
-            "energies do not come from the same method, code or units.",
-            stacklevel=3,
-        )
 
 
 def find_scale(scale: str, dataset: Dataset, interaction: np.ndarray) -> float:

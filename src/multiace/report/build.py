@@ -21,6 +21,7 @@ from multiace.fields import plain
 from multiace.model.config import outside_choices
 from multiace.model.potential import Potential
 from multiace.report import figures, html
+from multiace.report.data import data_section
 from multiace.report.figures import SetErrors
 from multiace.report.html import Section
 from multiace.tables import error_rows, model_facts, quantity_name, size
@@ -67,6 +68,8 @@ def write_report(
     sets = {evaluation.name: set_errors(evaluation, potential) for evaluation in evaluations}
     sections = [error_section(evaluations), parity_section(sets)] if evaluations else []
     sections.append(learning_section(folder / "metrics.csv"))
+    if (folder / "data_check.json").exists():
+        sections.append(data_section(folder / "data_check.json"))
     if scan is not None:
         sections.append(scan_section(Path(scan).stem, curves, coordinate))
     if dynamics is not None:

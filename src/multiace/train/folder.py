@@ -28,6 +28,7 @@ class RunFolder:
     ``metrics.csv``             one row an epoch; ``tensorboard/`` the same
     ``train.log``               what the terminal showed
     ``model.safetensors``       the final model: the best by validation loss
+    ``data_check.json``         what the check of the data found
     ``summary.json``            its errors on every set; written last
     ==========================  =======================================================================
 
@@ -47,6 +48,7 @@ class RunFolder:
         self.best = self.checkpoints / "best.safetensors"
         self.model = self.path / "model.safetensors"
         self.summary = self.path / "summary.json"
+        self.data_check = self.path / "data_check.json"
         self.log = self.path / "train.log"
         self._lock: IO[str] | None = None
 

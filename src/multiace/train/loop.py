@@ -34,7 +34,7 @@ from multiace.train.folder import RunFolder
 from multiace.train.log import LOGGERS
 from multiace.train.loss import Loss
 from multiace.train.optimizer import OPTIMIZERS, FlatParameters
-from multiace.train.prepare import Prepared, prepare, report
+from multiace.train.prepare import Prepared, prepare, report, warn
 from multiace.train.processes import add_over_processes, cpu_threads, keep_memory, launch
 from multiace.train.schedule import SCHEDULES, learning_rate
 from multiace.train.step import Step, captures
@@ -125,6 +125,7 @@ class Training:
         report(self.console, data, self.potential)
         if place.main:
             place.describe(run, data.split)
+            place.write_json(place.data_check, data.check.to_dict())
         self.resume()
         self.take_stage()
         self.predictor = Predictor(self.potential) if captures(fabric, self.config) else None
@@ -333,6 +334,8 @@ class Training:
             self.console.errors(errors)
             summary = {**asdict(self.state), "parameters": len(self.flat.vector), "errors": errors}
             del summary["schedule"]
+            summary["warnings"] = [found.sentence for found in self.data.check.of("warning")]
+            warn(self.console, self.data.check)
             place.write_json(place.summary, summary)
             for logger in self.loggers:
                 logger.finalize("success")

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from multiace.data.check import Expectations, check_frames
 from multiace.data.dataset import Dataset
+from multiace.data.finding import DataCheck
 from multiace.data.read import Frame, count_labels, find_elements
 from multiace.data.split import RunData, Split, read_data
 from multiace.data.statistics import measure
@@ -23,7 +25,7 @@ from multiace.train.config import RunConfig
 from multiace.train.console import Console
 from multiace.train.loss import TARGETS
 
-__all__ = ["Prepared", "prepare", "report"]
+__all__ = ["Prepared", "expectations", "prepare", "report", "warn"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Prepared:
 
     Test sets are named after their files (with folders where files of the same name are several).
     ``untrained`` says what the data have and the fit leaves out; ``start`` has the weights that training
-    starts from, if they are not random.
+    starts from, if they are not random; ``check`` is what was found in the data, without errors.
     """
 
     model: ModelConfig
@@ -44,6 +46,7 @@ class Prepared:
     checksums: dict[str, str]
     untrained: tuple[str, ...]
     start: Potential | None
+    check: DataCheck
 
 
 def prepare(run: RunConfig) -> Prepared:
@@ -54,15 +57,14 @@ def prepare(run: RunConfig) -> Prepared:
             starts from has another architecture.
 
     Warns:
-        UserWarning: If ``model.elements`` has an element to spare, or atoms have hardly any neighbours.
+        UserWarning: If ``model.elements`` has an element to spare.
     """
     start = None if run.train.start_from is None else read_start(run.train.start_from, run.model)
     data = read_data(run.data)
-    check_labels(run, data.train)
     elements = find_table(run.model.elements, data) if start is None else covering(start.elements, data)
     model = run.model.replace(elements=elements)
+    check = check_run(run, model, data)
     train = Dataset(data.train, elements, model.cutoff)
-    check_neighbours(train)
     valid = Dataset(data.valid, elements, model.cutoff)
     short = [Path(name).name for name in data.test]
     names = short if len(set(short)) == len(short) else list(data.test)
@@ -75,7 +77,43 @@ def prepare(run: RunConfig) -> Prepared:
     files = [*run.data.train, *valid_files, *run.data.test, *filter(None, [run.train.start_from])]
     checksums = {name: checksum(name) for name in files}
     untrained = left_out(run, data, elements)
-    return Prepared(model, train, valid, test, statistics, data.split, checksums, untrained, start)
+    return Prepared(model, train, valid, test, statistics, data.split, checksums, untrained, start, check)
+
+
+def expectations(run: RunConfig) -> Expectations:
+    """Return what a run expects of its data."""
+    model, train = run.model, run.train
+    return Expectations(
+        keys=run.data,
+        cutoff=model.cutoff,
+        reference=model.energy_reference,
+        isolated_energies=model.isolated_energies,
+        weights={
+            target: max(
+                getattr(train, f"{target}_weight"), getattr(train, f"second_stage_{target}_weight") or 0.0
+            )
+            for target in TARGETS
+        },
+        elements=model.elements,
+    )
+
+
+def check_run(run: RunConfig, model: ModelConfig, data: RunData) -> DataCheck:
+    """Check what was read.
+
+    Raises:
+        InputError: If there is an error in it; the sentence is that of the first.
+    """
+    sets = [("train", data.isolated), ("train", data.train), ("valid", data.valid)]
+    sets += [("test", frames) for frames in data.test.values()]
+    check = check_frames(sets, expectations(run.replace(model=model)))
+    errors = check.of("error")
+    if errors:
+        more = (
+            f" (The first of {len(errors)} errors; multiace data check tells all.)" if len(errors) > 1 else ""
+        )
+        raise InputError(errors[0].sentence + more)
+    return check
 
 
 def read_start(path: str, model: ModelConfig) -> Potential:
@@ -166,35 +204,6 @@ def left_out(run: RunConfig, data: RunData, elements: Sequence[str]) -> tuple[st
     return tuple(lines)
 
 
-def check_neighbours(train: Dataset) -> None:
-    """Warn where the cutoff leaves atoms alone."""
-    mean = train.all.graph.n_edges / train.all.graph.n_nodes
-    bare = int(((train.num_edges == 0) & (train.all.num_atoms > 1)).sum())
-    if mean < 1 or bare:
-        warnings.warn(
-            f"within model.cutoff = {train.cutoff:g} Å an atom has {mean:.2f} neighbours on average, and "
-            f"{bare} of {len(train)} training frames have several atoms but no neighbours at all; "
-            "raise model.cutoff unless this is meant.",
-            stacklevel=3,
-        )
-
-
-def check_labels(run: RunConfig, frames: Sequence[Frame]) -> None:
-    """Refuse a weighted target that no training frame has a label of."""
-    counts = count_labels(frames)
-    for target in TARGETS:
-        weights = (
-            getattr(run.train, f"{target}_weight"),
-            getattr(run.train, f"second_stage_{target}_weight"),
-        )
-        if any(weights) and getattr(counts, target) == 0:
-            raise InputError(
-                f"train.{target}_weight is {max(w for w in weights if w)}, but none of the {counts.frames} "
-                f"training frames has a {target} label (keys found: {', '.join(counts.keys)}). "
-                f"Set data.{target}_key, or train.{target}_weight = 0."
-            )
-
-
 def checksum(name: str) -> str:
     """Return the SHA-256 of a file (``name.xyz@:100``: of the whole file; a run folder: of its model)."""
     path = Path(name) if Path(name).exists() else Path(name.partition("@")[0])
@@ -230,3 +239,10 @@ def report(console: Console, prepared: Prepared, potential: Potential) -> None:
         )
     for line in prepared.untrained:
         console.print(line)
+    warn(console, prepared.check)
+
+
+def warn(console: Console, check: DataCheck) -> None:
+    """Show the warnings of the data check; its notes are in ``data_check.json`` and in the report."""
+    for found in check.of("warning"):
+        console.print(f"warning: {found.sentence}")

@@ -1,0 +1,667 @@
+"""Each fault that is planted into good data is found, and nothing else; good data have no findings."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms, units
+from ase.build import bulk
+from ase.calculators.emt import EMT
+
+from multiace.cli import main
+from multiace.data import check as module
+from multiace.data.check import Expectations, check_files, check_frames
+from multiace.data.config import DataConfig
+from multiace.data.finding import KINDS
+from multiace.data.read import Frame, read_frames
+
+KCAL = units.mol / units.kcal
+CORNERS = np.array([[0, 0, 0], [2.5, 0, 0], [1.2, 2.2, 0], [1.2, 0.8, 2.1], [3.6, 2.1, 0.3]])
+
+
+def labelled(atoms: Atoms, stress: bool = False) -> Atoms:
+    """The structure with labels of effective-medium theory, under keys that ASE leaves where they are."""
+    atoms.calc = EMT()
+    atoms.info["REF_energy"] = atoms.get_potential_energy()
+    atoms.arrays["REF_forces"] = atoms.get_forces()
+    if stress:
+        atoms.info["REF_stress"] = atoms.get_stress(voigt=False)
+    atoms.calc = None
+    return atoms
+
+
+def clusters(count: int, seed: int) -> list[Atoms]:
+    rng = np.random.default_rng(seed)
+    return [
+        labelled(
+            Atoms(
+                symbols,
+                CORNERS[: len(Atoms(symbols))] + rng.normal(scale=0.08, size=(len(Atoms(symbols)), 3)),
+            )
+        )
+        for symbols in [("Cu4", "Cu3Al", "Cu2Al3")[k % 3] for k in range(count)]
+    ]
+
+
+def crystals(count: int, seed: int) -> list[Atoms]:
+    rng = np.random.default_rng(seed)
+    frames = []
+    for k in range(count):
+        atoms = bulk("Cu", cubic=True)
+        atoms.symbols[0] = ("Cu", "Al")[k % 2]
+        atoms.set_cell(atoms.cell @ (np.eye(3) + rng.normal(scale=0.02, size=(3, 3))), scale_atoms=True)
+        atoms.rattle(0.05, rng=rng)
+        frames.append(labelled(atoms, stress=True))
+    return frames
+
+
+def atom(symbol: str, **info: object) -> Atoms:
+    frame = labelled(Atoms(symbol))
+    frame.info |= {"config_type": "isolated_atom", **info}
+    return frame
+
+
+@pytest.fixture(scope="session")
+def good() -> dict[str, list[Atoms]]:
+    """Training, validation and test files without a fault."""
+    return {
+        "train": [atom("Cu"), atom("Al"), *clusters(24, 1), *crystals(24, 2)],
+        "valid": clusters(6, 3),
+        "test": crystals(6, 4),
+    }
+
+
+class Files(dict):
+    """The frames of each file, which a fault changes, and the settings of the check."""
+
+    def __init__(self, frames: dict) -> None:
+        super().__init__(frames)
+        self.data: dict = {}
+        self.expected: dict = {}
+
+    @property
+    def train(self) -> list[Atoms]:
+        return self["train"]
+
+
+@pytest.fixture
+def files(good) -> Files:
+    return Files({name: [frame.copy() for frame in frames] for name, frames in good.items()})
+
+
+def write(files: Files, folder) -> DataConfig:
+    names = {}
+    for name, frames in files.items():
+        names[name] = (str(folder / f"{name}.xyz"),)
+        if isinstance(frames, bytes):
+            (folder / f"{name}.xyz").write_bytes(frames)
+        elif frames is not None:
+            ase.io.write(folder / f"{name}.xyz", frames, format="extxyz")
+    return DataConfig(**names, **files.data)
+
+
+def check(files: Files, folder, processes: int = 1):
+    config = write(files, folder)
+    return check_files(config, Expectations(keys=config, **files.expected), processes=processes)
+
+
+def of_all(files: Files, change) -> None:
+    for frames in files.values():
+        for frame in frames:
+            change(frame)
+
+
+def scaled(files: Files, **factors: float) -> None:
+    """Multiply labels of all frames."""
+
+    def change(frame):
+        for label, factor in factors.items():
+            key = f"REF_{label}"
+            for store in (frame.info, frame.arrays):
+                if key in store:
+                    store[key] = store[key] * factor
+
+    of_all(files, change)
+
+
+# --- the faults: each changes the files, and returns the severity it must be found with -------------------
+
+FAULTS = {}
+
+
+def fault(
+    code: str, severity: str | None = None, says: str = "", file: str = "train", frame: int | None = None
+):
+    """Register a fault under the code that it must be found with."""
+
+    def register(plant):
+        FAULTS[plant.__name__] = code, severity or KINDS[code].severity, says, file, frame, plant
+        return plant
+
+    return register
+
+
+@fault("file-unreadable", says="does not exist", file="test")
+def file_is_missing(files):
+    files["test"] = None
+
+
+@fault("file-unreadable", says="does not exist")
+def training_file_is_missing(files):
+    files["train"] = None
+    del files["valid"], files["test"]
+
+
+@fault("file-unreadable", file="test")
+def file_is_empty(files):
+    files["test"] = b""
+
+
+@fault("file-unreadable", file="test")
+def file_is_cut(files):
+    files["test"] = b"4\nProperties=species:S:1:pos:R:3 REF_energy=1\nCu 0 0 0\nCu 2 0 0\n"
+
+
+@fault("file-unreadable", file="test")
+def file_is_something_else(files):
+    files["test"] = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
+
+
+@fault("position-not-finite", frame=7)
+def position_is_nan(files):
+    files.train[7].positions[1, 2] = np.nan
+
+
+@fault("element-unknown", says="atom 0", frame=7)
+def element_is_a_dummy(files):
+    files.train[7].numbers[0] = 0
+
+
+@fault("atoms-coincide", says="at one place", frame=7)
+def two_atoms_are_at_one_place(files):
+    files.train[7].positions[1] = files.train[7].positions[0]
+    files.train[7].arrays["REF_forces"] *= 0
+
+
+@fault("cell-without-volume", frame=30)
+def cell_is_flat(files):
+    files.train[30].cell[2] = files.train[30].cell[1]
+
+
+@fault("cell-without-volume", frame=7)
+def cluster_is_periodic_without_a_cell(files):
+    files.train[7].pbc = True
+
+
+@fault("label-unusable", says="infinite", frame=7)
+def energy_is_infinite(files):
+    files.train[7].info["REF_energy"] = np.inf
+
+
+@fault("label-unusable", says="infinite", frame=7)
+def force_is_infinite(files):
+    files.train[7].arrays["REF_forces"][0, 0] = np.inf
+
+
+@fault("label-unusable", says="not numeric", frame=7)
+def energy_is_a_word(files):
+    files.train[7].info["REF_energy"] = "failed"
+
+
+@fault("label-unusable", says="3 values", frame=7)
+def energy_has_several_values(files):
+    files.train[7].info["REF_energy"] = np.array([1.0, 2.0, 3.0])
+
+
+@fault("label-unusable", says="forces have shape", frame=7)
+def forces_have_two_columns(files):
+    files.train[7].arrays["REF_forces"] = files.train[7].arrays["REF_forces"][:, :2]
+
+
+@fault("label-unusable", says="not symmetric", frame=30)
+def stress_is_not_symmetric(files):
+    files.train[30].info["REF_stress"] = np.arange(9.0).reshape(3, 3)
+
+
+@fault("label-unusable", says="the stress has shape", frame=30)
+def stress_has_five_values(files):
+    files.train[30].info["REF_stress"] = np.arange(5.0)
+
+
+@fault("label-unusable", says="weight", frame=7)
+def weight_is_negative(files):
+    files.train[7].info["weight"] = -1.0
+
+
+@fault("label-unusable", says="no periodic cell", frame=7)
+def named_stress_of_a_cluster(files):
+    files.data = {"stress_key": "REF_stress"}
+    files.train[7].info["REF_stress"] = np.eye(3) * 0.01
+
+
+@fault("key-missing", says="no structure of .*'Q'.*REF_energy.*data.virial_key")
+def named_key_is_nowhere(files):
+    files.data = {"virial_key": "Q"}
+
+
+@fault("target-without-labels", says="Set data.forces_key")
+def run_has_a_target_without_labels(files):
+    files.expected = {"weights": {"energy": 1.0, "forces": 1.0}, "reference": "isolated"}
+    for frame in files.train:
+        del frame.arrays["REF_forces"]
+
+
+@fault("no-labels", says="Is it 'dft_forces'")
+def forces_are_under_another_name(files):
+    for frame in files.train:
+        frame.arrays["dft_forces"] = frame.arrays.pop("REF_forces")
+
+
+@fault("no-labels", file="valid", says="validation frames has a energy")
+def validation_has_no_energies(files):
+    for frame in files["valid"]:
+        del frame.info["REF_energy"]
+
+
+@fault("only-isolated-atoms", file="valid")
+def validation_has_only_isolated_atoms(files):
+    files["valid"] = [atom("Cu")]
+
+
+@fault("element-not-trained", file="test", says="structures with Au")
+def test_has_an_element_that_is_not_trained(files):
+    gold = bulk("Au", cubic=True)
+    gold.rattle(0.05, seed=1)
+    files["test"] += [labelled(gold, stress=True)]
+    files["test"][-1].info["REF_energy"] -= 2.0
+    files.expected = {"elements": ["Pt"]}
+
+
+@fault("element-only-isolated", says="Au occurs")
+def element_is_alone(files):
+    files.train.append(atom("Au"))
+
+
+@fault("isolated-atoms-missing", "error", says="for Al")
+def run_lacks_an_isolated_atom(files):
+    del files.train[1]
+    files.expected = {"reference": "isolated"}
+
+
+@fault("isolated-atoms-missing", "warning", says="for Cu")
+def isolated_atom_is_missing_without_a_run(files):
+    del files.train[0]
+
+
+@fault("isolated-energies-differ", frame=50)
+def isolated_atom_has_two_energies(files):
+    files.train.append(atom("Cu", REF_energy=3.0))
+
+
+@fault("isolated-energies-differ", "warning", file="test", frame=6)
+def isolated_atom_of_the_test_has_another_energy(files):
+    files["test"].append(atom("Cu", REF_energy=3.0))
+
+
+@fault("given-energies-differ", says="gives Cu 3.4 eV")
+def given_energy_is_another(files):
+    files.expected = {"reference": "given", "isolated_energies": {"Cu": 3.4, "Al": 3.5}}
+    files.train[1].info["REF_energy"] = 3.5
+
+
+@fault("energies-unlike-isolated", says="Al is -200")
+def one_isolated_atom_is_of_another_method(files):
+    files.train[1].info["REF_energy"] = -200.0
+    for name in files:  # a tenth of an atom of it in a structure: the mean over atoms tells nothing
+        files[name] = [frame for frame in files[name] if str(frame.symbols) != "Cu2Al3"]
+    del files.train[30:]
+
+
+@fault("energies-unlike-isolated", says="do not come from the same method")
+def isolated_atoms_are_of_another_method(files):
+    files.train[0].info["REF_energy"] = files.train[1].info["REF_energy"] = -400.0
+
+
+@fault("isolated-atom-without-energy", frame=50)
+def isolated_atom_has_no_energy(files):
+    files.train.append(atom("Cu"))
+    del files.train[-1].info["REF_energy"]
+
+
+@fault("isolated-atom-not-alone", says="4 atoms", frame=8)
+def cluster_is_called_isolated(files):
+    files.train[8].info["config_type"] = "isolated_atom"
+
+
+@fault("isolated-atom-not-alone", says="images of itself at 4 Å", frame=50)
+def isolated_atom_is_in_a_small_box(files):
+    files.train.append(atom("Cu"))
+    files.train[-1].set_cell([4.0, 9.0, 9.0])
+    files.train[-1].pbc = True
+
+
+@fault("compositions-dependent", "warning", says="determine 1 of 2")
+def compositions_do_not_determine_e0(files):
+    files.train[:] = [frame for frame in files.train[:26] if str(frame.symbols) == "Cu3Al"]
+    del files["valid"], files["test"]
+    files.expected = {"reference": "least_squares"}
+
+
+@fault("two-labels", says="'energy' and 'REF_energy', which differ", frame=7)
+def energy_is_there_twice(files):
+    files.train[7].info["energy"] = files.train[7].info["REF_energy"] + 0.01
+
+
+@fault("energies-equal")
+def energies_are_placeholders(files):
+    for frame in files.train[2:]:
+        frame.info["REF_energy"] = 0.0
+
+
+@fault("forces-zero", file="test")
+def forces_are_placeholders(files):
+    for frame in files["test"]:
+        frame.arrays["REF_forces"] *= 0
+
+
+@fault("energy-outlier", frame=7)
+def energy_is_not_converged(files):
+    files.train[7].info["REF_energy"] += 40.0
+
+
+@fault("force-outlier", frame=30)
+def forces_are_not_converged(files):
+    files.train[30].arrays["REF_forces"][:2] = [[60.0, 0, 0], [-60.0, 0, 0]]
+
+
+@fault("net-force", frame=30)
+def a_force_is_missing_in_the_sum(files):
+    files.train[30].arrays["REF_forces"][0] += [1.0, 0, 0]
+
+
+@fault("net-torque", frame=7)
+def atoms_are_in_another_order_than_forces(files):
+    files.train[7].arrays["REF_forces"] = np.roll(files.train[7].arrays["REF_forces"], 1, axis=1)
+
+
+@fault("stress-unused", frame=7)
+def cluster_has_a_stress(files):
+    files.train[7].info["REF_stress"] = np.eye(3) * 0.01
+
+
+@fault("close-pair", frame=7, says="Cu 0 and Cu 1 are 1.000 Å apart")
+def two_atoms_are_too_close(files):
+    files.train[7].positions[1] = files.train[7].positions[0] + [1.0, 0, 0]
+    files.train[7].arrays["REF_forces"] *= 0
+
+
+@fault("atoms-alone", frame=7)
+def an_atom_is_far_away(files):
+    files.train[7].positions[0] -= [20.0, 0, 0]
+    files.train[7].arrays["REF_forces"] *= 0
+
+
+@fault("atoms-alone", says="cutoff of 1.5 Å")
+def cutoff_is_shorter_than_a_bond(files):
+    files.expected = {"cutoff": 1.5}
+    del files["valid"], files["test"]
+
+
+@fault("box-filled", frame=30)
+def crystal_is_not_periodic(files):
+    files.train[30].pbc = False
+    del files.train[30].info["REF_stress"]
+    files.train[30].arrays["REF_forces"] *= 0
+
+
+@fault("box-not-periodic", frame=7, says="box of 50 x 50 x 50")
+def box_is_only_a_box(files):
+    files.train[7].set_cell([50.0, 50.0, 50.0])
+
+
+@fault("duplicates", frame=10)
+def structure_is_there_twice(files):
+    files.train[10] = files.train[7].copy()
+    files.train[10].positions += 1.0
+
+
+@fault("duplicates-differ", frame=10)
+def structure_is_there_with_two_energies(files):
+    files.train[10] = files.train[7].copy()
+    files.train[10].info["REF_energy"] += 0.01
+
+
+@fault("sets-overlap", file="valid", frame=2, says="errors on it are no test")
+def structure_is_trained_and_validated(files):
+    files["valid"][2] = files.train[7].copy()
+
+
+@fault("sets-overlap", file="test", frame=2)
+def structure_is_trained_and_tested(files):
+    files["test"][2] = files.train[30].copy()
+
+
+@fault("labels-missing", says="47 of 48 structures have forces")
+def one_structure_has_no_forces(files):
+    files.train[7].arrays["REF_forces"] *= np.nan
+
+
+@fault("forces-partial", frame=7)
+def one_atom_has_no_force(files):
+    files.train[7].arrays["REF_forces"][0] = np.nan
+
+
+@fault("weight-zero", frame=7)
+def weight_is_zero(files):
+    files.train[7].info["weight"] = 0.0
+
+
+@fault("length-unit", says="look like bohr")
+def positions_are_in_bohr(files):
+    of_all(files, lambda frame: frame.set_cell(frame.cell / units.Bohr, scale_atoms=False))
+    of_all(files, lambda frame: frame.set_positions(frame.positions / units.Bohr))
+
+
+@fault("length-unit", says="look like nm")
+def positions_are_in_nm(files):
+    of_all(files, lambda frame: frame.set_cell(frame.cell / 10))
+    of_all(files, lambda frame: frame.set_positions(frame.positions / 10))
+
+
+@fault("energy-unit", says="Hartree.*data.forces_unit=Hartree/Bohr")
+def energies_and_forces_are_atomic_units(files):
+    scaled(files, energy=1 / units.Hartree, forces=units.Bohr / units.Hartree)
+
+
+@fault("energy-unit", says="look like Hartree")
+def energies_are_in_hartree(files):
+    scaled(files, energy=1 / units.Hartree)
+
+
+@fault("energy-unit", says="look like kcal/mol")
+def energies_are_in_kcal(files):
+    scaled(files, energy=KCAL)
+
+
+@fault("forces-unit", says="look like Hartree/Bohr")
+def forces_are_in_hartree_per_bohr(files):
+    scaled(files, forces=units.Bohr / units.Hartree)
+
+
+@fault("forces-unit", says="look like kcal/mol/A")
+def forces_are_in_kcal(files):
+    scaled(files, forces=KCAL)
+
+
+@fault("forces-sign")
+def forces_are_gradients(files):
+    scaled(files, forces=-1.0)
+
+
+@fault("forces-unlike-energies", says="no ratio of usual units")
+def forces_are_of_something_else(files):
+    scaled(files, forces=10.0)
+
+
+@fault("stress-sign", says="data.stress_sign=compression")
+def stress_is_positive_in_compression(files):
+    scaled(files, stress=-1.0)
+
+
+@fault("stress-unit", says="look like GPa")
+def stress_is_in_gpa(files):
+    scaled(files, stress=1 / units.GPa)
+
+
+@fault("stress-unit", says="look like kbar")
+def stress_is_in_kbar(files):
+    scaled(files, stress=10 / units.GPa)
+
+
+@fault("stress-sign", says="data.virial_sign=tension")
+def virial_has_the_sign_of_the_stress(files):
+    def change(frame):
+        if "REF_stress" in frame.info:
+            frame.info["virial"] = frame.info.pop("REF_stress") * frame.get_volume()
+
+    of_all(files, change)
+
+
+def test_good_data_have_no_findings(files, tmp_path):
+    found = check(files, tmp_path)
+    assert found.findings == []
+    assert found.reference == "isolated"
+    assert [(f["set"], f["frames"]) for f in found.files] == [("train", 50), ("valid", 6), ("test", 6)]
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_planted_fault_is_found_and_no_other(name, files, tmp_path):
+    code, severity, says, file, frame, plant = FAULTS[name]
+    plant(files)
+    findings = check(files, tmp_path).findings
+    told = [f"{found.code}: {found.sentence}" for found in findings]
+    assert {found.code for found in findings} == {code}, told
+    assert findings[0].severity == severity
+    assert findings[0].file == str(tmp_path / f"{file}.xyz"), told
+    assert frame is None or findings[0].frame == frame, told
+    assert re.search(says, findings[0].sentence), told
+
+
+def test_a_structure_without_atoms_is_found():
+    (found,) = check_frames([("test", [Frame(Atoms(), source="a.db frame 3")])], Expectations()).findings
+    assert (found.code, found.severity, found.file, found.frame) == ("no-atoms", "error", "a.db", 3)
+
+
+def test_every_kind_of_finding_is_planted():
+    assert {code for code, *_ in FAULTS.values()} | {"no-atoms"} == set(KINDS)
+
+
+MOLECULE = Path(__file__).parents[2] / "examples/data/malonaldehyde"
+
+
+def molecules(**factors: float) -> Files:
+    """Malonaldehyde with all electrons, its labels multiplied; the order of frames is another."""
+    files = Files({"train": [*ase.io.read(MOLECULE / "isolated_atoms.xyz", ":")]})
+    frames = ase.io.read(MOLECULE / "train_300K.xyz", ":")
+    files.train.extend(frames[k] for k in np.random.default_rng(0).permutation(len(frames)))
+    for frame in files.train:
+        frame.info["REF_energy"] = frame.get_potential_energy()
+        frame.arrays["REF_forces"] = frame.calc.results.get("forces", 0 * frame.positions)
+        frame.calc = None
+    scaled(files, **factors)
+    return files
+
+
+@pytest.mark.parametrize(
+    ("factors", "codes"),
+    [
+        ({}, set()),
+        ({"energy": KCAL, "forces": KCAL}, {"energy-unit"}),
+        ({"energy": 1 / units.Hartree, "forces": units.Bohr / units.Hartree}, {"energy-unit"}),
+        ({"forces": -1.0}, {"forces-sign"}),
+        ({"forces": units.Bohr / units.Hartree}, {"forces-unit"}),
+    ],
+)
+def test_units_of_a_molecule_with_all_electrons_are_known(factors, codes, tmp_path):
+    found = check(molecules(**factors), tmp_path).findings
+    assert {each.code for each in found} == {"compositions-dependent"} | codes, found
+
+
+def test_frames_that_are_read_and_their_files_have_the_same_findings(files, tmp_path):
+    two_atoms_are_too_close(files)
+    structure_is_there_twice(files)
+    box_is_only_a_box(files)
+    from_files = check(files, tmp_path)
+    sets = [(name, read_frames(tmp_path / f"{name}.xyz")) for name in files]
+    assert check_frames(sets, Expectations()) == from_files
+
+
+def test_two_processes_find_what_one_finds(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LARGE", 20_000)
+    for plant in (
+        two_atoms_are_too_close,
+        structure_is_there_twice,
+        an_atom_is_far_away,
+        one_atom_has_no_force,
+    ):
+        plant(files)
+    one, two = check(files, tmp_path), check(files, tmp_path, processes=2)
+    assert {(f.code, f.frame, f.sentence) for f in one.findings} == {
+        (f.code, f.frame, f.sentence) for f in two.findings
+    }
+    for mine, other in zip(one.files, two.files, strict=True):
+        assert mine.pop("force_rms") == pytest.approx(other.pop("force_rms"), rel=1e-12)
+        assert mine == other
+
+
+def test_the_command_prints_one_screen_and_writes_json(files, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")
+    two_atoms_are_too_close(files)
+    write(files, tmp_path)
+    command = [
+        "data",
+        "check",
+        "train.xyz",
+        "--valid",
+        "valid.xyz",
+        "--test",
+        "test.xyz",
+        "--json",
+        "check.json",
+    ]
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert "errors: 0, warnings: 1, notes: 0" in out
+    assert "50 REF_energy" in out
+    assert len(out.splitlines()) < 40
+    found = json.loads((tmp_path / "check.json").read_text())
+    assert found["counts"] == {"error": 0, "warning": 1, "note": 0}
+    (warning,) = found["findings"]
+    assert (warning["code"], warning["severity"]) == ("close-pair", "warning")
+    assert (warning["file"], warning["frame"]) == ("train.xyz", 7)
+    assert warning["sentence"].startswith("train.xyz frame 7: Cu 0 and Cu 1 are 1.000 Å apart")
+    assert sum(found["histograms"]["train"]["energy"]["counts"]) == 48
+
+
+def test_an_error_is_exit_status_1(files, tmp_path, capsys):
+    position_is_nan(files)
+    assert main(["data", "check", *write(files, tmp_path).train]) == 1
+    assert "position-not-finite" in capsys.readouterr().out
+
+
+def test_a_run_file_says_what_is_checked(files, tmp_path, capsys):
+    write(files, tmp_path)
+    run = tmp_path / "run.yaml"
+    run.write_text("model: {preset: botnet-small}\ndata: {train: train.xyz, test: [test.xyz]}\n")
+    assert main(["data", "check", str(run)]) == 0
+    assert main(["data", "check", str(run), "data.energy_key=Q", "data.forces_key=F"]) == 1
+    out = " ".join(capsys.readouterr().out.split())
+    assert "train.energy_weight is 10.0, but none of the 48 training frames has a energy label" in out
+    assert main(["data", "check", str(run), "--cutoff", "4"]) == 2
+    assert "leave --cutoff out" in capsys.readouterr().err
