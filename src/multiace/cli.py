@@ -16,7 +16,7 @@ from rich.progress import Progress
 from multiace.config import Config
 from multiace.data.config import DataConfig, LabelKeys
 from multiace.deploy.config import MDConfig, RelaxConfig
-from multiace.errors import InputError
+from multiace.errors import InputError, Interrupted
 from multiace.progress import progress_bar
 from multiace.tables import (
     change_table,
@@ -41,7 +41,7 @@ STRUCTURE_HELP = "structure file, any format of ASE; name.xyz@3 takes one struct
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; return the exit status: 0 done, 1 not converged, 2 user error, 130 interrupted."""
+    """Run a command; return the exit status; docs/faults.md lists them."""
     with warnings.catch_warnings():
         warnings.showwarning = show_warning
         try:
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return complain(f"{where}{error.strerror or error}.")
         except KeyboardInterrupt as interrupt:
             print(f"multiace: interrupted{interrupt}.", file=sys.stderr)
-            return 130
+            return interrupt.status if isinstance(interrupt, Interrupted) else 130
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -90,8 +90,10 @@ def train(arguments: argparse.Namespace) -> None:
 
     run = RunConfig.read(arguments.run, arguments.overrides)
     try:
-        fit(run, arguments.folder or Path("runs") / Path(arguments.run).stem)
-    except KeyboardInterrupt:
+        fit(run, arguments.folder or Path("runs") / Path(arguments.run).stem, arguments.fork)
+    except KeyboardInterrupt as interrupt:
+        if interrupt.args:
+            raise
         raise KeyboardInterrupt("; the same command continues the run") from None
 
 
@@ -358,6 +360,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("run", help="run file (YAML) with sections model, data, train")
     sub.add_argument("overrides", nargs="*", metavar="section.field=value", help="changes to the run file")
     sub.add_argument("--folder", help="run folder (default: runs/NAME of the run file); a run there goes on")
+    sub.add_argument(
+        "--fork", action="store_true", help="go on with a run although its data or train section have changed"
+    )
 
     sub = add("evaluate", evaluate, "errors of a model on labelled structures")
     add_model(sub)

@@ -1,11 +1,11 @@
-"""The one exception a user can cause."""
+"""The exceptions that end a command with a sentence: what a user gave cannot be used, or a signal came."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["InputError", "did_you_mean"]
+__all__ = ["InputError", "Interrupted", "did_you_mean"]
 
 
 class InputError(ValueError):
@@ -14,6 +14,22 @@ class InputError(ValueError):
     The command line prints it as one sentence and exits with status 2; any other exception is a
     defect of multiace and keeps its traceback.
     """
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal has ended the work in good order.
+
+    Args:
+        number: Of the signal.
+        sentence: What is saved, and how to go on.
+
+    Attributes:
+        status: The exit status, 128 + the signal's number, as shells and batch systems report it.
+    """
+
+    def __init__(self, number: int, sentence: str = "") -> None:
+        super().__init__(sentence)
+        self.number, self.status = number, 128 + number
 
 
 def did_you_mean(received: str, allowed: Iterable[str]) -> str:
