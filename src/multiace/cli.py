@@ -139,11 +139,14 @@ def md(arguments: argparse.Namespace) -> None:
     samples = []
     with progress_bar(console()) as bar:
         task = bar.add_task(config.ensemble.upper(), total=total, state="")
-        for sample in simulate(atoms, config, arguments.trajectory, log):
-            state = f"{sample.time:.3f} ps  {sample.temperature:5.0f} K  E {sample.total:.4f} eV"
-            bar.update(task, completed=sample.step + config.n_equilibration, state=state)
-            if sample.step >= 0:
-                samples.append(sample)
+        try:
+            for sample in simulate(atoms, config, arguments.trajectory, log):
+                state = f"{sample.time:.3f} ps  {sample.temperature:5.0f} K  E {sample.total:.4f} eV"
+                bar.update(task, completed=sample.step + config.n_equilibration, state=state)
+                if sample.step >= 0:
+                    samples.append(sample)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"; the trajectory so far is in {arguments.trajectory}") from None
         seconds = bar.tasks[task].elapsed or 0.0
     mean = sum(sample.temperature for sample in samples) / len(samples)
     print(
