@@ -17,6 +17,7 @@ from multiace.data.dataset import Dataset
 from multiace.data.read import Frame, read_frame, read_frames
 from multiace.graph.graph import Graph
 from multiace.model.potential import Potential, Prediction
+from multiace.train.memory import batch_in_memory
 from multiace.train.metrics import UNITS, Metrics
 
 __all__ = ["Evaluation", "evaluate", "write_metrics", "write_predictions"]
@@ -89,7 +90,8 @@ def evaluate(
         advance: Called with the number of structures done and in all, to show progress.
 
     Raises:
-        InputError: If the file cannot be read or a structure has an element the model does not know.
+        InputError: If the file cannot be read, a structure has an element the model does not know, or a batch
+            does not fit into the memory.
     """
     frames = read_any(structures, keys or training_keys(potential))
     dataset = Dataset(frames, potential.elements, potential.cutoff)
@@ -100,9 +102,10 @@ def evaluate(
     stresses: list[np.ndarray | None] = [None] * len(frames)
     potential.eval()
     for batch in dataset.batches(batch_size, max_edges):
-        prediction = predict(potential, batch.graph.to(potential.device), stress)
-        metrics.add(prediction, batch)
         chosen = batch.indices.tolist()
+        with batch_in_memory(dataset, chosen, "the evaluation", "lower max_edges (--max-edges)"):
+            prediction = predict(potential, batch.graph.to(potential.device), stress)
+        metrics.add(prediction, batch)
         energies[chosen] = prediction.energy
         assert prediction.forces is not None
         for k, F in zip(chosen, prediction.forces.split(batch.num_atoms.tolist()), strict=True):

@@ -13,6 +13,7 @@ import torch
 
 from multiace.cli import main
 from multiace.errors import InputError, Interrupted
+from multiace.evaluation import evaluate
 from multiace.model.potential import Potential
 from multiace.train import prepare
 from multiace.train.checkpoint import Checkpoint, newest_first
@@ -358,7 +359,7 @@ def test_a_batch_that_does_not_fit_into_the_memory_is_named(run, tmp_path, monke
     monkeypatch.setattr(Step, "fit", hungry)
     says = (
         r"out of memory in epoch 1, batch \d of 3: 4 structures with \d+ atoms and \d+ edges, the largest "
-        r".*clusters\.xyz.* with 5 atoms; lower train\.batch_size, or set train\.max_edges below"
+        r".*clusters\.xyz.* with 5 atoms; lower train\.batch_size, or set train\.max_edges in its place"
     )
     with pytest.raises(InputError, match=says):
         fit(run(), tmp_path)
@@ -373,6 +374,15 @@ def test_a_validation_that_does_not_fit_into_the_memory_is_named(run, tmp_path, 
     monkeypatch.setattr(Potential, "forward", hungry)
     with pytest.raises(InputError, match="out of memory in the validation of epoch 1: 4 structures"):
         fit(run(), tmp_path)
+
+
+def test_an_evaluation_that_does_not_fit_into_the_memory_is_told(run, data, tmp_path, monkeypatch):
+    potential = fit(run(max_epochs=1), tmp_path)
+    monkeypatch.setattr(Potential, "forward", lambda *_, **__: out_of_memory("CPU"))
+    with pytest.raises(
+        InputError, match=r"out of memory in the evaluation: 6 structures .* \(--max-edges\), or take"
+    ):
+        evaluate(potential, data / "test.xyz")
 
 
 def test_other_errors_of_a_batch_are_not_taken_for_a_lack_of_memory(run, tmp_path, monkeypatch):

@@ -12,17 +12,21 @@ from multiace.errors import InputError
 
 __all__ = ["batch_in_memory"]
 
+TRAINING = "lower train.batch_size, or set train.max_edges in its place, with --fork to go on with a run that has begun"
 WORDS = ("out of memory", "can't allocate memory", "not enough memory")  # of CUDA's and the CPU's allocator
 
 
 @contextmanager
-def batch_in_memory(dataset: Dataset, indices: Sequence[int], where: str) -> Iterator[None]:
+def batch_in_memory(
+    dataset: Dataset, indices: Sequence[int], where: str, remedy: str = TRAINING
+) -> Iterator[None]:
     """Say of a batch inside the ``with`` block that it does not fit into the memory.
 
     Args:
         dataset: Where the batch is from.
         indices: Its frames.
         where: What is done with it, such as ``epoch 3, batch 2 of 40``.
+        remedy: What makes batches of several structures smaller.
 
     Raises:
         InputError: In place of the allocator's error.
@@ -35,12 +39,11 @@ def batch_in_memory(dataset: Dataset, indices: Sequence[int], where: str) -> Ite
         frames = [dataset.frames[index] for index in indices]
         largest = max(frames, key=lambda frame: len(frame.atoms))
         edges = int(dataset.num_edges[list(indices)].sum())
-        several = f"lower train.batch_size, or set train.max_edges below {edges} in its place; or "
+        smaller = f"{remedy}, or " if len(frames) > 1 else ""
         raise InputError(
             f"out of memory in {where}: {len(frames)} structures with {sum(len(f.atoms) for f in frames)} atoms "
-            f"and {edges} edges, the largest {largest.source} with {len(largest.atoms)} atoms; "
-            f"{several if len(frames) > 1 else ''}lower model.cutoff or the size of the model. "
-            "A run that has begun goes on with other fields of the train section by --fork."
+            f"and {edges} edges, the largest {largest.source} with {len(largest.atoms)} atoms; {smaller}take a smaller "
+            "model or model.cutoff."
         ) from None
 
 
