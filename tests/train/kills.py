@@ -16,7 +16,6 @@ from pathlib import Path
 
 # Imported by a run when it needs them; here once for all lives.
 import ase.io.extxyz  # noqa: F401
-import lightning_fabric.loggers.tensorboard  # noqa: F401
 import tensorboardX  # noqa: F401
 
 from multiace.train.loop import fit

@@ -47,24 +47,42 @@ def at_step(monkeypatch, number, act, times=1):
 # --- disks ------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def small_disk(capsys):
+    """Return a function that lets files end in the middle, as a full disk does; capsys keeps stdout off it."""
+    yield lambda size: limit_files(size)
+    limit_files(resource.RLIM_INFINITY)
+
+
 def limit_files(size):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 
-def test_a_run_out_of_room_goes_on_from_its_last_checkpoint(run, tmp_path, monkeypatch, capsys):
-    config = run(max_epochs=4)
+@pytest.mark.parametrize(
+    ("size", "file"), [(3000, r"\.safetensors"), (300, "tensorboard")], ids=["checkpoint", "curve"]
+)
+def test_a_run_out_of_room_goes_on_from_its_last_checkpoint(
+    run, tmp_path, monkeypatch, small_disk, size, file
+):
+    config = run(max_epochs=4, loggers=["tensorboard"] if file == "tensorboard" else ["csv"])
     whole = fit(config, tmp_path / "whole")
-    at_step(monkeypatch, 7, lambda training: limit_files(3000))  # a full disk; capsys keeps stdout off it
-    try:
-        with pytest.raises(
-            InputError, match=r"cannot write to .*\.safetensors: File too large; raise the limit"
-        ):
-            fit(config, tmp_path / "cut")
-    finally:
-        limit_files(resource.RLIM_INFINITY)
+    log = Training.log
+    if file == "tensorboard":  # once the model of the epoch is written
+        monkeypatch.setattr(
+            Training,
+            "log",
+            lambda self, *row: (small_disk(size) if self.state.epoch == 3 else None, log(self, *row)),
+        )
+    else:
+        at_step(monkeypatch, 7, lambda training: small_disk(size))
+    with pytest.raises(InputError, match=rf"cannot write to .*{file}.*: File too large; raise the limit"):
+        fit(config, tmp_path / "cut")
+    limit_files(resource.RLIM_INFINITY)
+    monkeypatch.undo()
     assert torch.equal(weights(fit(config, tmp_path / "cut")), weights(whole))
     assert "continuing after epoch 2" in (tmp_path / "cut" / "train.log").read_text()
-    assert [row["epoch"] for row in rows(tmp_path / "cut")] == ["1", "2", "3", "4"]
+    if file != "tensorboard":
+        assert [row["epoch"] for row in rows(tmp_path / "cut")] == ["1", "2", "3", "4"]
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")

@@ -54,7 +54,7 @@ class Learner:
             statistics=to_plain(data.statistics),
             run=run.to_dict(),
         )
-        found = find_checkpoint(place.checkpoints, self.console)
+        found = find_checkpoint(place.checkpoints, self.console, place.main)
         changes = {} if found is None else self.compare(State(**found[1].state), fork)
         if found is not None:
             data = replace(data, statistics=from_plain(found[1].state["statistics"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import struct
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,10 +20,7 @@ class Logger(Protocol):
     """What a choice of ``train.loggers`` makes; every logger of Lightning is one."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Take one row of the learning curve."""
-
-    def save(self) -> None:
-        """Put on the disk what was taken; a checkpoint follows, after which no row is written again."""
+        """Take one row of the learning curve, to the disk: after the checkpoint that follows it does not come again."""
 
     def finalize(self, status: str) -> None:
         """Take note of the end."""
@@ -61,22 +59,64 @@ class CSVFile:
         header = not self.columns
         row = {"step": step, **metrics}
         self.columns = self.columns or list(row)
-        with writing(self.path), self.path.open("a", encoding="utf-8") as file:
-            file.write(self.text([row], header))
-
-    def save(self) -> None:
-        """Wait for the disk."""
-        if self.path.exists():
-            with writing(self.path):
-                synchronise(self.path)
+        with writing(self.path):
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(self.text([row], header))
+            synchronise(self.path)
 
     def finalize(self, status: str) -> None:
-        """Do nothing: every row is in the file."""
+        """Do nothing: every row is on the disk."""
 
 
 def is_whole(row: Mapping[str, Any]) -> bool:
     """Whether a line has all columns; an interrupted run may leave one that has not."""
     return None not in row.values() and (row.get("step") or "").isdecimal()
+
+
+class TensorBoardFile:
+    """TensorBoard events in ``tensorboard/``, a file for each start, which hides the rows it repeats.
+
+    The rows are on the disk when they are logged. (The writer of tensorboardX, which Lightning uses, queues them:
+    a run that is killed loses some, one on a full disk waits for ever.)
+
+    Args:
+        folder: The run folder.
+        first_epoch: Rows of this and later epochs, left by an interrupted run, are hidden.
+    """
+
+    def __init__(self, folder: Path, first_epoch: int) -> None:
+        from tensorboardX.proto.event_pb2 import (
+            SessionLog,
+        )  # slow, and reading a run file needs its name only
+
+        self.path = folder / "tensorboard" / f"events.out.tfevents.{time.time_ns() / 1e9:.6f}"
+        with writing(self.path):
+            self.path.parent.mkdir(exist_ok=True)
+        self.write(file_version="brain.Event:2")
+        self.write(step=first_epoch, session_log=SessionLog(status=SessionLog.START))
+
+    def write(self, **content: Any) -> None:
+        """Append an event as TensorFlow's record: its length, a checksum of that, the event, a checksum of it."""
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.record_writer import masked_crc32c
+
+        event = Event(wall_time=time.time(), **content).SerializeToString()
+        parts = struct.pack("<Q", len(event)), event
+        record = b"".join(part + struct.pack("<I", masked_crc32c(part)) for part in parts)
+        with writing(self.path):
+            with self.path.open("ab") as file:
+                file.write(record)
+            synchronise(self.path)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Append one row."""
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in metrics.items()]
+        self.write(step=step, summary=Summary(value=values))
+
+    def finalize(self, status: str) -> None:
+        """Do nothing: every row is on the disk."""
 
 
 class WeightsAndBiases:
@@ -99,30 +139,13 @@ class WeightsAndBiases:
         """Send one row."""
         self.run.log(dict(metrics), step=step)
 
-    def save(self) -> None:
-        """Do nothing: rows are sent in the background."""
-
     def finalize(self, status: str) -> None:
         """Close the run."""
         self.run.finish(0 if status == "success" else 1)
 
 
-def tensorboard(folder: Path, first_epoch: int) -> Logger:
-    """TensorBoard events in ``tensorboard/``, on disk within a second; a resumed run hides those it repeats."""
-    from lightning_fabric.loggers import TensorBoardLogger  # slow, and reading a run file needs its name only
-
-    return TensorBoardLogger(
-        folder,
-        name="tensorboard",
-        version="",
-        purge_step=first_epoch,
-        flush_secs=1,
-        filename_suffix=f".{time.time_ns()}",  # else a start within the same second overwrites the file
-    )
-
-
 LOGGERS: dict[str, Callable[[Path, int], Logger]] = {
     "csv": CSVFile,
-    "tensorboard": tensorboard,
+    "tensorboard": TensorBoardFile,
     "wandb": WeightsAndBiases,
 }

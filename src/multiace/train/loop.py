@@ -340,8 +340,6 @@ class Training(Learner):
         self.good = checkpoint if self.config.divergence_retries else None
         if not self.place.main:
             return
-        for logger in self.loggers:
-            logger.save()
         folder = self.place.checkpoints
         checkpoint.save(checkpoint_path(folder, self.state.step))
         for path in newest_first(folder)[CHECKPOINTS_KEPT:]:

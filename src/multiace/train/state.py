@@ -126,18 +126,28 @@ def restore_vectors(
     optimizer.load_state_dict(content)
 
 
-def find_checkpoint(folder: Path, console: Console) -> tuple[Path, Checkpoint] | None:
+def find_checkpoint(folder: Path, console: Console, main: bool) -> tuple[Path, Checkpoint] | None:
     """Return the newest checkpoint that is whole; None if there are none.
+
+    Args:
+        folder: Where they are.
+        console: Where to say what is damaged.
+        main: Whether this process sets damaged ones aside, lest they count as the newest.
 
     Raises:
         InputError: If all are damaged.
     """
-    paths = newest_first(folder)
-    for path in paths:
+    damaged = []
+    for path in newest_first(folder):
         try:
-            return path, Checkpoint.load(path)
+            checkpoint = Checkpoint.load(path)
         except DamagedCheckpointError as error:
-            console.print(f"checkpoint {error}; taking the one before")
-    if paths:
+            console.print(f"warning: checkpoint {error}; taking the one before")
+            damaged.append(path)
+            continue
+        for other in damaged if main else ():
+            other.replace(other.with_suffix(".damaged"))
+        return path, checkpoint
+    if damaged:
         raise InputError(f"all checkpoints in {folder} are damaged; choose another folder.")
     return None
