@@ -17,7 +17,7 @@ from rich.progress import Progress
 from multiace.config import Config
 from multiace.data.config import DataConfig, LabelKeys
 from multiace.deploy.config import MDConfig, RelaxConfig
-from multiace.errors import InputError
+from multiace.errors import InputError, Interrupted
 from multiace.progress import progress_bar
 from multiace.tables import (
     change_table,
@@ -44,7 +44,7 @@ STRUCTURE_HELP = "structure file, any format of ASE; name.xyz@3 takes one struct
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; return the exit status: 0 done, 1 not converged, 2 user error, 130 interrupted."""
+    """Run a command; return the exit status; docs/faults.md lists them."""
     with warnings.catch_warnings():
         warnings.showwarning = show_warning
         try:
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return complain(f"{where}{error.strerror or error}.")
         except KeyboardInterrupt as interrupt:
             print(f"multiace: interrupted{interrupt}.", file=sys.stderr)
-            return 130
+            return interrupt.status if isinstance(interrupt, Interrupted) else 130
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -93,8 +93,10 @@ def train(arguments: argparse.Namespace) -> None:
 
     run = RunConfig.read(arguments.run, arguments.overrides)
     try:
-        fit(run, arguments.folder or Path("runs") / Path(arguments.run).stem)
-    except KeyboardInterrupt:
+        fit(run, arguments.folder or Path("runs") / Path(arguments.run).stem, arguments.fork)
+    except KeyboardInterrupt as interrupt:
+        if interrupt.args:
+            raise
         raise KeyboardInterrupt("; the same command continues the run") from None
 
 
@@ -142,11 +144,14 @@ def md(arguments: argparse.Namespace) -> None:
     samples = []
     with progress_bar(console()) as bar:
         task = bar.add_task(config.ensemble.upper(), total=total, state="")
-        for sample in simulate(atoms, config, arguments.trajectory, log):
-            state = f"{sample.time:.3f} ps  {sample.temperature:5.0f} K  E {sample.total:.4f} eV"
-            bar.update(task, completed=sample.step + config.n_equilibration, state=state)
-            if sample.step >= 0:
-                samples.append(sample)
+        try:
+            for sample in simulate(atoms, config, arguments.trajectory, log):
+                state = f"{sample.time:.3f} ps  {sample.temperature:5.0f} K  E {sample.total:.4f} eV"
+                bar.update(task, completed=sample.step + config.n_equilibration, state=state)
+                if sample.step >= 0:
+                    samples.append(sample)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"; the trajectory so far is in {arguments.trajectory}") from None
         seconds = bar.tasks[task].elapsed or 0.0
     mean = sum(sample.temperature for sample in samples) / len(samples)
     print(
@@ -440,6 +445,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("run", help="run file (YAML) with sections model, data, train")
     sub.add_argument("overrides", nargs="*", metavar="section.field=value", help="changes to the run file")
     sub.add_argument("--folder", help="run folder (default: runs/NAME of the run file); a run there goes on")
+    sub.add_argument(
+        "--fork", action="store_true", help="go on with a run although its data or train section have changed"
+    )
 
     sub = add("evaluate", evaluate, "errors of a model on labelled structures")
     add_model(sub)

@@ -1,11 +1,11 @@
-"""The one exception a user can cause."""
+"""The exceptions that end a command with a sentence: what a user gave cannot be used, or a signal came."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["InputError", "brief", "did_you_mean"]
+__all__ = ["InputError", "Interrupted", "brief", "did_you_mean"]
 
 
 class InputError(ValueError):
@@ -17,6 +17,22 @@ class InputError(ValueError):
 
     def __init__(self, sentence: str = "") -> None:
         super().__init__(" ".join(sentence.splitlines()))  # values that it quotes may have several lines
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal has ended the work in good order.
+
+    Args:
+        number: Of the signal.
+        sentence: What is saved, and how to go on.
+
+    Attributes:
+        status: The exit status, 128 + the signal's number, as shells and batch systems report it.
+    """
+
+    def __init__(self, number: int, sentence: str = "") -> None:
+        super().__init__(sentence)
+        self.number, self.status = number, 128 + number
 
 
 def did_you_mean(received: str, allowed: Iterable[str]) -> str:

@@ -18,6 +18,7 @@ from multiace.data.read import Frame, read_frame, read_frames
 from multiace.errors import InputError
 from multiace.graph.graph import Graph
 from multiace.model.potential import Potential, Prediction
+from multiace.train.memory import batch_in_memory
 from multiace.train.metrics import UNITS, Metrics
 
 __all__ = ["Evaluation", "evaluate", "write_metrics", "write_predictions"]
@@ -90,8 +91,8 @@ def evaluate(
         advance: Called with the number of structures done and in all, to show progress.
 
     Raises:
-        InputError: If the file cannot be read, a structure has an element the model does not know, or a limit
-            is below 1.
+        InputError: If the file cannot be read, a structure has an element the model does not know, a limit
+            is below 1, or a batch does not fit into the memory.
     """
     for limit, most in (("batch_size", batch_size), ("max_edges", max_edges)):
         if most is not None and most < 1:
@@ -105,9 +106,10 @@ def evaluate(
     stresses: list[np.ndarray | None] = [None] * len(frames)
     potential.eval()
     for batch in dataset.batches(batch_size, max_edges):
-        prediction = predict(potential, batch.graph.to(potential.device), stress)
-        metrics.add(prediction, batch)
         chosen = batch.indices.tolist()
+        with batch_in_memory(dataset, chosen, "the evaluation", "lower max_edges (--max-edges)"):
+            prediction = predict(potential, batch.graph.to(potential.device), stress)
+        metrics.add(prediction, batch)
         energies[chosen] = prediction.energy
         assert prediction.forces is not None
         for k, F in zip(chosen, prediction.forces.split(batch.num_atoms.tolist()), strict=True):

@@ -1,10 +1,13 @@
+from pathlib import Path
+
 import ase.io
 import numpy as np
 import pytest
 from ase import Atoms, units
+from ase.calculators.calculator import all_changes
 from ase.constraints import FixAtoms
 
-from multiace.deploy.ase import Calculator
+from multiace.deploy.ase import Calculator, VerletList
 from multiace.deploy.config import MDConfig
 from multiace.deploy.md import Sample, degrees_of_freedom, energy_drift, read_log, simulate
 from multiace.errors import InputError
@@ -156,6 +159,87 @@ def test_nan_stops_the_trajectory_and_leaves_the_frames_before_it(tmp_path):
     frames = ase.io.read(tmp_path / "md.xyz", ":")
     assert len(frames) >= 4
     assert np.isfinite(frames[2].positions).all()
+
+
+def refused(atoms, tmp_path, match):
+    """Expect an error before the first step, which leaves an older trajectory alone."""
+    (tmp_path / "md.xyz").write_text("an older one")
+    with pytest.raises(InputError, match=match):
+        run(atoms, tmp_path / "md.xyz", tmp_path / "md.csv", steps=5)
+    assert (tmp_path / "md.xyz").read_text() == "an older one"
+    assert not (tmp_path / "md.csv").exists()
+
+
+def test_a_structure_that_a_model_cannot_take_is_refused_before_the_first_step(tmp_path):
+    atoms = methanol()
+    atoms.calc = Calculator(small_potential())
+    atoms.symbols[2] = "Ni"
+    refused(atoms, tmp_path, "element Ni of .* is not among the model's elements")
+    atoms.symbols[2] = "H"
+    atoms.positions[1] = np.nan
+    refused(atoms, tmp_path, r"atom 1 has position \[nan, nan, nan\]; it must be finite")
+    atoms.positions[1] = atoms.positions[0]
+    refused(atoms, tmp_path, "atoms 0 and 1 are at one place")
+
+
+class Colliding(Harmonic):
+    """Free atoms whose neighbours are listed as those of a model."""
+
+    def __init__(self, positions, skin):
+        super().__init__(positions, k=0.0)
+        self.neighbors = VerletList(("C",), 2.0, skin)
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=tuple(all_changes)):
+        super().calculate(atoms, properties, system_changes)
+        self.neighbors.graph(self.atoms)
+
+
+@pytest.mark.parametrize("skin", [0.0, 0.5, 4.0])  # the list is made at each step, at some, and once
+def test_atoms_that_come_to_one_place_stop_the_trajectory_at_that_step(tmp_path, skin):
+    atoms = Atoms("C2", [[0, 0, 0], [1, 0, 0]])
+    atoms.calc = Colliding(atoms.positions, skin)
+    atoms.set_velocities([[0.1 / units.fs, 0, 0], [0, 0, 0]])
+    with pytest.raises(
+        InputError, match=r"exploded at step 10 \(0\.0100 ps\): atoms 0 and 1 are at one place"
+    ):
+        run(
+            atoms,
+            tmp_path / "md.xyz",
+            velocities="keep",
+            timestep=1,
+            steps=20,
+            frame_interval=3,
+            max_temperature=1e9,
+        )
+    assert [round(frame.positions[0, 0], 3) for frame in ase.io.read(tmp_path / "md.xyz", ":")] == [
+        0,
+        0.3,
+        0.6,
+        0.9,
+        1,
+    ]
+
+
+def test_a_trajectory_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        InputError, match=r"cannot write to .*md\.xyz: (Not a directory|File exists); choose a place"
+    ):
+        run(springs(), tmp_path / "file" / "md.xyz", steps=5)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_trajectory_without_room_keeps_its_frames(tmp_path):
+    simulation = simulate(
+        springs(), MDConfig(steps=20, log_interval=1), tmp_path / "md.xyz", tmp_path / "md.csv"
+    )
+    for _ in range(5):
+        next(simulation)
+    (tmp_path / "md.csv").unlink()
+    (tmp_path / "md.csv").symlink_to("/dev/full")
+    with pytest.raises(InputError, match=r"md\.csv: No space left on device; make room on the disk"):
+        next(simulation)
+    assert len(ase.io.read(tmp_path / "md.xyz", ":")) == 1
 
 
 def test_heat_stops_the_trajectory():

@@ -278,7 +278,7 @@ def test_a_model_with_code_from_outside_is_loaded_where_that_is_wanted(tmp_path)
 
 
 def test_a_model_cannot_be_written_where_there_is_no_folder(tmp_path):
-    with pytest.raises(InputError, match=r"cannot write the model to .*: No such file or directory"):
+    with pytest.raises(InputError, match=r"cannot write to .*: No such file or directory"):
         potential("base").save(tmp_path / "nowhere" / "model.safetensors")
 
 

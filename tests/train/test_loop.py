@@ -122,6 +122,7 @@ def test_damaged_newest_checkpoint_falls_back_to_the_one_before(run, tmp_path, m
     assert same(whole, fit(config, folder))
     assert "taking the one before" in (folder / "train.log").read_text()
     assert "continuing after epoch 2" in (folder / "train.log").read_text()
+    assert newest.with_suffix(".damaged").exists()
 
 
 def test_finished_run_is_not_trained_again(run, tmp_path, monkeypatch):

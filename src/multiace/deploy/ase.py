@@ -16,7 +16,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from multiace.errors import InputError
 from multiace.graph.graph import Graph
-from multiace.graph.neighbors import build_graph
+from multiace.graph.neighbors import COINCIDENT, at_one_place, build_graph
 from multiace.layers.table import RadialTables
 from multiace.model.potential import Potential, Statistics
 from multiace.model.replay import Predictor
@@ -71,8 +71,15 @@ class VerletList:
 
 
 def edges_within(graph: Graph, cutoff: float) -> Graph:
-    """Return the graph with only the edges shorter than the cutoff, in the same order."""
+    """Return the graph with only the edges shorter than the cutoff, in the same order.
+
+    Raises:
+        InputError: If two atoms have come to one place.
+    """
     _, lengths = graph.edge_vectors()
+    if len(lengths) and lengths.min() < COINCIDENT:
+        edge = int(lengths.argmin())
+        raise at_one_place(int(graph.senders[edge]), int(graph.receivers[edge]))
     near = lengths < cutoff
     near &= near[graph.reverse]  # equal but for rounding
     number = near.cumsum(0) - 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ase.io.trajectory import Trajectory
 
 from multiace.deploy.config import MDConfig
 from multiace.errors import InputError
+from multiace.files import writing
 
 __all__ = ["Drift", "Sample", "degrees_of_freedom", "energy_drift", "read_log", "simulate"]
 
@@ -97,23 +99,26 @@ def simulate(
         log: CSV file for the samples.
 
     Raises:
-        InputError: If forces stop being finite, or if the structure is hotter than ``max_temperature``;
-            what was written so far stays.
+        InputError: If the calculator cannot take the structure as it is given (files of an earlier trajectory are
+            then left alone); if on the way energy or forces stop being finite, two atoms come to one place, or
+            the structure is hotter than ``max_temperature``: what was written so far stays, and that step is
+            its last frame. If a file cannot be written.
     """
     rng = np.random.default_rng(config.seed)
     prepare_velocities(atoms, config, rng)
+    first = -config.n_equilibration
+    atoms.get_forces()  # a structure that cannot be run removes no earlier trajectory
     add_frame, add_sample = _frame_writer(trajectory), _log_writer(log)
-    bath = config.temperature, config.friction
-    for step in range(-config.n_equilibration, config.n_steps + 1):
-        if step == 0 and config.n_equilibration and config.ensemble == "nve":
-            stop_centre_of_mass(atoms)
-        ensemble = config.ensemble if step >= 0 else "langevin"
-        sample = _sample(atoms, step, config.timestep, ensemble)
-        try:
+    for step in range(first, config.n_steps + 1):
+        with _explosion(atoms, step, config, add_frame):
+            if step > first:
+                langevin = _ensemble(step - 1, config) == "langevin"
+                temperature, friction = (config.temperature, config.friction) if langevin else (0.0, 0.0)
+                integrate(atoms, config.timestep, temperature, friction, rng)
+            if step == 0 and config.n_equilibration and config.ensemble == "nve":
+                stop_centre_of_mass(atoms)
+            sample = _sample(atoms, step, config)
             _check(sample, atoms, config)
-        except InputError:
-            add_frame(atoms)
-            raise
         last = step == config.n_steps
         if step >= 0 and (step % config.frame_interval == 0 or last):
             add_frame(atoms)
@@ -121,9 +126,6 @@ def simulate(
             if step >= 0:
                 add_sample(sample)
             yield sample
-        if not last:
-            temperature, friction = bath if ensemble == "langevin" else (0.0, 0.0)
-            integrate(atoms, config.timestep, temperature, friction, rng)
 
 
 def integrate(
@@ -214,35 +216,66 @@ def _temperature(atoms: Atoms, ensemble: str) -> float:
     return 2 * atoms.get_kinetic_energy() / (units.kB * max(degrees_of_freedom(atoms, ensemble), 1))
 
 
-def _sample(atoms: Atoms, step: int, timestep: float, ensemble: str) -> Sample:
+def _ensemble(step: int, config: MDConfig) -> str:
+    return config.ensemble if step >= 0 else "langevin"
+
+
+def _sample(atoms: Atoms, step: int, config: MDConfig) -> Sample:
     potential, kinetic = float(atoms.get_potential_energy()), float(atoms.get_kinetic_energy())
-    time, temperature = step * timestep / 1000, _temperature(atoms, ensemble)
+    time, ensemble = _time(step, config), _ensemble(step, config)
+    temperature = _temperature(atoms, ensemble)
     return Sample(step, len(atoms), time, potential, kinetic, potential + kinetic, temperature, ensemble)
 
 
+def _time(step: int, config: MDConfig) -> float:
+    return step * config.timestep / 1000
+
+
 def _check(sample: Sample, atoms: Atoms, config: MDConfig) -> None:
-    finite = math.isfinite(sample.total) and bool(np.isfinite(atoms.get_forces()).all())
-    if finite and sample.temperature <= config.max_temperature:
-        return
-    cause = f"{sample.temperature:.0f} K is above md.max_temperature = {config.max_temperature:.0f} K"
-    raise InputError(
-        f"the trajectory exploded at step {sample.step} ({sample.time:.4f} ps): "
-        f"{cause if finite else 'energy or forces are not finite'}. What was written so far is kept; "
-        "use a shorter time step, or train on structures like the last frame."
-    )
+    bad = np.flatnonzero(~np.isfinite(atoms.get_forces()).all(axis=1))
+    if len(bad):
+        raise InputError(f"the force on atom {bad[0]} ({atoms.symbols[bad[0]]}) is not finite")
+    if not math.isfinite(sample.total):
+        raise InputError(
+            f"energies are not finite: {sample.potential} eV potential, {sample.kinetic} eV kinetic"
+        )
+    if sample.temperature > config.max_temperature:
+        raise InputError(
+            f"{sample.temperature:.0f} K is above md.max_temperature = {config.max_temperature:.0f} K"
+        )
+
+
+@contextmanager
+def _explosion(
+    atoms: Atoms, step: int, config: MDConfig, add_frame: Callable[[Atoms], None]
+) -> Iterator[None]:
+    """Say at which step a calculator refused the structure, or a check failed; write that frame, if it is one."""
+    try:
+        yield
+    except InputError as error:
+        if np.isfinite(atoms.positions).all():
+            add_frame(atoms)
+        raise InputError(
+            f"the trajectory exploded at step {step} ({_time(step, config):.4f} ps): {str(error).rstrip('.')}. What "
+            "was written so far is kept; use a shorter time step, or train on structures like the last frame."
+        ) from None
 
 
 def _frame_writer(path: str | Path | None) -> Callable[[Atoms], None]:
     if path is None:
         return lambda atoms: None
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).unlink(missing_ok=True)
-    if Path(path).suffix != ".traj":
-        return lambda atoms: ase.io.write(path, atoms, format="extxyz", append=True)
+    file = Path(path)
+    with writing(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.unlink(missing_ok=True)
 
     def add(atoms: Atoms) -> None:
-        with Trajectory(str(path), "a") as trajectory:
-            trajectory.write(atoms)
+        with writing(file):
+            if file.suffix != ".traj":
+                ase.io.write(file, atoms, format="extxyz", append=True)
+                return
+            with Trajectory(str(file), "a") as trajectory:
+                trajectory.write(atoms)
 
     return add
 
@@ -250,12 +283,14 @@ def _frame_writer(path: str | Path | None) -> Callable[[Atoms], None]:
 def _log_writer(path: str | Path | None) -> Callable[[Sample], None]:
     if path is None:
         return lambda sample: None
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerow([f.name for f in fields(Sample)])
+    name = Path(path)
+    with writing(name):
+        name.parent.mkdir(parents=True, exist_ok=True)
+        with name.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerow([f.name for f in fields(Sample)])
 
     def add(sample: Sample) -> None:
-        with open(path, "a", newline="", encoding="utf-8") as file:
+        with writing(name), name.open("a", newline="", encoding="utf-8") as file:
             csv.writer(file).writerow(astuple(sample))
 
     return add

@@ -155,5 +155,9 @@ def check_distinct(
     coincident = np.flatnonzero(distances < COINCIDENT)
     if len(coincident):
         first = coincident[0]
-        pair = sorted((int(senders[first]), int(receivers[first])))
-        raise InputError(f"atoms {pair[0]} and {pair[1]} are at one place; remove one of them.")
+        raise at_one_place(int(senders[first]), int(receivers[first]))
+
+
+def at_one_place(i: int, j: int) -> InputError:
+    """Return the error of two atoms that coincide."""
+    return InputError(f"atoms {min(i, j)} and {max(i, j)} are at one place; remove one of them.")

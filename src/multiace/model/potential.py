@@ -15,6 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from multiace.errors import InputError
+from multiace.files import atomic
 from multiace.graph import Graph
 from multiace.graph.neighbors import build_graph
 from multiace.layers.table import RadialTables
@@ -193,6 +194,9 @@ class Potential(nn.Module):
         """Write weights and header (config, units, provenance, ``metadata``) as one safetensors file.
 
         The file appears whole or not at all.
+
+        Raises:
+            InputError: If it cannot be written.
         """
         self.metadata.update(metadata)
         header = {
@@ -204,16 +208,8 @@ class Potential(nn.Module):
         }
         tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
         data = save(tensors, metadata={"multiace": json.dumps(header)})
-        path = Path(path)
-        temporary = path.with_name(path.name + ".part")
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except OSError as error:
-            raise InputError(f"cannot write the model to {path}: {error.strerror}.") from None
+        with atomic(Path(path)) as temporary:
+            temporary.write_bytes(data)
 
     @classmethod
     def load(

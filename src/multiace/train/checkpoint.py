@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +21,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from multiace.errors import InputError
+from multiace.files import atomic
 
-__all__ = ["Checkpoint", "DamagedCheckpointError", "atomic", "checkpoint_path", "newest_first"]
+__all__ = ["Checkpoint", "DamagedCheckpointError", "checkpoint_path", "newest_first"]
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 class DamagedCheckpointError(Exception):
@@ -39,7 +37,7 @@ class Checkpoint:
     """The state of a run.
 
     Attributes:
-        vectors: Float vectors by name.
+        vectors: Vectors by name, of floats or of bytes.
         state: Plain JSON values.
     """
 
@@ -67,26 +65,27 @@ class Checkpoint:
         """
         try:
             with safe_open(path, framework="numpy") as file:
-                metadata = file.metadata() or {}
+                metadata = file.metadata()
                 arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            header = metadata["multiace"]
-            if metadata["sha256"] != digest(arrays, header):
-                raise DamagedCheckpointError(f"{path}: the checksum does not fit the content")
-        except (OSError, SafetensorError, KeyError) as error:
-            raise DamagedCheckpointError(f"{path}: {error}") from None
-        content = json.loads(header)
-        if content["schema"] != SCHEMA:
+            content = json.loads(metadata["multiace"])
+            schema = content["schema"]
+            whole = metadata["sha256"] == digest(arrays, metadata["multiace"])
+        except (OSError, SafetensorError, LookupError, TypeError, ValueError, AttributeError) as error:
+            raise DamagedCheckpointError(f"{path} is damaged ({error})") from None
+        if schema != SCHEMA:
             raise InputError(
-                f"{path} was written by another version (checkpoint schema {content['schema']}, here {SCHEMA}); "
+                f"{path} was written by another version (checkpoint schema {schema}, here {SCHEMA}); "
                 "go on with that version, or train in another folder."
             )
+        if not whole:
+            raise DamagedCheckpointError(f"{path} is damaged (the checksum does not fit the content)")
         dtypes = content["dtypes"].items()
         vectors = {name: torch.from_numpy(unpack(name, arrays, np.dtype(dtype))) for name, dtype in dtypes}
         return cls(vectors, content["state"])
 
 
 def pack(name: str, vector: np.ndarray) -> dict[str, np.ndarray]:
-    """Split floats (n,) into their top bytes (sign and exponent), compressed, and the others (n, rest)."""
+    """Split numbers (n,) into their top bytes (sign and exponent), compressed, and the others (n, rest)."""
     little = vector.astype(vector.dtype.newbyteorder("<"), copy=False)
     planes = np.ascontiguousarray(little).view(np.uint8).reshape(len(vector), vector.itemsize)
     top = zlib.compress(planes[:, -1].tobytes(), level=6)
@@ -105,36 +104,13 @@ def unpack(name: str, arrays: dict[str, np.ndarray], dtype: np.dtype) -> np.ndar
 
 
 def digest(arrays: dict[str, np.ndarray], header: str) -> str:
-    """SHA-256 of the header and of all arrays in the order of their names."""
+    """SHA-256 of the header and of all arrays, with names, types and shapes, in the order of their names."""
     sha = hashlib.sha256(header.encode())
     for name in sorted(arrays):
-        sha.update(arrays[name].tobytes())
+        array = arrays[name]
+        sha.update(f"{name} {array.dtype} {array.shape}".encode())
+        sha.update(array.tobytes())
     return sha.hexdigest()
-
-
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Give a temporary file beside ``path`` to write, then put it in the place of ``path`` in one step.
-
-    Whenever the process or the machine stops, ``path`` is the old file or the new one.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        yield temporary
-        synchronise(temporary)
-        temporary.replace(path)
-        synchronise(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def synchronise(path: Path) -> None:
-    """Wait until a file's content (or a folder's list of names) is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:

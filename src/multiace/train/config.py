@@ -102,6 +102,18 @@ class TrainConfig(Config):
     early_stopping: int | None = Field(
         None, ge=1, description="stop after this many epochs without a better validation loss; null = never"
     )
+    divergence_limit: float | None = Field(
+        1000.0,
+        gt=1,
+        description="a loss above this many times that of the first epoch (of its stage) has exploded; null = only "
+        "what is not a number",
+    )
+    divergence_retries: int = Field(
+        0,
+        ge=0,
+        description="how often a loss that explodes or is not a number sends training back to the last checkpoint, "
+        "each time with half of the learning rate; 0 = training stops",
+    )
 
     seed: int = Field(0, ge=0, lt=2**31, description="fixes initial weights and the order of frames")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda if there is one")

@@ -18,6 +18,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from multiace.files import writing
 from multiace.train.metrics import UNITS
 
 __all__ = ["Console"]
@@ -42,6 +43,9 @@ class Console:
 
     Args:
         path: The log file, appended to.
+
+    Raises:
+        InputError: If the log cannot be written to.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -53,8 +57,9 @@ class Console:
         """Show text or a table, and write it to the log."""
         self.terminal.print(content, markup=False, highlight=False, soft_wrap=isinstance(content, str))
         if self.path is not None:
-            with self.path.open("a", encoding="utf-8") as file:
-                Terminal(file=file, width=140).print(content, markup=False, highlight=False)
+            with writing(self.path), self.path.open("a", encoding="utf-8") as file:
+                log = Terminal(file=file, width=140)
+                log.print(content, markup=False, highlight=False, soft_wrap=isinstance(content, str))
 
     def table(self, title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
         """Show a small table."""

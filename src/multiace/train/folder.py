@@ -7,19 +7,20 @@ import json
 from pathlib import Path
 from typing import IO, Any
 
-from multiace.config import choose, read_yaml
+from multiace.config import read_yaml
 from multiace.data.split import Split
 from multiace.errors import InputError
-from multiace.train.checkpoint import atomic, newest_first
+from multiace.files import atomic, writing
+from multiace.train.changes import allow, differences
+from multiace.train.checkpoint import newest_first
 from multiace.train.config import RunConfig
-from multiace.train.prepare import checksum
-from multiace.train.schedule import SCHEDULES
+from multiace.train.sources import checksum
 
 __all__ = ["RunFolder"]
 
 
 class RunFolder:
-    """The files of one run, locked against a second process while the ``with`` block runs.
+    """The files of one run, locked against a second process while the ``with`` block runs, if the folder is there.
 
     ==========================  =======================================================================
     ``config.yaml``             the resolved run file
@@ -53,20 +54,36 @@ class RunFolder:
         self._lock: IO[str] | None = None
 
     def __enter__(self) -> RunFolder:
+        if self.main and self.path.is_dir():
+            self._take()
+        return self
+
+    def make(self) -> None:
+        """Make the folder, if it is not there; from here on it is locked.
+
+        Raises:
+            InputError: If it cannot be written to, or another process trains in it.
+        """
         if self.main:
-            try:
+            with writing(self.checkpoints):
                 self.checkpoints.mkdir(parents=True, exist_ok=True)
-                self._lock = (self.path / ".lock").open("w")
-            except OSError as error:
-                raise InputError(f"cannot write to the run folder {self.path}: {error.strerror}.") from None
+            self._take()
+            for left in self.path.rglob(".*.tmp"):  # of a process that was killed while it wrote
+                left.unlink(missing_ok=True)
+
+    def _take(self) -> None:
+        """Lock; the system takes the lock from a process that ends, however it ends."""
+        if self._lock is not None:
+            return
+        with writing(self.path):
+            self._lock = (self.path / ".lock").open("w")
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 self._lock.close()
                 raise InputError(
                     f"another process is training in {self.path}; wait for it, or choose another folder."
                 ) from None
-        return self
 
     def __exit__(self, *_: object) -> None:
         if self._lock is not None:
@@ -77,37 +94,18 @@ class RunFolder:
         """Whether the run came to its end."""
         return self.summary.exists() and self.model.exists()
 
-    def check(self, run: RunConfig) -> bool:
+    def check(self, run: RunConfig, fork: bool = False) -> bool:
         """Check that the run that lies here, if it has come to a checkpoint, is the same one.
 
         Returns:
-            Whether it is to go on for longer than it was to: with more epochs or minutes, all else being equal.
+            Whether it goes on beyond its end: it is to be longer, all else being equal, or is forked.
 
         Raises:
-            InputError: If it is another run, or one whose first epochs depend on the length; names the
-                differences.
+            InputError: If it is another run; see :func:`multiace.train.changes.allow`.
         """
         if not self.config.exists() or not (newest_first(self.checkpoints) or self.finished):
             return False
-        there, here = read_yaml(self.config), run.to_dict()
-        changes = {}
-        for section, fields in here.items():
-            for name, value in fields.items():
-                before = (there.get(section) or {}).get(name)
-                if before != value:
-                    changes[f"{section}.{name}"] = before, value
-        longer = bool(changes) and all(map(is_longer, changes, changes.values()))
-        reason = why_fixed(run) if longer else ""
-        if changes and (reason or not longer):
-            listed = "; ".join(
-                f"{name} = {before!r}, now it is {now!r}" for name, (before, now) in changes.items()
-            )
-            raise InputError(
-                f"{self.path} holds a run with {listed}; {reason}"
-                f"set {'it' if len(changes) == 1 else 'them'} back to resume, or choose another folder"
-                f"{f' with train.start_from = {self.path}' if reason else ''}."
-            )
-        return longer
+        return allow(differences(read_yaml(self.config), run), run, self.path, fork)
 
     def check_files(self) -> None:
         """Check that the files that the finished run was made from are what they were; some may be gone.
@@ -139,21 +137,3 @@ class RunFolder:
         """Write plain values, atomically."""
         with atomic(path) as temporary:
             temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def is_longer(name: str, change: tuple[Any, Any]) -> bool:
-    """Whether a change of a field makes a run longer and nothing else."""
-    before, now = change
-    if name == "train.max_minutes" and before is not None:
-        return now is None or now > before
-    return name == "train.max_epochs" and now > before
-
-
-def why_fixed(run: RunConfig) -> str:
-    """Return why the epochs of a run depend on its length; empty if they do not."""
-    config = run.train
-    if choose(SCHEDULES, config.schedule, "train.schedule").follows_progress:
-        return f"schedule = {config.schedule} spreads the learning rate over the whole length: "
-    if config.second_stage_start is not None:
-        return "second_stage_start is a share of the whole length: "
-    return ""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import platform
+import signal
 import time
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,27 +17,23 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from multiace.config import choose
-from multiace.errors import InputError
+from multiace.errors import InputError, Interrupted
 from multiace.model.config import outside_choices
 from multiace.model.potential import Potential
 from multiace.model.replay import Predictor
-from multiace.train.checkpoint import (
-    Checkpoint,
-    DamagedCheckpointError,
-    checkpoint_path,
-    newest_first,
-)
+from multiace.train.checkpoint import checkpoint_path, newest_first
 from multiace.train.config import RunConfig
 from multiace.train.console import Console
-from multiace.train.ema import MovingAverage
 from multiace.train.folder import RunFolder
-from multiace.train.log import LOGGERS
+from multiace.train.learner import Learner
+from multiace.train.log import LOGGERS, Logger
 from multiace.train.loss import Loss
-from multiace.train.optimizer import OPTIMIZERS, FlatParameters
-from multiace.train.prepare import Prepared, prepare, report, warn
+from multiace.train.memory import batch_in_memory
+from multiace.train.prepare import Prepared, prepare, warn
 from multiace.train.processes import add_over_processes, cpu_threads, keep_memory, launch
-from multiace.train.schedule import SCHEDULES, learning_rate
+from multiace.train.schedule import learning_rate
 from multiace.train.step import Step, captures
+from multiace.train.stop import Stop
 from multiace.train.validate import validate
 
 __all__ = ["fit"]
@@ -46,7 +42,7 @@ STEPS_BETWEEN_CHECKS = 50
 CHECKPOINTS_KEPT = 2
 
 
-def fit(run: RunConfig | str | Path, folder: str | Path | None = None) -> Potential:
+def fit(run: RunConfig | str | Path, folder: str | Path | None = None, fork: bool = False) -> Potential:
     """Train a potential, or continue the run that lies in the folder; one that is complete may be made longer.
 
     Several processes (``train.strategy = ddp``) share each batch: gradients and validation sums are added
@@ -55,104 +51,105 @@ def fit(run: RunConfig | str | Path, folder: str | Path | None = None) -> Potent
     Args:
         run: The run, or its YAML file.
         folder: The run folder, see :class:`RunFolder`; by default ``runs/NAME`` for ``NAME.yaml``.
+        fork: Go on from the last checkpoint although the data or fields of the train section are others.
 
     Returns:
         The best potential by validation loss, with averaged weights; also in ``folder/model.safetensors``.
 
     Raises:
-        InputError: If the config or the data cannot be used, if the folder holds a different run or one of
-            other data, or if the loss becomes NaN.
+        InputError: If the config or the data cannot be used, if the folder holds a different run, one of
+            other data, or one that another process is training, if the loss explodes or becomes NaN, if a batch
+            does not fit into the memory, or if a file cannot be written.
+        Interrupted: After Ctrl-C or SIGTERM, once the state is saved.
     """
     if not isinstance(run, RunConfig):
         folder = folder or Path("runs") / Path(run).stem
         run = RunConfig.read(run)
     fabric = launch(run.train)
-    place = RunFolder(folder or "runs/multiace", main=fabric.is_global_zero)
-    longer = place.check(run)
-    fabric.barrier()  # every process has read what the main one is about to change
     keep_memory()
-    with cpu_threads(run.train.threads), torch.random.fork_rng(devices=[]):
+    with (
+        RunFolder(folder or "runs/multiace", main=fabric.is_global_zero) as place,
+        cpu_threads(run.train.threads),
+        torch.random.fork_rng(devices=[]),
+    ):
+        goes_on = place.check(run, fork)
+        fabric.barrier()  # every process has read what the main one is about to change
         torch.manual_seed(run.train.seed)
-        if place.finished and not longer:
-            place.check_files()
+        if place.finished and not goes_on:
+            if not fork:
+                place.check_files()
             Console(place.log if place.main else None).print(f"this run is complete: {place.model}")
             return reload(place.model, run, fabric)
         data = prepare(run)
-        with place:
-            return Training(fabric, run, data, place).fit()
+        place.make()
+        return Training(fabric, run, data, place, fork).fit()
 
 
-@dataclass
-class State:
-    """Where a run is, between two epochs; with the weights' vectors, all that a resume needs.
-
-    The order of frames follows from seed and epoch, and nothing else is random after the start.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    stage: int = 0
-    seconds: float = 0.0
-    epoch_seconds: float = 0.0
-    best_loss: float = math.inf
-    best_epoch: int = 0
-    stale_epochs: int = 0
-    schedule: dict[str, Any] = field(default_factory=dict)
-    checksums: dict[str, str] = field(default_factory=dict)
+class DivergedError(Exception):
+    """The loss explodes or is not a number."""
 
 
-class Training:
-    """One run: model, optimiser, data and state.
+class Training(Learner):
+    """One run of a learner.
 
     Args:
         fabric: Devices and processes, launched.
         run: What to do.
         data: From :func:`prepare`.
         place: Where to write; locked.
+        fork: See :func:`fit`.
     """
 
-    def __init__(self, fabric: Fabric, run: RunConfig, data: Prepared, place: RunFolder) -> None:
-        self.fabric, self.run, self.config, self.data, self.place = fabric, run, run.train, data, place
-        self.console = Console(place.log if place.main else None)
-        self.potential = initial(data).to(fabric.device)
-        self.flat = FlatParameters(self.potential)
-        build = choose(OPTIMIZERS, self.config.optimizer, "train.optimizer")
-        self.optimizer: torch.optim.Optimizer = build(self.flat.groups(self.config.weight_decay))
-        self.schedule = choose(SCHEDULES, self.config.schedule, "train.schedule")(self.config)
-        decay = self.config.ema_decay
-        self.average = MovingAverage(self.flat.vector, decay) if decay else None
-        self.state = State(checksums=self.data.checksums)
-        report(self.console, data, self.potential)
-        if place.main:
-            place.describe(run, data.split)
-            place.write_json(place.data_check, data.check.to_dict())
-        self.resume()
+    def __init__(
+        self, fabric: Fabric, run: RunConfig, data: Prepared, place: RunFolder, fork: bool = False
+    ) -> None:
+        super().__init__(fabric, run, data, place, fork)
+        self.stop = Stop(fabric)
         self.take_stage()
         self.predictor = Predictor(self.potential) if captures(fabric, self.config) else None
-        names = self.config.loggers if place.main else ()
-        makers = [choose(LOGGERS, name, "train.loggers") for name in names]
-        self.loggers = [maker(place.path, self.state.epoch + 1) for maker in makers]
+        self.loggers: list[Logger] = []
+        self.open_loggers()
+        self.good = self.snapshot() if self.config.divergence_retries else None
 
     def fit(self) -> Potential:
         """Train to the end and return the best potential."""
-        state, config = self.state, self.config
-        with self.console.progress("training") as show:
+        with self.stop.listening(), self.console.progress("training") as show:
             while not self.done():
-                started = time.perf_counter()
-                self.enter_stage()
-                train_loss = self.epoch(show)
-                with self.averaged():
-                    valid_loss, errors = validate(
-                        self.potential, self.data.valid, self.loss, config, self.fabric, self.predictor
-                    )
-                    self.judge(train_loss, valid_loss)
-                state.epoch += 1
-                state.epoch_seconds = self.fabric.broadcast(time.perf_counter() - started)
-                state.seconds += state.epoch_seconds
-                self.log(train_loss, valid_loss, errors)
-                if state.epoch % config.checkpoint_every == 0 or self.done():
-                    self.checkpoint()
+                self.started = time.perf_counter() - self.state.batch_seconds
+                try:
+                    self.train_epoch(show)
+                    self.stop.obey()
+                except DivergedError as error:
+                    self.step_back(error)
+                except Interrupted as interrupt:
+                    self.pause(interrupt)
         return self.finish()
+
+    def train_epoch(self, show: Any) -> None:
+        """Train and validate once, or what an interrupted run has left of that; write what came out."""
+        state, config = self.state, self.config
+        self.enter_stage()
+        train_loss = self.epoch(show)
+        name = f"the validation of epoch {state.epoch + 1}"
+        with self.averaged():
+            valid_loss, errors = validate(
+                self.potential,
+                self.data.valid,
+                self.loss,
+                config,
+                self.fabric,
+                self.predictor,
+                name,
+                self.between_batches,
+            )
+            self.judge(train_loss, valid_loss)
+        state.epoch += 1
+        state.batch, state.totals, state.batch_seconds = 0, None, 0.0
+        state.epoch_seconds = self.fabric.broadcast(time.perf_counter() - self.started)
+        state.seconds += state.epoch_seconds
+        self.log(train_loss, valid_loss, errors)
+        if state.epoch % config.checkpoint_every == 0 or self.done():
+            self.checkpoint()
 
     # ------------------------------------------------------------------ where the run is
 
@@ -177,13 +174,12 @@ class Training:
         return ""
 
     def enter_stage(self) -> None:
-        """Take the weights and the rate of the stage; a new stage starts with fresh moments and judgement."""
+        """Take the weights and the rate of the stage."""
         state, start = self.state, self.config.second_stage_start
         stage = int(start is not None and self.progress()[0] >= start)
         if stage > state.stage:
-            state.stage, state.best_loss, state.stale_epochs = stage, math.inf, 0
-            self.schedule.restart()
-            self.optimizer.state.clear()  # moments of another loss: steps would be several times too long
+            state.stage = stage
+            self.start_afresh()
             self.console.print(f"second stage from epoch {state.epoch + 1}")
             self.take_stage()
 
@@ -196,10 +192,18 @@ class Training:
         self.loss = self.fit_batch.loss
 
     def judge(self, train_loss: float, valid_loss: float) -> None:
-        """Keep the model if it is the best so far; stop if the loss is not a number."""
-        state = self.state
-        if not (math.isfinite(train_loss) and math.isfinite(valid_loss)):
-            self.diverged()
+        """Keep the model if it is the best so far.
+
+        Raises:
+            DivergedError: If the loss has exploded.
+        """
+        state, limit = self.state, self.config.divergence_limit
+        loss = max(train_loss, valid_loss)
+        if not (math.isfinite(train_loss + valid_loss) and self.flat.vector.isfinite().all()):
+            raise DivergedError("is not a number")
+        state.first_loss = loss if state.first_loss is None else state.first_loss
+        if limit is not None and loss > limit * state.first_loss:
+            raise DivergedError(f"has exploded to {loss:.3g}, from {state.first_loss:.3g} at first,")
         self.schedule.observe(valid_loss)
         state.stale_epochs += 1
         if valid_loss < state.best_loss:
@@ -207,13 +211,48 @@ class Training:
             if self.place.main:
                 self.potential.save(self.place.best, epoch=state.best_epoch, valid_loss=valid_loss)
 
-    def diverged(self) -> None:
-        """Stop with what to do."""
-        raise InputError(
-            f"the loss is not a number in epoch {self.state.epoch + 1}, at learning rate "
-            f"{self.stage.learning_rate:g}; lower train.learning_rate or train.clip_norm, in a new folder. "
-            f"{self.place.checkpoints} holds the state before."
-        )
+    def step_back(self, error: DivergedError) -> None:
+        """Return to the last checkpoint with half of the rate.
+
+        Raises:
+            InputError: If that is not configured, or has been done often enough; says what to do.
+        """
+        state, retries = self.state, self.config.divergence_retries
+        rate = self.stage.learning_rate * 0.5**state.retries
+        what = f"the loss {error} in epoch {state.epoch + bool(state.batch)}, at learning rate {rate:g}"
+        if self.good is None or state.retries >= retries:
+            raise InputError(
+                f"{what}; lower train.learning_rate or train.clip_norm (with --fork to go on from the last checkpoint, "
+                f"else in a new folder), or raise train.divergence_retries = {retries}. {self.place.checkpoints} "
+                "holds the state before."
+            ) from None
+        self.restore(self.good)
+        self.state.retries, self.state.seconds = state.retries + 1, state.seconds
+        self.take_stage()
+        self.open_loggers()
+        self.console.print(f"{what}; back to epoch {self.state.epoch}, with half of the rate")
+
+    def pause(self, interrupt: Interrupted) -> None:
+        """Save the state, and end.
+
+        Raises:
+            Interrupted: With how to go on.
+        """
+        state = self.state
+        state.batch_seconds = time.perf_counter() - self.started if state.batch else 0.0
+        where = f"{state.batch} batches of epoch" if state.batch else "epoch"
+        try:
+            self.checkpoint()
+            sentence = (
+                f"; the state after {where} {state.epoch + bool(state.batch)} is saved, and the same command "
+            )
+            sentence += "goes on from there"
+        except DivergedError as error:
+            sentence = (
+                f"; nothing is saved, as the loss {error}: the same command goes on from the last checkpoint"
+            )
+        self.console.print(f"{signal.Signals(interrupt.number).name}{sentence}")
+        raise Interrupted(interrupt.number, sentence) from None
 
     # ------------------------------------------------------------------ one epoch, one step
 
@@ -223,17 +262,25 @@ class Training:
         generator = torch.Generator().manual_seed(seed_of_epoch(config.seed, state.epoch))
         plan = data.plan(config.batch_size, config.max_edges, generator)
         progress, span = self.progress()
-        totals = torch.zeros(2, 3, dtype=torch.float64, device=self.fabric.device)
-        for number, indices in enumerate(plan):
+        self.totals = torch.zeros(2, 3, dtype=torch.float64, device=self.fabric.device)
+        if state.totals is not None and self.place.main:
+            self.totals += torch.tensor(state.totals, dtype=torch.float64)
+        for number in range(state.batch, len(plan)):
             done = (number + 1) / len(plan)
-            rate = learning_rate(
+            state.rate = 0.5**state.retries * learning_rate(
                 self.stage, self.schedule, min(progress + span * done, 1.0), state.epoch + done
             )
-            totals += self.step(indices, rate)
+            where = f"epoch {state.epoch + 1}, batch {number + 1} of {len(plan)}"
+            with batch_in_memory(data, plan[number], where):
+                self.totals += self.step(plan[number], state.rate)
+            state.batch = number + 1
             show(progress + span * done)
-            if number % STEPS_BETWEEN_CHECKS == 0 and not totals.isfinite().all():
-                self.diverged()
-        sums, counts = add_over_processes(self.fabric, totals)
+            if number % STEPS_BETWEEN_CHECKS == 0:
+                if not self.summed().isfinite().all():
+                    raise DivergedError("is not a number")
+                self.stop.obey()
+            self.between_batches()
+        sums, counts = self.summed()
         return float(self.loss.combine(sums, counts))
 
     def step(self, indices: list[int], rate: float) -> Tensor:
@@ -243,9 +290,14 @@ class Training:
         self.state.step += 1
         return totals
 
-    def averaged(self) -> Any:
-        """Return a context in which the model has its averaged weights."""
-        return nullcontext() if self.average is None else self.average.applied()
+    def summed(self) -> Tensor:
+        """Return sums and counts of the loss in this epoch so far, of all processes."""
+        return add_over_processes(self.fabric, self.totals.clone())
+
+    def between_batches(self) -> None:
+        """Stop here if asked to; several processes agree on that less often, as they wait for each other."""
+        if self.fabric.world_size == 1:
+            self.stop.obey()
 
     # ------------------------------------------------------------------ what is written
 
@@ -255,7 +307,7 @@ class Training:
         row = {
             "epoch": state.epoch,
             "seconds": state.seconds,
-            "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
+            "learning_rate": state.rate,
             "train_loss": train_loss,
             "valid_loss": valid_loss,
         }
@@ -266,59 +318,37 @@ class Training:
             logger.log_metrics(row, state.epoch)
         self.console.epoch(row)
 
-    def checkpoint(self) -> None:
-        """Write the state, keep the newest two."""
-        if not self.place.main:
-            return
-        self.state.schedule = self.schedule.state()
-        vectors = {"weights": self.flat.vector}
-        if self.average is not None:
-            vectors["average"] = self.average.average
-        for index, state in self.optimizer.state_dict()["state"].items():
-            vectors |= {f"optimizer.{index}.{name}": value.reshape(-1) for name, value in state.items()}
-        folder = self.place.checkpoints
-        Checkpoint(vectors, asdict(self.state)).save(checkpoint_path(folder, self.state.step))
-        for path in newest_first(folder)[CHECKPOINTS_KEPT:]:
-            path.unlink()
+    def open_loggers(self) -> None:
+        """Open the learning curves; rows of epochs that are to come are dropped."""
+        for logger in self.loggers:
+            logger.finalize("aborted")
+        names = self.config.loggers if self.place.main else ()
+        makers = [choose(LOGGERS, name, "train.loggers") for name in names]
+        self.loggers = [maker(self.place.path, self.state.epoch + 1) for maker in makers]
 
-    def resume(self) -> None:
-        """Continue from the newest whole checkpoint, if there is any.
+    def checkpoint(self) -> None:
+        """Write the state, keep the newest two.
 
         Raises:
-            InputError: If all checkpoints are damaged, or a data file is not what it was.
+            DivergedError: If a number in it is not finite: such a state is of no use.
         """
-        paths = newest_first(self.place.checkpoints)
-        for path in paths:
-            try:
-                checkpoint = Checkpoint.load(path)
-                break
-            except DamagedCheckpointError as error:
-                self.console.print(f"checkpoint {error}; taking the one before")
-        else:
-            if paths:
-                raise InputError(
-                    f"all checkpoints in {self.place.checkpoints} are damaged; choose another folder."
-                )
+        if self.state.batch:
+            self.state.totals = self.summed().tolist()
+        checkpoint = self.snapshot()
+        if not all(vector.isfinite().all() for vector in checkpoint.vectors.values()):
+            raise DivergedError("is finite, but weights or moments are not")
+        self.good = checkpoint if self.config.divergence_retries else None
+        if not self.place.main:
             return
-        state = State(**checkpoint.state)
-        for name, checksum in state.checksums.items():
-            if checksum != self.data.checksums[name]:
-                raise InputError(
-                    f"{name} has changed since {path} was written; restore it, or choose another folder."
-                )
-        self.state = state
-        self.schedule.restore(state.schedule)
-        self.flat.vector.copy_(checkpoint.vectors["weights"])
-        if self.average is not None:
-            self.average.average.copy_(checkpoint.vectors["average"])
-        moments = self.optimizer.state_dict()
-        for key, vector in checkpoint.vectors.items():
-            if key.startswith("optimizer."):
-                _, index, name = key.split(".")
-                value = vector.reshape(()) if name == "step" else vector
-                moments["state"].setdefault(int(index), {})[name] = value
-        self.optimizer.load_state_dict(moments)
-        self.console.print(f"continuing after epoch {state.epoch} from {path}")
+        folder = self.place.checkpoints
+        checkpoint.save(checkpoint_path(folder, self.state.step))
+        for path in newest_first(folder)[CHECKPOINTS_KEPT:]:
+            path.unlink()
+        for name in self.data.sources.changed():
+            self.console.print(
+                f"warning: {name} has changed since it was read; this run goes on with what was read, but cannot be "
+                "resumed unless the file is restored"
+            )
 
     def finish(self) -> Potential:
         """Test the best model on every set, and write it with its errors and its provenance."""
@@ -327,13 +357,15 @@ class Training:
         best = reload(place.best, self.run, self.fabric)
         loss = Loss(self.config.stage(self.state.stage))
         errors = {
-            name: validate(best, dataset, loss, self.config, self.fabric)[1] for name, dataset in sets.items()
+            name: validate(best, dataset, loss, self.config, self.fabric, name=f"the test on {name}")[1]
+            for name, dataset in sets.items()
         }
         if place.main:
             best.save(place.model, metrics=errors, provenance=self.provenance())
             self.console.errors(errors)
             summary = {**asdict(self.state), "parameters": len(self.flat.vector), "errors": errors}
-            del summary["schedule"]
+            for name in ("schedule", "run", "statistics", "totals"):
+                del summary[name]
             summary["warnings"] = [found.sentence for found in self.data.check.of("warning")]
             warn(self.console, self.data.check)
             place.write_json(place.summary, summary)
@@ -353,20 +385,14 @@ class Training:
                 run["data"][key] = [Path(name).name for name in run["data"][key]]
         return {
             "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
-            "data_sha256": {Path(name).name: checksum for name, checksum in self.data.checksums.items()},
+            "data_sha256": {
+                Path(name).name: checksum for name, checksum in self.data.sources.checksums.items()
+            },
             "run": run,
             "epoch": self.state.best_epoch,
             "seconds": self.state.seconds,
+            "forks": self.state.forks,
         }
-
-
-def initial(data: Prepared) -> Potential:
-    """Return the potential that training starts with: random weights, or those of another, with E0 of the run."""
-    potential = Potential(data.model, data.statistics)
-    if data.start is not None:
-        weights = data.start.state_dict() | {"isolated_energies": potential.isolated_energies}
-        potential.load_state_dict(weights)
-    return potential
 
 
 def reload(path: Path, run: RunConfig, fabric: Fabric) -> Potential:

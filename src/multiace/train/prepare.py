@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from multiace.model.potential import Potential, Statistics
 from multiace.train.config import RunConfig
 from multiace.train.console import Console
 from multiace.train.loss import TARGETS
+from multiace.train.sources import Sources
 
 __all__ = ["Prepared", "expectations", "prepare", "report", "warn"]
 
@@ -43,7 +43,7 @@ class Prepared:
     test: dict[str, Dataset]
     statistics: Statistics
     split: Split | None
-    checksums: dict[str, str]
+    sources: Sources
     untrained: tuple[str, ...]
     start: Potential | None
     check: DataCheck
@@ -53,12 +53,14 @@ def prepare(run: RunConfig) -> Prepared:
     """Read and check the data, fix the table of elements, and measure scale, shift and E0.
 
     Raises:
-        InputError: If the data cannot be used, a weighted target has no labels, or the model that training
-            starts from has another architecture.
+        InputError: If the data cannot be used or change while they are read, a weighted target has no labels,
+            or the model that training starts from has another architecture.
 
     Warns:
         UserWarning: If ``model.elements`` has an element to spare.
     """
+    valid_files = run.data.valid if isinstance(run.data.valid, tuple) else ()
+    sources = Sources([*run.data.train, *valid_files, *run.data.test, *filter(None, [run.train.start_from])])
     start = None if run.train.start_from is None else read_start(run.train.start_from, run.model)
     data = read_data(run.data)
     elements = find_table(run.model.elements, data) if start is None else covering(start.elements, data)
@@ -73,11 +75,9 @@ def prepare(run: RunConfig) -> Prepared:
         for name, frames in zip(names, data.test.values(), strict=True)
     }
     statistics = measure(model, train, data.isolated) if start is None else kept(start, model, train, data)
-    valid_files = run.data.valid if isinstance(run.data.valid, tuple) else ()
-    files = [*run.data.train, *valid_files, *run.data.test, *filter(None, [run.train.start_from])]
-    checksums = {name: checksum(name) for name in files}
+    sources.seal()
     untrained = left_out(run, data, elements)
-    return Prepared(model, train, valid, test, statistics, data.split, checksums, untrained, start, check)
+    return Prepared(model, train, valid, test, statistics, data.split, sources, untrained, start, check)
 
 
 def expectations(run: RunConfig) -> Expectations:
@@ -202,14 +202,6 @@ def left_out(run: RunConfig, data: RunData, elements: Sequence[str]) -> tuple[st
     if count_labels(data.train).stress and not weighted:
         lines.append("stress labels are not trained: train.stress_weight = 0")
     return tuple(lines)
-
-
-def checksum(name: str) -> str:
-    """Return the SHA-256 of a file (``name.xyz@:100``: of the whole file; a run folder: of its model)."""
-    path = Path(name) if Path(name).exists() else Path(name.partition("@")[0])
-    path = path / "model.safetensors" if path.is_dir() else path
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def report(console: Console, prepared: Prepared, potential: Potential) -> None:
