@@ -108,8 +108,8 @@ class Report:
             outcome = finding.outcome
             checks[finding.check] = {
                 "status": finding.status,
-                "figure": None if outcome is None or not math.isfinite(outcome.figure) else outcome.figure,
-                "bound": outcome and outcome.bound,
+                "figure": finite(outcome and outcome.figure),
+                "bound": finite(outcome and outcome.bound),
                 "unit": outcome and outcome.unit,
                 "note": finding.note,
             }
@@ -121,6 +121,11 @@ class Report:
             "passed": not self.failed,
             "checks": checks,
         }
+
+
+def finite(value: float | None) -> float | None:
+    """Return the number, or None where there is none, or one that JSON does not have."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def verify(

@@ -14,7 +14,7 @@ from multiace.verify.subject import NotApplicableError, Outcome, Subject
 __all__ = ["curvature_at_cutoff", "dimers", "energy_at_cutoff", "force_at_cutoff", "radius", "wall"]
 
 STEP = 1e-3  # [Å] between the points on either side of the cutoff
-CLOSEST, FURTHEST = 0.5, 12.0  # [Å] of a pair
+CLOSEST, FURTHEST, GRID = 0.5, 12.0, 0.02  # [Å] of a pair
 NEAR, NEAREST = (
     0.75,
     0.5,
@@ -43,9 +43,9 @@ def dimers(subject: Subject) -> Outcome:
     """Two atoms of every pair of elements, down to 0.5 Å: the energy may only rise as they approach (no holes)."""
     holes: list[tuple[float, str]] = []
     for pair in pairs(subject):
-        r = np.arange(NEAR * radius(*pair), CLOSEST - 1e-9, -0.01)
+        r = np.arange(NEAR * radius(*pair), CLOSEST - 1e-9, -GRID)
         if len(r) < 2:
-            r = np.arange(CLOSEST + 0.1, CLOSEST - 1e-9, -0.01)
+            r = np.arange(CLOSEST + 0.1, CLOSEST - 1e-9, -GRID)
         E = subject.energies([dimer(pair, distance) for distance in r])
         if not np.isfinite(E).all():
             return Outcome(np.inf, 0.0, "eV", f"{'-'.join(pair)}: the energy is not finite")
@@ -69,7 +69,7 @@ def wall(r: np.ndarray, E: np.ndarray) -> int:
         E: Energies.
     """
     rising = np.diff(E) > 0
-    shortest = int((r > NEAREST).sum())
+    shortest = min(int((r > NEAREST).sum()), len(r) // 2)
     return min(int(rising.argmax()) if rising.any() else shortest, shortest)
 
 

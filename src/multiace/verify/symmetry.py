@@ -8,7 +8,7 @@ import numpy as np
 from ase import Atoms
 
 from multiace.deploy.gate import Predicted
-from multiace.verify.subject import NotApplicableError, Outcome, Subject
+from multiace.verify.subject import NotApplicableError, Outcome, Subject, displaced, predict_with
 
 __all__ = ["history", "images", "permutation", "reflection", "rotation", "translation"]
 
@@ -20,12 +20,13 @@ Back = Callable[[Predicted], Predicted]
 
 def rotation(subject: Subject) -> Outcome:
     """Energy, forces and stress of the structures, turned: E is the same, F and σ turn along."""
-    return turned(subject, 1)
+    Q, _ = np.linalg.qr(subject.rng().normal(size=(3, 3)))
+    return turned(subject, Q * np.sign(np.linalg.det(Q)))
 
 
 def reflection(subject: Subject) -> Outcome:
-    """The same in a mirror (a rotation and an inversion)."""
-    return turned(subject, -1)
+    """The same for the mirror image: positions and forces change their sign (with rotations, any reflection)."""
+    return turned(subject, -np.eye(3))
 
 
 def translation(subject: Subject) -> Outcome:
@@ -75,8 +76,6 @@ def images(subject: Subject) -> Outcome:
 
 def history(subject: Subject) -> Outcome:
     """What was asked before changes nothing: the calculator, asked about others and moved atoms in between."""
-    from multiace.verify.subject import displaced, predict_with
-
     predict, atoms = predict_with(subject.calculator), subject.structures[0]
     small = [displaced(atoms, subject.rng().normal(scale=0.05 * n, size=(len(atoms), 3))) for n in (1, 2, 3)]
     once = predict([atoms])[0]
@@ -89,10 +88,8 @@ def history(subject: Subject) -> Outcome:
     )
 
 
-def turned(subject: Subject, determinant: int) -> Outcome:
-    """Compare with rotated (1) or reflected (-1) structures."""
-    Q, _ = np.linalg.qr(subject.rng().normal(size=(3, 3)))
-    Q *= determinant * np.sign(np.linalg.det(Q))
+def turned(subject: Subject, Q: np.ndarray) -> Outcome:
+    """Compare with structures turned by an orthogonal matrix."""
 
     def change(atoms: Atoms) -> tuple[Atoms, Back]:
         moved = atoms.copy()
