@@ -200,6 +200,13 @@ class Broken(Pair):
         raise KeyError("Cu")
 
 
+class Needy(Pair):
+    """Cannot be made without more."""
+
+    def __init__(self, more):
+        super().__init__()
+
+
 def structures():
     """A cluster and a crystal, no pair near the cutoff."""
     cluster = Atoms(

@@ -205,7 +205,8 @@ class Calculator(AseCalculator):
             prediction = self._predict(graph, exact.volume > 0)
             return exact.difference(Predicted.of(prediction, exact.volume), len(probe))
 
-        error, bound = difference(), TOLERANCE[potential.config.dtype]
+        error = difference()
+        bound = TOLERANCE["float32" if self.tables is not None else potential.config.dtype]
         if self.tables is not None and not error <= bound:
             sentence = (
                 f"with radial tables energies, forces or stress of {probe.get_chemical_formula()} differ by "
@@ -215,7 +216,7 @@ class Calculator(AseCalculator):
                 raise InputError(f"{sentence}; choose radial = network.")
             warnings.warn(f"{sentence}; the networks are evaluated instead.", stacklevel=4)
             self.tables, self.tabulates = None, False
-            error = difference()
+            error, bound = difference(), TOLERANCE[potential.config.dtype]
         if not error <= bound:
             raise InputError(
                 f"in {potential.config.dtype} on {potential.device} energies, forces or stress of "

@@ -184,12 +184,18 @@ def of_potential(potential: Any, structures: list[Atoms], **options: Any) -> Sub
 
     Args:
         potential: The :class:`~multiace.model.potential.Potential`.
-        structures: Of its elements.
+        structures: At least one, of its elements.
         options: ``temperature`` and ``seed`` of :class:`Subject`.
+
+    Raises:
+        InputError: If a structure has other elements.
     """
     from multiace.deploy.ase import Calculator
     from multiace.deploy.gate import converted, definitions
+    from multiace.graph.neighbors import species_index
 
+    for atoms in structures:
+        species_index(atoms, potential.elements)
     exact = converted(potential, "cpu", "float64")
 
     def predict(atoms: Sequence[Atoms]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Forces and stress are derivatives of the energy: against central differences of fourth order."""
+"""Forces and stress are derivatives of the energy: against central differences of sixth order."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from multiace.verify.subject import NotApplicableError, Outcome, Subject, displa
 
 __all__ = ["forces", "noise", "stress"]
 
-POINTS, WEIGHTS = np.array([-2, -1, 1, 2]), np.array([1, -8, 8, -1]) / 12
+POINTS, WEIGHTS = np.array([-3, -2, -1, 1, 2, 3]), np.array([-1, 9, -45, 45, -9, 1]) / 60
 DIRECTIONS = 3
-FIFTH = 1e3  # [eV/Å⁵] guess of E⁽⁵⁾, which the step follows from
+SEVENTH = 1e6  # [eV/Å⁷] guess of E⁽⁷⁾, which the step follows from
 
 
 def noise(subject: Subject) -> Outcome:
@@ -57,7 +57,7 @@ def stress(subject: Subject) -> Outcome:
 
 def best_step(subject: Subject) -> float:
     """Return the step [Å] at which rounding and truncation of the difference are about equal."""
-    return float(np.clip((subject.noise[0] / FIFTH) ** 0.2, 1e-3, 2e-2))
+    return float(np.clip((subject.noise[0] / SEVENTH) ** (1 / 7), 1e-3, 2e-2))
 
 
 def strained(atoms: Atoms, strain: np.ndarray) -> Atoms:

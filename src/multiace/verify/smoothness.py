@@ -52,7 +52,7 @@ def dimers(subject: Subject) -> Outcome:
         start = wall(r / radius(*pair), E)
         depth = np.maximum.accumulate(E[start:]) - E[start:]
         k = start + int(depth.argmax())
-        if depth.max() > tolerance(E):
+        if depth.max() > 1e-6 * max(1.0, np.ptp(E)) + 10 * subject.noise[0]:
             top = r[start + int(E[start : k + 1].argmax())]
             holes.append((depth.max(), f"{'-'.join(pair)}: lower at {r[k]:.2f} Å than at {top:.2f} Å"))
     if not holes:
@@ -71,11 +71,6 @@ def wall(r: np.ndarray, E: np.ndarray) -> int:
     rising = np.diff(E) > 0
     shortest = min(int((r > NEAREST).sum()), len(r) // 2)
     return min(int(rising.argmax()) if rising.any() else shortest, shortest)
-
-
-def tolerance(E: np.ndarray) -> float:
-    """Return the fall of a curve that is rounding [eV]: of float32, of its largest value and range."""
-    return float(1e-6 * max(1.0, np.ptp(E)) + 1e-9 * np.abs(E).max())
 
 
 def radius(one: str, other: str) -> float:

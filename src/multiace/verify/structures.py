@@ -59,8 +59,9 @@ def pack(symbols: Sequence[str], rng: np.random.Generator, periodic: bool) -> At
         for closest in np.linspace(SPACING, 0.5 * SPACING, 2000):
             place = rng.uniform(size=3) @ cell
             _, distances = get_distances(atoms.positions, place[None], cell=atoms.cell, pbc=atoms.pbc)
-            needed = [closest * radius(symbol, other) for other in atoms.get_chemical_symbols()]
-            if np.all(distances[:, 0] >= needed):
+            sums = [radius(symbol, other) for other in atoms.get_chemical_symbols()]
+            nearest = np.min(distances[:, 0] / sums, initial=np.inf)
+            if not sums or closest <= nearest <= closest + 0.2:
                 break
         atoms += Atoms(symbol, positions=[place])
     if not periodic:

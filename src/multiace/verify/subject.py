@@ -15,7 +15,7 @@ from multiace.deploy.gate import Predicted
 
 __all__ = ["NotApplicableError", "Outcome", "Subject", "predict_with"]
 
-NOISE_STEP, NOISE_ORDER = 1e-3, 6  # [Å], and order of the differences in which rounding alone is left
+NOISE_STEP, NOISE_ORDER = 2e-4, 6  # [Å], and order of the differences in which rounding alone is left
 
 
 class NotApplicableError(Exception):
