@@ -11,7 +11,7 @@ def test_training_verifies_the_model_and_keeps_what_it_found(run, tmp_path, caps
     assert metadata["verification"]["structures"] == ["AlCu3", "Cu4"]
     capsys.readouterr()
     assert main(["info", str(tmp_path / "verified")]) == 0
-    assert "curvature at cutoff" in capsys.readouterr().out
+    assert "permutation" in capsys.readouterr().out
     assert main(["verify", str(tmp_path / "verified"), "--check", "stress"]) == 0
     assert "from its training set" in " ".join(capsys.readouterr().out.split())
 

@@ -52,7 +52,7 @@ def test_isolated_atoms_of_a_model_with_a_shift_are_shown_and_not_judged(plain_o
 
 def test_fields_that_make_the_energy_less_smooth_are_seen(plain_operations):
     names = ["energy at cutoff", "force at cutoff", "curvature at cutoff"]
-    cosine = small_potential(scale=300.0, envelope="cosine")
+    cosine = small_potential(scale=30.0, radial_basis="gaussian", envelope="cosine")
     assert list(failures(cosine, only=names)) == ["curvature at cutoff"]
     biased = small_potential(radial_bias=True)
     for name, parameter in biased.named_parameters():
