@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("plain_operations")
 @pytest.fixture
 def coarse_tables(monkeypatch):
     tabulate = MultiACE.tabulate
-    monkeypatch.setattr("multiace.layers.table.INTERVALS", (8,))
+    monkeypatch.setattr("multiace.layers.table.INTERVALS", (4,))
     monkeypatch.setattr(MultiACE, "tabulate", lambda self: tabulate(self, tolerance=1.0))
 
 

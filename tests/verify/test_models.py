@@ -74,7 +74,7 @@ def test_a_batch_that_leaks_fails_that_check_only(monkeypatch, plain_operations)
 
 def test_tables_that_are_too_coarse_fail_that_check_only(monkeypatch, plain_operations):
     tabulate = MultiACE.tabulate
-    monkeypatch.setattr("multiace.layers.table.INTERVALS", (8,))
+    monkeypatch.setattr("multiace.layers.table.INTERVALS", (4,))
     monkeypatch.setattr(MultiACE, "tabulate", lambda self: tabulate(self, tolerance=1.0))
     assert list(failures(small_potential(zbl=True))) == ["radial tables"]
 

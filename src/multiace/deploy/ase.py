@@ -206,7 +206,7 @@ class Calculator(AseCalculator):
             return exact.difference(Predicted.of(prediction, exact.volume), len(probe))
 
         error = difference()
-        bound = TOLERANCE["float32" if self.tables is not None else potential.config.dtype]
+        bound = TOLERANCE["tables" if self.tables is not None else potential.config.dtype]
         if self.tables is not None and not error <= bound:
             sentence = (
                 f"with radial tables energies, forces or stress of {probe.get_chemical_formula()} differ by "

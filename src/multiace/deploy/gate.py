@@ -16,8 +16,9 @@ from multiace.model.potential import Potential, Prediction, Statistics
 
 __all__ = ["TOLERANCE", "Predicted", "converted", "definition", "definitions", "fragment"]
 
-TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
-"""Largest difference from the definition in float64, by precision; see :meth:`Predicted.difference`."""
+TOLERANCE = {"float32": 1e-4, "float64": 1e-9, "tables": 5e-4}
+"""Largest difference from the definition in float64, by precision, and where radial weights are read from tables;
+see :meth:`Predicted.difference`."""
 
 PROBE = 64  # atoms on which a large structure is compared
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -63,7 +64,8 @@ def radial_tables(subject: Subject) -> Outcome:
     if tables is None:
         raise NotApplicableError("they would be too large; the network is evaluated")
     with definitions():
-        return gate(subject, potential, lambda graph, stress: potential(graph, stress=stress, tables=tables))
+        read = partial(potential, tables=tables)
+        return gate(subject, potential, read, TOLERANCE["tables"])
 
 
 def gpu(subject: Subject) -> Outcome:
@@ -74,14 +76,17 @@ def gpu(subject: Subject) -> Outcome:
     return gate(subject, potential, Predictor(potential))
 
 
-def gate(subject: Subject, potential: Potential, predict: Callable[..., Prediction]) -> Outcome:
+def gate(
+    subject: Subject, potential: Potential, predict: Callable[..., Prediction], bound: float | None = None
+) -> Outcome:
     """Compare with the definitions, which the subject's own predictions are."""
     figures = []
     for atoms, exact in zip(subject.structures, subject.predicted, strict=True):
         graph = build_graph(atoms, potential.elements, potential.cutoff)
         prediction = predict(graph, stress=exact.volume > 0)
         figures.append(exact.difference(Predicted.of(prediction, exact.volume), len(atoms)))
-    return Outcome(float(np.max(figures)), TOLERANCE[potential.config.dtype], UNIT, potential.config.dtype)
+    dtype = potential.config.dtype
+    return Outcome(float(np.max(figures)), bound or TOLERANCE[dtype], UNIT, dtype)
 
 
 def predictions(potential: Potential, structures: Sequence[Atoms], together: bool = True) -> list[Predicted]:
