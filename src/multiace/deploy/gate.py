@@ -58,11 +58,11 @@ class Predicted:
     @classmethod
     def of(cls, prediction: Prediction, volume: float) -> Predicted:
         """Take the prediction of a graph of one structure."""
-        stress = prediction.stress if volume > 0 else None
+        stress = _numpy(prediction.stress if volume > 0 else None)
         return cls(
             float(prediction.energy),
             _numpy(prediction.forces),
-            None if stress is None else _numpy(stress)[0],
+            None if stress is None else stress[0],
             volume,
             _numpy(prediction.site_energies),
         )

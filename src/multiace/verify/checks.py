@@ -108,8 +108,8 @@ class Report:
             outcome = finding.outcome
             checks[finding.check] = {
                 "status": finding.status,
-                "figure": finite(outcome and outcome.figure),
-                "bound": finite(outcome and outcome.bound),
+                "figure": finite(outcome.figure if outcome else None),
+                "bound": finite(outcome.bound if outcome else None),
                 "unit": outcome and outcome.unit,
                 "note": finding.note,
             }

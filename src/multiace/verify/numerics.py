@@ -105,7 +105,8 @@ def of_batch(potential: Potential, structures: Sequence[Atoms]) -> list[Predicte
     periodic = [bool(atoms.pbc.all()) for atoms in structures]
     whole = potential(Graph.batch(graphs).to(potential.device), stress=any(periodic))
     sizes = [len(atoms) for atoms in structures]
-    forces, sites = whole.forces.split(sizes), whole.site_energies.split(sizes)  # type: ignore[union-attr]
+    assert whole.forces is not None
+    forces, sites = whole.forces.split(sizes), whole.site_energies.split(sizes)
     return [
         Predicted.of(
             Prediction(
