@@ -33,7 +33,7 @@ def forces(subject: Subject) -> Outcome:
             line = [displaced(atoms, n * step * direction) for n in POINTS]
             slope = WEIGHTS @ subject.energies(line) / step
             figures.append(abs(slope + (predicted.forces * direction).sum()) / predicted.size)
-    return Outcome(float(np.max(figures)), 1e-4 + 6 * subject.noise[0] / step, "eV/Å", f"step {step:.0e} Å")
+    return Outcome(float(np.max(figures)), 1e-4 + 12 * subject.noise[0] / step, "eV/Å", f"step {step:.0e} Å")
 
 
 def stress(subject: Subject) -> Outcome:
@@ -51,7 +51,7 @@ def stress(subject: Subject) -> Outcome:
             size = max(1.0, float(np.abs(predicted.stress).max()))
             figures.append(abs(slope / predicted.volume - (predicted.stress * strain).sum()) / size)
         smallest = min(smallest, predicted.volume)
-    bound = 1e-5 + 6 * subject.noise[0] / (step * smallest)
+    bound = 1e-5 + 12 * subject.noise[0] / (step * smallest)
     return Outcome(float(np.max(figures)), bound, "eV/Å³")
 
 
