@@ -39,6 +39,7 @@ from multiace.model.idle import BESIDE
 from multiace.model.presets import PRESETS
 from multiace.train import loss, optimizer, schedule
 from multiace.train.config import TrainConfig
+from multiace.verify.checks import CHECKS, SLOW
 
 ROOT = Path(__file__).parents[1]
 SECTIONS: dict[str, type[Config]] = {
@@ -384,8 +385,18 @@ def findings_of(severity: str) -> str:
     return "\n".join(rows)
 
 
+def checks_of(_: str) -> str:
+    """Return the checks of ``multiace verify``, and the first paragraph of what each says about itself."""
+    rows = ["| check | what |", "|---|---|"]
+    for name, check in CHECKS.items():
+        text = one_line(inspect.getdoc(check) or "").replace("|", "\\|")
+        rows.append(f"| {name}{' (not with `--quick`)' if name in SLOW else ''} | {text} |")
+    return "\n".join(rows)
+
+
 PARTS = {
     "axes": axes,
+    "checks": checks_of,
     "data-sets": data_sets,
     "fields": fields_of,
     "file": file_of,

@@ -121,8 +121,8 @@ def test_commands_run(page, folder, capsys):
         if command.startswith("multiace report") and "--md" in command:
             main(["md", "runs/first", "start.xyz", "--steps", "40"])
         status = main(arguments(command))
-        relaxing = command.startswith("multiace relax")
-        assert status in ((0, 1) if relaxing else (0,)), f"{command}\n{capsys.readouterr().err}"
+        judging = command.startswith(("multiace relax", "multiace verify"))
+        assert status in ((0, 1) if judging else (0,)), f"{command}\n{capsys.readouterr().err}"
 
 
 def test_train_command_of_the_readme_runs(folder, capsys):

@@ -28,6 +28,7 @@ from multiace.tables import (
     fields_help,
     find_fields,
     presets_table,
+    verification_table,
 )
 
 if TYPE_CHECKING:
@@ -202,6 +203,30 @@ def relax_structure(arguments: argparse.Namespace) -> int:
     return 0 if state.converged else 1
 
 
+def verify(arguments: argparse.Namespace) -> int:
+    """Check the physics of a model or of any ASE calculator."""
+    import json
+
+    from multiace.verify.checks import verify as run_checks
+    from multiace.verify.choose import choose_subject
+
+    potential = None if arguments.calculator or not arguments.model else load(arguments)
+    subject, source = choose_subject(potential, vars(arguments))
+    with progress_bar(console()) as bar:
+        report = run_checks(
+            subject, source, arguments.quick, arguments.check or (), advance(bar, "verifying")
+        )
+    content = report.to_dict()
+    console().print(verification_table(content))
+    print(report)
+    if arguments.json:
+        Path(arguments.json).write_text(
+            json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+        print(f"report: {arguments.json}")
+    return 1 if report.failed else 0
+
+
 def presets(arguments: argparse.Namespace) -> None:
     """Print the presets side by side."""
     from multiace.model.presets import PRESETS
@@ -228,6 +253,8 @@ def info(arguments: argparse.Namespace) -> None:
     out.print(facts_table(potential))
     if "metrics" in potential.metadata:
         out.print(error_table(potential.metadata["metrics"]))
+    if "verification" in potential.metadata:
+        out.print(verification_table(potential.metadata["verification"]))
     out.print(config_table(potential.config))
 
 
@@ -470,6 +497,34 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", default="relaxed.xyz", help="relaxed structure (default: relaxed.xyz)")
     add_fields(sub, RelaxConfig)
 
+    sub = add("verify", verify, "physics of a trained model, or of any ASE calculator: a table of checks")
+    sub.usage = "multiace verify (MODEL | --calculator MODULE:FACTORY) [STRUCTURES ...] [options]"
+    add_model(sub, nargs="?")
+    sub.add_argument(
+        "structures",
+        nargs="*",
+        metavar="STRUCTURES",
+        help="files, any format of ASE (default: those in the model file, from its training set; else built)",
+    )
+    sub.add_argument(
+        "--calculator", metavar="MODULE:FACTORY", help="verify what this function returns; runs its code"
+    )
+    sub.add_argument("--elements", help="calculator without STRUCTURES: build some of these, such as Cu,Au")
+    sub.add_argument("--cutoff", type=float, help="calculator: cutoff of a pair [Å] (default: searched for)")
+    sub.add_argument(
+        "--distance",
+        type=float,
+        default=20.0,
+        help="calculator: where atoms have no effect [Å] (default: 20)",
+    )
+    sub.add_argument(
+        "--temperature", type=float, default=1000.0, help="of the hot dynamics [K] (default: 1000)"
+    )
+    sub.add_argument("--seed", type=int, default=0, help="of all random numbers (default: 0)")
+    sub.add_argument("--quick", action="store_true", help="leave out molecular dynamics")
+    sub.add_argument("--check", action="append", metavar="NAME", help="only this check; may be repeated")
+    sub.add_argument("--json", help="write the report here")
+
     sub = add("report", report, "one HTML file about a run: errors, parity, curves, scan, dynamics")
     sub.add_argument("folder", help="run folder")
     sub.add_argument("--test", nargs="+", metavar="FILE", help="test sets (default: data.test of the run)")
@@ -525,9 +580,9 @@ def positive(text: str) -> float:
     return value
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
+def add_model(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
     """Add the model and how it is run."""
-    parser.add_argument("model", help=MODEL_HELP)
+    parser.add_argument("model", nargs=nargs, help=MODEL_HELP)
     parser.add_argument("--device", help="cpu, cuda, ... (default: cpu)")
     parser.add_argument(
         "--dtype", choices=("float32", "float64"), help="convert the network (default: as trained)"

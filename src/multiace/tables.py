@@ -34,6 +34,7 @@ __all__ = [
     "presets_table",
     "quantity_name",
     "size",
+    "verification_table",
 ]
 
 EMPHASIS, DIM = "bold cyan", "dim"
@@ -250,6 +251,29 @@ def error_rows(
     return rows + [(element, "forces", figures) for element, figures in result.get("elements", {}).items()]
 
 
+def verification_table(report: Mapping[str, Any]) -> Table:
+    """What ``multiace verify`` found, from the plain values of its report."""
+    formulas = ", ".join(report["structures"])
+    table = new_table(
+        *("check", "figure", "bound", "unit", "", "where"),
+        right=("figure", "bound"),
+        caption=f"on {formulas} ({report['source']}){'; without trajectories' if report['quick'] else ''}",
+    )
+    for name, check in report["checks"].items():
+        status = check["status"]
+        numbers = ["" if check[key] is None else f"{check[key]:.2g}" for key in ("figure", "bound")]
+        style = {"fail": "bold red", "not applicable": DIM}.get(status, "")
+        word = {"figure": ""}.get(status, status)
+        table.add_row(
+            Text(name, style=style or "bold"),
+            *numbers,
+            check["unit"] or "",
+            Text(word, style=style),
+            check["note"],
+        )
+    return table
+
+
 def facts_table(potential: Potential) -> Table:
     """What a model is made of, beside its config: parameters, energies, errors, provenance."""
     table = new_table("model", "")
@@ -273,7 +297,13 @@ def model_facts(potential: Potential) -> list[tuple[str, str]]:
     return facts + [(spoken(name), value) for name, value in rest if not name.startswith(ELSEWHERE)]
 
 
-ELSEWHERE = ("metrics.", "provenance.run.", "provenance.epoch")  # metadata that are shown elsewhere
+ELSEWHERE = (
+    "metrics.",
+    "provenance.run.",
+    "provenance.epoch",
+    "verification.",
+    "structures",
+)  # metadata that are shown elsewhere
 SPOKEN = {"epoch": "best epoch", "valid_loss": "validation loss", "seconds": "training time [s]"}
 
 

@@ -73,6 +73,7 @@ def run(data):
                     "batch_size": 4,
                     "energy_weight": 1.0,
                     "loggers": ["csv"],
+                    "verify": False,
                     **train,
                 },
             }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +15,12 @@ from ase.calculators.calculator import Calculator as AseCalculator
 from ase.calculators.calculator import PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from multiace.deploy.gate import TOLERANCE, Predicted, converted, definition, fragment
 from multiace.errors import InputError
 from multiace.graph.graph import Graph
 from multiace.graph.neighbors import COINCIDENT, at_one_place, build_graph
 from multiace.layers.table import RadialTables
-from multiace.model.potential import Potential, Statistics
+from multiace.model.potential import Potential, Prediction
 from multiace.model.replay import Predictor
 
 __all__ = ["RADIAL", "Calculator", "VerletList"]
@@ -114,12 +116,19 @@ class Calculator(AseCalculator):
             further than half of this. The results do not depend on it.
         radial: ``network``, ``table`` (radial weights are read from tables of the network, within the
             rounding of float32; ``calculator.tables.error`` says how close), or ``auto``: tables in
-            float32 on a CPU, the network in float64, on a GPU, or where a table would be too large.
+            float32 on a CPU, the network in float64, on a GPU, where a table would be too large, or where
+            it does not pass the gate.
         cuda_graphs: Whether a GPU captures a prediction once for each size of structure, and replays it.
 
+    The first structure (of a large one the atoms nearest to the first) is also predicted by the plain
+    definitions in float64; see :data:`multiace.deploy.gate.TOLERANCE`.
+
     Raises:
-        InputError: If the file cannot be read, the skin is negative, or a structure holds an element
-            that the potential does not know.
+        InputError: If the file cannot be read, the skin is negative, a structure holds an element
+            that the potential does not know, or the numbers are not those of the definitions.
+
+    Warns:
+        UserWarning: If tables are given up because they are not close enough.
     """
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
@@ -149,6 +158,7 @@ class Calculator(AseCalculator):
         self.tabulates = radial == "table" or (radial == "auto" and pays)
         self.tables: RadialTables | None = None
         self._tabulate()
+        self.passed = False
         self.predictor: Predictor | None = None
         if cuda_graphs and self.potential.device.type == "cuda":
             self.predictor = Predictor(self.potential)
@@ -169,11 +179,10 @@ class Calculator(AseCalculator):
             raise PropertyNotImplementedError(
                 f"stress needs a structure periodic in all three directions, got pbc = {structure.pbc}."
             )
-        graph, tables = self.neighbors.graph(structure), self._tabulate()
-        if self.predictor is not None:
-            prediction = self.predictor(graph, stress=periodic, tables=tables)
-        else:
-            prediction = self.potential(graph.to(self.potential.device), stress=periodic, tables=tables)
+        self._tabulate()
+        if not self.passed:
+            self._pass_gate(structure)
+        prediction = self._predict(self.neighbors.graph(structure), periodic)
         energy = float(prediction.energy)
         results: dict[str, Any] = {
             "energy": energy,
@@ -185,24 +194,53 @@ class Calculator(AseCalculator):
             results["stress"] = full_3x3_to_voigt_6_stress(_numpy(prediction.stress)[0])
         self.results = results
 
+    def _predict(self, graph: Graph, stress: bool) -> Prediction:
+        if self.predictor is not None:
+            return self.predictor(graph, stress=stress, tables=self.tables)
+        return self.potential(graph.to(self.potential.device), stress=stress, tables=self.tables)
+
+    def _pass_gate(self, structure: Atoms) -> None:
+        """Compare with the definitions; give up tables that are not close enough, refuse anything else."""
+        potential = self.potential
+        probe = fragment(structure)
+        exact = definition(potential, probe)
+        if not np.isfinite(exact.energy):
+            return  # says nothing about how it is computed
+        graph = build_graph(probe, potential.elements, potential.cutoff)
+
+        def difference() -> float:
+            prediction = self._predict(graph, exact.volume > 0)
+            return exact.difference(Predicted.of(prediction, exact.volume), len(probe))
+
+        error = difference()
+        bound = TOLERANCE["tables" if self.tables is not None else potential.config.dtype]
+        if self.tables is not None and not error <= bound:
+            sentence = (
+                f"with radial tables energies, forces or stress of {probe.get_chemical_formula()} differ by "
+                f"{error:.1e} from the networks in float64, more than {bound:.0e}"
+            )
+            if self.radial == "table":
+                raise InputError(f"{sentence}; choose radial = network.")
+            warnings.warn(f"{sentence}; the networks are evaluated instead.", stacklevel=4)
+            self.tables, self.tabulates = None, False
+            error, bound = difference(), TOLERANCE[potential.config.dtype]
+        if not error <= bound:
+            raise InputError(
+                f"in {potential.config.dtype} on {potential.device} energies, forces or stress of "
+                f"{probe.get_chemical_formula()} differ by {error:.1e} from the definitions in float64, more than "
+                f"{bound:.0e}; use dtype = float64, or MULTIACE_OPS=reference in the environment."
+            )
+        self.passed = True
+
     def _tabulate(self) -> RadialTables | None:
         """Return the tables, made anew if weights have changed."""
         network = self.potential.network
         if self.tabulates and (self.tables is None or self.tables.version != network.version()):
-            self.tables = network.tabulate()
+            self.tables, self.passed = network.tabulate(), False
             self.tabulates = self.tables is not None
             if self.radial == "table" and not self.tabulates:
                 raise InputError("tables of the radial networks would be too large; choose radial = network.")
         return self.tables
-
-
-def converted(potential: Potential, device: str | None, dtype: str | None) -> Potential:
-    """Return a copy of the potential on another device or in another precision."""
-    config = potential.config if dtype is None else potential.config.replace(dtype=dtype)
-    with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and replaced
-        copy = Potential(config, Statistics(np.zeros(len(config.elements))), potential.metadata)
-    copy.load_state_dict(potential.state_dict())
-    return copy.to(device or potential.device)
 
 
 def _numpy(tensor: Any) -> np.ndarray:

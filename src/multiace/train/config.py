@@ -129,6 +129,11 @@ class TrainConfig(Config):
         ("csv", "tensorboard"), description=f"where the learning curves go: {', '.join(LOGGERS)}"
     )
     checkpoint_every: int = Field(1, ge=1, description="epochs between checkpoints")
+    verify: bool = Field(
+        True,
+        description="check the physics of the final model (multiace verify --quick, seconds), and keep what was "
+        "found and a few structures of the training set in its file",
+    )
 
     @model_validator(mode="before")
     @classmethod

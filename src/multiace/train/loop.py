@@ -35,6 +35,8 @@ from multiace.train.schedule import learning_rate
 from multiace.train.step import Step, captures
 from multiace.train.stop import Stop
 from multiace.train.validate import validate
+from multiace.verify.checks import of_potential, verify
+from multiace.verify.structures import build, choose_few, to_plain
 
 __all__ = ["fit"]
 
@@ -361,8 +363,9 @@ class Training(Learner):
             for name, dataset in sets.items()
         }
         if place.main:
-            best.save(place.model, metrics=errors, provenance=self.provenance())
             self.console.errors(errors)
+            verified = self.verified(best) if self.config.verify else {}
+            best.save(place.model, metrics=errors, provenance=self.provenance(), **verified)
             summary = {**asdict(self.state), "parameters": len(self.flat.vector), "errors": errors}
             for name in ("schedule", "run", "statistics", "totals"):
                 del summary[name]
@@ -375,6 +378,14 @@ class Training(Learner):
             self.console.print(f"best epoch {self.state.best_epoch}; model: {place.model}")
         self.fabric.barrier()
         return reload(place.model, self.run, self.fabric)
+
+    def verified(self, best: Potential) -> dict[str, Any]:
+        """Verify the final model on a few structures of the training set; return what its file keeps of that."""
+        structures = choose_few(frame.atoms for frame in self.data.train.frames)
+        subject = of_potential(best, structures or build(best.elements))
+        report = verify(subject, "training set" if structures else "built", quick=True)
+        self.console.print(f"verification: {report}")
+        return {"verification": report.to_dict(), "structures": to_plain(structures)}
 
     def provenance(self) -> dict[str, Any]:
         """Return what made this model: versions, data, config; files by name, without their folders."""
