@@ -85,9 +85,9 @@ def compositions(scans: Sequence[Scan], elements: Sequence[int]) -> tuple[np.nda
             sums[composition] = total + float(totals[k]), n + int(frames[k])
     rows = np.array([[dict(c).get(z, 0) for z in elements] for c, (_, n) in sums.items() if n], dtype=float)
     rows = rows.reshape(len(rows), len(elements))
-    total, n = np.array([pair for pair in sums.values() if pair[1]], dtype=float).reshape(-1, 2).T
+    totals, numbers = np.array([pair for pair in sums.values() if pair[1]], dtype=float).reshape(-1, 2).T
     rank = int(np.linalg.matrix_rank(rows)) if rows.size else 0
-    return rows * np.sqrt(n)[:, None], total / np.sqrt(n), rank
+    return rows * np.sqrt(numbers)[:, None], totals / np.sqrt(numbers), rank
 
 
 def fit(counts: np.ndarray, energies: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
 from multiace.data.config import LabelKeys
-from multiace.data.finding import Finding, finding
+from multiace.data.finding import Finding, Severity, finding
 from multiace.data.pairfit import pair_slope
 from multiace.data.read import AUTOMATIC
 from multiace.data.reference import Reference
@@ -191,7 +191,7 @@ def isolated_atoms(scans: Sequence[Scan], expected: Expectations, reference: Ref
                     f"isolated {symbol} has energy {other} eV in {file} frame {where}, but {energy} eV in {scan.file} "
                     f"frame {frame}. Keep that of the training energies."
                 )
-                severity = "warning" if scan.group == "test" else None
+                severity: Severity | None = "warning" if scan.group == "test" else None
                 yield finding(
                     "isolated-energies-differ", scan.file, sentence, frame, energy - other, severity=severity
                 )
@@ -202,9 +202,9 @@ def isolated_atoms(scans: Sequence[Scan], expected: Expectations, reference: Ref
             "model.energy_reference = isolated needs. Add isolated atoms (config_type=isolated_atom) to data.train, "
             "or set energy_reference to given (with isolated_energies), least_squares, mean or none."
         )
-        severity = None if expected.reference else "warning"
+        of_default: Severity | None = None if expected.reference else "warning"
         yield finding(
-            "isolated-atoms-missing", scans[0].file, sentence, count=len(missing), severity=severity
+            "isolated-atoms-missing", scans[0].file, sentence, count=len(missing), severity=of_default
         )
 
 
@@ -322,10 +322,10 @@ def force_outliers(scan: Scan) -> Iterator[Finding]:
 
 def duplicates(scans: Sequence[Scan]) -> Iterator[Finding]:
     """Structures that occur twice in a set, in two sets, or with two energies."""
-    prints = np.concatenate([np.array(scan.fingerprints, dtype=np.uint64) for scan in scans] or [[]])
+    prints = np.array([fingerprint for scan in scans for fingerprint in scan.fingerprints], dtype=np.uint64)
     owner = np.repeat(np.arange(len(scans)), [len(scan.fingerprints) for scan in scans])
-    frames = np.concatenate([np.array(scan.numbers, dtype=np.int64) for scan in scans] or [[]])
-    energies = np.concatenate([np.array(scan.energies) for scan in scans] or [[]])
+    frames = np.array([number for scan in scans for number in scan.numbers], dtype=np.int64)
+    energies = np.array([energy for scan in scans for energy in scan.energies], dtype=float)
     order = np.lexsort((frames, owner, prints))
     groups = np.split(order, np.flatnonzero(np.diff(prints[order])) + 1) if len(order) else []
     met: dict[tuple[str, int, int], tuple[int, tuple[int, int]]] = {}
@@ -335,8 +335,9 @@ def duplicates(scans: Sequence[Scan]) -> Iterator[Finding]:
                 key = (code, int(owner[first]), int(owner[other]))
                 n, pair = met.get(key, (0, (int(first), int(other))))
                 met[key] = n + 1, pair
-    for (code, one, two), (n, (first, other)) in sorted(met.items(), key=lambda item: item[0][1:]):
-        yield told(code, scans[one], scans[two], frames[first], frames[other], n, energies[[first, other]])
+    for (code, one, two), (n, pair) in sorted(met.items(), key=lambda item: item[0][1:]):
+        a, b = pair
+        yield told(code, scans[one], scans[two], frames[a], frames[b], n, energies[[a, b]])
 
 
 def partners(
