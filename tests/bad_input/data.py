@@ -71,7 +71,7 @@ CASES = [
     frame("atomic number", NUMBERS, "8 0.0", "300 0.0", "atom 0 has atomic number 300"),
     frame("position nan", WATER, "0.76", "nan", "atom 1 has position [0.0, nan, -0.48]"),
     frame("position inf", WATER, "0.76", "inf", "atom 1 has position [0.0, inf, -0.48]"),
-    frame("atoms at one place", WATER, "H 0.0  0.76", "H 0.0 -0.76", "atoms 1 and 2 are at one place"),
+    frame("atoms at one place", WATER, "H 0.0  0.76", "H 0.0 -0.76", "atoms H 1 and H 2 are at one place"),
     frame("element of no model", WATER, "O 0.0", "N 0.0", "element N of", command=EVALUATE),
     # --- cells
     frame(
@@ -158,7 +158,7 @@ CASES = [
         WATER,
         "",
         "",
-        "model.energy_reference = isolated, but the data has no isolated atom with an energy for H, O",
+        "no isolated atom with an energy for H, O, which model.energy_reference = isolated needs",
         options="model.energy_reference=isolated",
     ),
     every_frame(

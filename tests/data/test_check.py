@@ -198,6 +198,11 @@ def cluster_is_periodic_without_a_cell(files):
     files.train[7].pbc = True
 
 
+@fault("extent-unsearchable", frame=30)
+def a_crystal_has_countless_images(files):
+    files.train[30].cell = np.diag([1e-3, 1e-3, 1e-3])
+
+
 @fault("label-unusable", says="infinite", frame=7)
 def energy_is_infinite(files):
     files.train[7].info["REF_energy"] = np.inf

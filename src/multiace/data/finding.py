@@ -31,6 +31,9 @@ KINDS = {
     "position-not-finite": Kind("error", "a position is NaN or infinite"),
     "atoms-coincide": Kind("error", "two atoms are at one place"),
     "cell-without-volume": Kind("error", "periodic lattice vectors are zero or dependent"),
+    "extent-unsearchable": Kind(
+        "error", "a cell is so small, or atoms so far apart, that neighbours cannot be searched"
+    ),
     "label-unusable": Kind("error", "a label or weight is infinite, not numeric, or has a wrong shape"),
     "key-missing": Kind("error", "no structure has the label key that the settings name"),
     "target-without-labels": Kind("error", "a target has a weight in the loss, but no training label"),

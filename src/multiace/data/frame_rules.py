@@ -11,7 +11,7 @@ from ase.data import covalent_radii
 from multiace.data.config import LabelKeys
 from multiace.data.read import AUTOMATIC, Frame, find_label, has_volume, is_called_isolated, label_key
 from multiace.errors import InputError
-from multiace.graph.neighbors import COINCIDENT, check_lattice
+from multiace.graph.neighbors import COINCIDENT, check_extent, check_lattice
 
 __all__ = ["Note", "box", "broken", "labels", "near_pair", "net_forces"]
 
@@ -25,8 +25,8 @@ FILLED = 0.04  # share of a box that is inside of covalent radii; liquids and cr
 ROUNDING = 1e-6  # two values of one label that agree to this, relative or in their unit, are the same
 
 
-def broken(atoms: ase.Atoms, where: str) -> Note | None:
-    """Say why no graph can be made of a structure."""
+def broken(atoms: ase.Atoms, where: str, cutoff: float) -> Note | None:
+    """Say why no graph can be made of a structure, with edges up to the cutoff [Å]."""
     if len(atoms) == 0:
         return "no-atoms", np.nan, f"{where} has no atoms; remove it."
     if not np.isfinite(atoms.positions).all():
@@ -41,6 +41,10 @@ def broken(atoms: ase.Atoms, where: str) -> Note | None:
             check_lattice(atoms.cell.array[atoms.pbc])
         except InputError as error:
             return "cell-without-volume", np.nan, f"{where}: {error}"
+    try:
+        check_extent(atoms.positions, atoms.cell.array * atoms.pbc[:, None], atoms.pbc, cutoff)
+    except InputError as error:
+        return "extent-unsearchable", np.nan, f"{where}: {error}"
     return None
 
 

@@ -79,7 +79,7 @@ class Scan:
         self.frames += 1
         self.atoms += len(atoms)
         self.found.update(found_keys([atoms]))
-        if broken := frame_rules.broken(atoms, where):
+        if broken := frame_rules.broken(atoms, where, self.cutoff):
             self.note(number, broken)
             return
         try:

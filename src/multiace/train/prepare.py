@@ -110,7 +110,9 @@ def check_run(run: RunConfig, model: ModelConfig, data: RunData) -> DataCheck:
     errors = check.of("error")
     if errors:
         more = (
-            f" (The first of {len(errors)} errors; multiace data check tells all.)" if len(errors) > 1 else ""
+            f" This is the first of {len(errors)} errors; multiace data check tells all."
+            if len(errors) > 1
+            else ""
         )
         raise InputError(errors[0].sentence + more)
     return check
