@@ -240,22 +240,22 @@ def linear(x: Tensor, W: Tensor, species: Tensor | None, irreps_in: Irreps, irre
 
 
 @_text
-def encode_irreps(irreps_in: Irreps, irreps_out: Irreps) -> str:
-    """Write the irreps of both sides as text."""
-    return f"{irreps_in}|{irreps_out}"
+def encode_irreps(irreps_in: Irreps, irreps_out: Irreps, start: int = 0, fan_in: int = 0) -> str:
+    """Write the irreps of both sides as text, where the weights begin in a row of W, and K (0: the channels of x)."""
+    return f"{irreps_in}|{irreps_out}|{start}|{fan_in}"
 
 
 @cache
 def _blocks(text: str) -> tuple[int, int, int, int, Any]:
     """Number of blocks, values in a row of x, y and W, and the C array of blocks."""
-    irreps_in, irreps_out = map(Irreps.parse, text.split("|"))
+    *sides, start, fan_in = text.split("|")
+    irreps_in, irreps_out = map(Irreps.parse, sides)
     blocks = linear_blocks(irreps_in, irreps_out)
-    numbers = [
-        number
-        for b in blocks
-        for number in (b.irrep.dim, b.mul_in, b.mul_out, b.x.start, b.y.start, b.weights.start)
-    ]
-    n_weights = blocks[-1].weights.stop if blocks else 0
+    numbers = []
+    for b in blocks:
+        numbers += [b.irrep.dim, b.mul_in, b.mul_out, b.x.start, b.y.start]
+        numbers += [int(start) + b.weights.start, int(fan_in) or b.mul_in]
+    n_weights = int(start) + (blocks[-1].weights.stop if blocks else 0)
     return len(blocks), irreps_in.dim, irreps_out.dim, n_weights, _array(numbers)
 
 
@@ -351,7 +351,7 @@ def _product_shape(a: Sequence[Tensor | None], constants: Sequence[Any], slot: i
 
 @cache
 def _product_kernel(dtype: torch.dtype, correlation: int, directions: int, slot: int) -> Callable[..., None]:
-    library = compile_c(_source(dtype, "polynomial.c", ORDER=correlation, DIRECTIONS=directions))
+    library = compile_c(_source(dtype, "matrix.h", "polynomial.c", ORDER=correlation, DIRECTIONS=directions))
     return _function(library, f"derivative_{'AWg'[slot]}")
 
 
@@ -382,7 +382,7 @@ PRODUCT = Form(
 )
 
 
-# ---------------------------------------------------------------------------- perceptrons: S(x, W, g)
+# ---------------------------------------------------------------------------- perceptrons: S(x, W, g), then a linear map
 
 ACTIVATIONS = {
     "silu": "silu",
@@ -400,14 +400,26 @@ def mlp(x: Tensor, W: Tensor, sizes: Sequence[int], fan_in: int, activation: Act
     """Same as :func:`multiace.ops.reference.mlp`."""
     if activation.name not in ACTIVATIONS:
         return reference.mlp(x, W, sizes, fan_in, activation)
-    return MLP((x, W), (activation.scale.to(x.dtype), activation.name, fan_in, list(sizes)))
+    *widths, n_out = sizes
+    n_in, start = widths[-1], sum(n * m for n, m in pairwise(widths))
+    if len(widths) > 1:
+        x = MLP((x, W), (activation.scale.to(x.dtype), activation.name, fan_in, list(sizes)))
+        fan_in = n_in
+    return LINEAR((x, W), (None, 1, encode_layer(n_in, n_out, start, fan_in)))
+
+
+@_text
+def encode_layer(n_in: int, n_out: int, start: int, fan_in: int) -> str:
+    """Write a matrix as text, as :func:`encode_irreps` does."""
+    scalars = [Irreps([(n, Irrep(0, 1))]) for n in (n_in, n_out)]
+    return encode_irreps(*scalars, start, fan_in)
 
 
 def _mlp_shape(a: Sequence[Tensor | None], constants: Sequence[Any], slot: int) -> Sequence[int]:
     sizes = constants[-1]
     if slot == 1:
         return 1, sum(n * m for n, m in pairwise(sizes))
-    return _n_rows(a[0], a[2]), sizes[0] if slot == 0 else sizes[-1]
+    return _n_rows(a[0], a[2]), sizes[0] if slot == 0 else sizes[-2]
 
 
 @cache
@@ -423,7 +435,7 @@ def _call_mlp(term: Term, constants: Sequence[Any], slot: int, result: Tensor) -
         *_directions(x, directions),
         *_directions(W, directions, 1),
         *(_address(g), result.data_ptr(), scale.data_ptr()),
-        *(x.shape[0], len(sizes) - 1, fan_in, torch.get_num_threads(), *sizes),
+        *(x.shape[0], len(sizes) - 2, W.shape[1], fan_in, torch.get_num_threads(), *sizes[:-1]),
     ]
 
 

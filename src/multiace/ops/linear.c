@@ -2,27 +2,14 @@
  *
  *   S(x, W, y) = sum over nodes n, irreps b, components m of  y[n,b,m,:] . (x[n,b,m,:] W[z_n,b]) / sqrt(K_b),
  *
- * K_b being the channels of x.
+ * K_b being the channels of x, or how many of them are not zero.
  *
  * A row is one component of one node: contiguous channels. Rows of one element that share a matrix go through
  * a register-blocked product. `real` is float or double. */
-/* An irrep of both sides: 2l+1 components, channels in and out, where it starts in a row of x, y and W. */
-typedef struct { int64_t components, in, out, x, y, w; } block;
+/* An irrep of both sides: 2l+1 components, channels in and out, where it starts in a row of x, y and W, and K. */
+typedef struct { int64_t components, in, out, x, y, w, fan_in; } block;
 
-static inline real scale_of(const block *b) { return (real)(1.0 / __builtin_sqrt((double)b->in)); }
-
-/* Nodes sorted by matrix: nodes[first[z] .. first[z + 1]) use matrix z. */
-typedef struct { int64_t *nodes, *first; } order;
-
-static order sort_nodes(const int64_t *species, int64_t n_nodes, int64_t n_matrices) {
-  order o = {malloc((n_nodes + 1) * sizeof(int64_t)), calloc(n_matrices + 2, sizeof(int64_t))};
-  for (int64_t n = 0; n < n_nodes; ++n) o.first[(species ? species[n] : 0) + 2]++;
-  for (int64_t z = 0; z < n_matrices; ++z) o.first[z + 2] += o.first[z + 1];
-  for (int64_t n = 0; n < n_nodes; ++n) o.nodes[o.first[(species ? species[n] : 0) + 1]++] = n;
-  return o;
-}
-
-static void release(order o) { free(o.nodes); free(o.first); }
+static inline real scale_of(const block *b) { return (real)(1.0 / __builtin_sqrt((double)b->fan_in)); }
 
 /* Arguments of one term; what is computed is not read. */
 typedef struct { const real *x, *W, *y; } term;
@@ -81,7 +68,7 @@ void derivative_y(const maps *s) {
   clear(s, 0);
 #pragma omp parallel num_threads(s->threads) if (s->threads > 1)
   EACH_MATRIX products(s, o, z, b, W, 0);
-  release(o);
+  free_order(o);
 }
 
 void derivative_x(const maps *s) {
@@ -102,7 +89,7 @@ void derivative_x(const maps *s) {
     EACH_MATRIX products(s, o, z, b, W, 1);
   }
   free(T);
-  release(o);
+  free_order(o);
 }
 
 void derivative_W(const maps *s) {
@@ -110,19 +97,20 @@ void derivative_W(const maps *s) {
   memset(s->out, 0, s->n_matrices * s->w_dim * sizeof *s->out);
 #pragma omp parallel num_threads(s->threads) if (s->threads > 1)
   EACH_MATRIX {
-    const int64_t last = (o.first[z + 1] - o.first[z]) * b->components;
-#pragma omp for schedule(static) nowait
-    for (int64_t task = 0; task < outer_tasks(b->in, b->out); ++task)
-      for (int64_t t = 0; t < s->n_terms; ++t)
-        for (int64_t row = 0; row < last; row += DEPTH) {
-          const int rows = last - row < DEPTH ? last - row : DEPTH;
-          const real *x_rows[DEPTH], *y_rows[DEPTH];
-          for (int i = 0; i < rows; ++i) {
-            x_rows[i] = s->terms[t].x + place(s, o, z, b, row + i, 1);
-            y_rows[i] = s->terms[t].y + place(s, o, z, b, row + i, 0);
-          }
-          outer(x_rows, y_rows, rows, s->out + z * s->w_dim + b->w, b->in, b->out, task, scale_of(b));
+    const int64_t last = (o.first[z + 1] - o.first[z]) * b->components, tasks = outer_tasks(b->in, b->out);
+    const int64_t from = tasks * omp_get_thread_num() / omp_get_num_threads();
+    const int64_t to = tasks * (omp_get_thread_num() + 1) / omp_get_num_threads();
+    for (int64_t t = 0; from < to && t < s->n_terms; ++t)
+      for (int64_t row = 0; row < last; row += DEPTH) {
+        const int rows = last - row < DEPTH ? last - row : DEPTH;
+        const real *x_rows[DEPTH], *y_rows[DEPTH];
+        for (int i = 0; i < rows; ++i) {
+          x_rows[i] = s->terms[t].x + place(s, o, z, b, row + i, 1);
+          y_rows[i] = s->terms[t].y + place(s, o, z, b, row + i, 0);
         }
+        for (int64_t task = from; task < to; ++task)
+          outer(x_rows, y_rows, rows, s->out + z * s->w_dim + b->w, b->in, b->out, task, scale_of(b));
+      }
   }
-  release(o);
+  free_order(o);
 }

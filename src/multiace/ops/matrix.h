@@ -106,8 +106,8 @@ UNUSED int64_t outer_tasks(int64_t n, int64_t m) {
 /* W += scale sum_i a[i]^T b[i] in the part of a task, i up to DEPTH; W: n x m */
 UNUSED void outer(const real *const *a, const real *const *b, int rows, real *W, int64_t n, int64_t m, int64_t task,
                   real scale) {
-  const int64_t across = (m + COLUMNS - 1) / COLUMNS, c = task % across * COLUMNS;
-  int64_t k = task / across * height(n);
+  const int64_t down = (n + height(n) - 1) / height(n), c = task / down * COLUMNS;
+  int64_t k = task % down * height(n);
   const int64_t width = m - c < COLUMNS ? m - c : COLUMNS, last = n - k < height(n) ? n : k + height(n);
   const int vectors = (width + LANES - 1) / LANES;
   vec copies[DEPTH][VECTORS]; /* of what is narrower than the vectors */
@@ -159,3 +159,16 @@ UNUSED void transpose(const real *W, real *T, int64_t n, int64_t m) {
 }
 
 UNUSED real *reals(int64_t n) { return aligned_alloc(64, (n * sizeof(real) / 64 + 1) * 64); }
+
+/* Nodes sorted by matrix: nodes[first[z] .. first[z + 1]) use matrix z. */
+typedef struct { int64_t *nodes, *first; } order;
+
+UNUSED order sort_nodes(const int64_t *species, int64_t n_nodes, int64_t n_matrices) {
+  order o = {malloc((n_nodes + 1) * sizeof(int64_t)), calloc(n_matrices + 2, sizeof(int64_t))};
+  for (int64_t n = 0; n < n_nodes; ++n) o.first[(species ? species[n] : 0) + 2]++;
+  for (int64_t z = 0; z < n_matrices; ++z) o.first[z + 2] += o.first[z + 1];
+  for (int64_t n = 0; n < n_nodes; ++n) o.nodes[o.first[(species ? species[n] : 0) + 1]++] = n;
+  return o;
+}
+
+UNUSED void free_order(order o) { free(o.nodes); free(o.first); }

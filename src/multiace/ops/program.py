@@ -76,7 +76,7 @@ class Program:
     """
 
     def __init__(self, outputs: Sequence[Node], known: frozenset[Node], shapes: Shapes, keep: bool) -> None:
-        order = evaluation_order(outputs, known)
+        order = soonest_order(outputs, known)
         computed, wanted = set(order), set(outputs)
         self.shapes = shapes
         self.outputs = [node for node in dict.fromkeys(outputs) if node in computed]
@@ -205,6 +205,14 @@ class Program:
         for kernel, offset in self.kernels:
             kernel(start + offset)
         return outputs, memory, dict(zip(self.kept, buffers[self.of_kept].tolist(), strict=True))
+
+
+def soonest_order(outputs: Sequence[Node], known: frozenset[Node]) -> list[Node]:
+    """Return the nodes to compute, those first that lead to the nearest outputs, so that values are soon used up."""
+    depths: dict[Node, int] = {}
+    for node in evaluation_order(outputs, known):
+        depths[node] = 1 + max((depths.get(part, 0) for part in node.parts()), default=0)
+    return evaluation_order(sorted(outputs, key=lambda node: depths.get(node, 0)), known)
 
 
 @lru_cache(maxsize=256)
