@@ -71,8 +71,8 @@ static int64_t largest_degree(const int64_t *first, int64_t n_nodes) {{
   return largest;
 }}
 
-/* Rows of x, R and g that one edge and term meet, and its c: entries are LANES apart. */
-typedef struct {{ const real *x, *R, *g, *c; }} place;
+/* Rows of x, R and g that one edge and term meet, its c, whose entries are LANES apart, and the R that is soon met. */
+typedef struct {{ const real *x, *R, *g, *c, *soon; }} place;
 
 /* What a thread does at once: edge[0] .. edge[n - 1]. Y and c are those of LANES edges after another, one in each lane,
  * term by term; places are edge by edge, and the terms of an edge one after another. */
@@ -92,6 +92,7 @@ static void gather(const edges *E, const work *w) {{
   for (int64_t t = 0; t < w->n_terms; ++t)
     for (int64_t q = 0; q < w->blocks * LANES && q < (w->n + LANES - 1) / LANES * LANES; ++q) {{
       const int64_t block = t * w->blocks + q / LANES, lane = q % LANES, e = w->edge[q < w->n ? q : 0];
+      const int64_t soon = e + w->n < E->n_edges ? e + w->n : e;
       real *Y = (real *)(w->Y + block * NY) + lane;
       for (int64_t y = 0; y < NY; ++y) Y[y * LANES] = terms[t].Y ? terms[t].Y[e * NY + y] : 0;
       if (q >= w->n) continue;
@@ -100,6 +101,7 @@ static void gather(const edges *E, const work *w) {{
       p->R = terms[t].R + (E->row_of_edge ? E->row_of_edge[e] : e) * NR;
       p->g = terms[t].g + E->receivers[e] * NG;
       p->c = (const real *)(w->c + block * NC) + lane;
+      p->soon = terms[t].R + (E->row_of_edge ? E->row_of_edge[soon] : soon) * NR;
     }}
 }}
 
@@ -358,6 +360,14 @@ def _loads_x(bundle: Bundle) -> list[str]:
     return lines
 
 
+def _loads_R(bundle: Bundle, p: int, place: Place) -> list[str]:
+    """R of a path; that of the next node's edges comes from far away, and is asked for."""
+    return [
+        *_define(bundle, f"R{p}", _load(bundle.width, f"Re + {place.R} + $")),
+        *_each(bundle, f"__builtin_prefetch(soon + {place.R} + $, 0, 2);"),
+    ]
+
+
 def _total(bundle: Bundle, entries: list[Entry]) -> list[str]:
     """The vectors total = Σ_m1 c x for one M."""
     lines = [f"v{bundle.width} {', '.join(f'total_{v}' for v in range(bundle.vectors))};"]
@@ -387,10 +397,10 @@ def _derivative_g(some: list[Bundle]) -> str:
             *_zeros(bundle, list(sums)),
             "for (const place *at = w.places; at < w.places + w.n * n_terms; ++at) {",
             *_loads_x(bundle),
-            "const real *Re = at->R + k;",
+            "const real *Re = at->R + k, *soon = at->soon + k;",
         ]
         for p, place in enumerate(bundle.places):
-            body += _define(bundle, f"R{p}", _load(bundle.width, f"Re + {place.R} + $"))
+            body += _loads_R(bundle, p, place)
             for M, entries in place.rows:
                 body += [
                     "{",
@@ -457,10 +467,10 @@ def _derivative_x(whole: list[Bundle]) -> str:
             "for (int64_t q = 0; q < w.n; ++q) {",
             *_zeros(bundle, names),
             "for (const place *end = at + n_terms; at < end; ++at) {",
-            "const real *ce = at->c, *Re = at->R + k, *gi = at->g + k;",
+            "const real *ce = at->c, *Re = at->R + k, *gi = at->g + k, *soon = at->soon + k;",
         ]
         for p, place in enumerate(bundle.places):
-            body += _define(bundle, f"R{p}", _load(bundle.width, f"Re + {place.R} + $"))
+            body += _loads_R(bundle, p, place)
             for M, entries in place.rows:
                 loaded = _load(bundle.width, f"gi + {place.g + M * place.stride} + $")
                 body += ["{", *_define(bundle, "u", f"R{p}_@ * {loaded}")]
