@@ -88,11 +88,7 @@ def roofline(points: dict[str, Point], options: Namespace) -> Iterator[Record]:
         with line_up(point, label, entries(point, options)[:1], options) as (processes, records):
             ask_all("time_training", processes, records, "warm", n=3)
             answer = processes[0].ask("roofline", steps=max(LEAST_ROUNDS, options.rounds))
-        operations = answer.pop("operations")
-        peak, bandwidth = answer["peak"], answer["bandwidth"]
-        floors = [max(op.get("flop", 0.0) / peak, op.get("bytes", 0.0) / bandwidth) for op in operations]
-        operations[-1]["floor_seconds"] = sum(floors)
-        for operation in operations:
+        for operation in answer.pop("operations"):
             yield {**records[0], **answer, **operation}
 
 

@@ -7,11 +7,14 @@ Operations are counted from their tables, once for each term of a derivative:
 - linear: one for each weight, component and atom;
 - product, per atom and channel: a multiplication for each monomial, and one with an addition for each of its
   coefficients; the gradient of A goes back through the monomials, which takes four more;
-- mlp, per row: one for each weight; gradients need the hidden layers too.
+- mlp, the hidden layers of perceptrons, per row: one for each weight, backwards two more; the last layer is linear.
 
 A derivative along directions computes with dual numbers, whose products are several of plain ones.
 
-Bytes are those of arguments and results, each once.
+Bytes are those of arguments and results, each once. An update of the weights is clipping, Adam and the moving average.
+
+The floor of an operation is what its bytes take at the bandwidth of a copy, or its FLOP at the share of the peak that
+good kernels attain, whichever is longer.
 """
 
 from __future__ import annotations
@@ -35,11 +38,14 @@ from multiace.ops.compiler import compile_c
 from multiace.ops.forms import Form
 from multiace.ops.paths import ProductPaths, linear_blocks
 
-__all__ = ["bandwidth", "fma_peak", "matrix_products", "watched"]
+__all__ = ["UPDATE_PASSES", "bandwidth", "floor", "fma_peak", "matrix_products", "watched"]
 
 FORMS = {name.lower(): form for name, form in vars(cpu).items() if isinstance(form, Form)}
-ARGUMENTS = {"convolution": "hYRA", "linear": "xWy", "product": "AWm", "mlp": "xWR"}
+ARGUMENTS = {"convolution": "hYRA", "linear": "xWy", "product": "AWm", "mlp": "xWh"}
 """The last one is the value of the operation; to the others belong gradients."""
+ATTAINABLE = {"convolution": 0.5, "product": 0.5, "linear": 0.8, "mlp": 0.8, "matrix products": 0.8}
+"""Share of the peak in the floor of an operation, by the beginning of its name."""
+UPDATE_PASSES = 13  # over all weights: norm 1, clipping 2, Adam 7, moving average 3
 
 FMA = """
 #include <omp.h>
@@ -92,7 +98,8 @@ def convolution(term: Sequence[Any], constants: Sequence[Any], slot: int) -> flo
 def linear(term: Sequence[Any], constants: Sequence[Any], slot: int) -> float:
     """FLOP of one term."""
     nodes = next(len(term[place]) for place in (0, 2) if term[place] is not None)
-    blocks = linear_blocks(*map(Irreps.parse, constants[-1].split("|")))
+    irreps_in, irreps_out, *_ = constants[-1].split("|")
+    blocks = linear_blocks(Irreps.parse(irreps_in), Irreps.parse(irreps_out))
     return 2.0 * nodes * sum(block.irrep.dim * block.mul_in * block.mul_out for block in blocks)
 
 
@@ -120,16 +127,20 @@ def mlp(term: Sequence[Any], constants: Sequence[Any], slot: int) -> float:
     n_x, n_W, n = sum(x_moves), sum(W_moves), 2.0 ** len(directions)
     inner, outer = n + n_W * n / 2.0, 1.0 + n_W  # products of all components, of the last one alone
     lowest = (1.0 + n_x) * (1.0 + n_W) - sum(map(min, x_moves, W_moves))
-    sizes = constants[-1] if len(constants[-1]) > 2 else (0, *constants[-1])
-    first, *hidden, last = (n_in * n_out for n_in, n_out in pairwise(sizes))
-    forward = lowest * first + inner * sum(hidden)
-    backward = inner * sum(hidden) + outer * last
+    first, *more = (n_in * n_out for n_in, n_out in pairwise(constants[-1][:-1]))
+    through = inner * sum(more)  # forwards, and the same again backwards
     products = {
-        0: forward + backward + outer * first,
-        1: forward + backward + (1.0 + n_x) * first + n * sum(hidden) + last,
-        2: forward + outer * last,
+        0: lowest * first + 2.0 * through + outer * first,
+        1: lowest * first + 2.0 * through + (1.0 + n_x) * first + n * sum(more),
+        2: lowest * first + through,
     }
     return 2.0 * next(len(term[place]) for place in (0, 2) if term[place] is not None) * products[slot]
+
+
+def floor(operation: dict[str, Any], peak: float, bandwidth: float) -> float:
+    """Seconds that an operation takes at least, zero where its FLOP and bytes are not counted."""
+    share = next((a for name, a in ATTAINABLE.items() if operation["operation"].startswith(name)), 1.0)
+    return max(operation.get("flop", 0.0) / (share * peak), operation.get("bytes", 0.0) / bandwidth)
 
 
 FLOP: dict[str, Callable[[Sequence[Any], Sequence[Any], int], float]] = {

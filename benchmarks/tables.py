@@ -95,19 +95,15 @@ def attained(record: Record) -> dict[str, str]:
         "ms": f"{1e3 * seconds:.2f}",
         "share": f"{seconds / record['step_seconds']:.0%}",
     }
-    if "floor_seconds" in record:
-        return line | {"floor [ms]": f"{1e3 * record['floor_seconds']:.2f}"}
-    if not flop:
-        return line
-    bound = min(record["peak"], record["bandwidth"] * flop / moved)
-    return line | {
-        "floor [ms]": f"{1e3 * flop / bound:.2f}",
-        "GFLOP": f"{1e-9 * flop:.3f}",
-        "GFLOP/s": f"{1e-9 * flop / seconds:.1f}",
-        "of the peak": f"{flop / seconds / record['peak']:.0%}",
-        "FLOP/byte": f"{flop / moved:.1f}",
-        "of the bound": f"{flop / seconds / bound:.0%}",
-    }
+    if record["floor_seconds"]:
+        line["floor [ms]"] = f"{1e3 * record['floor_seconds']:.2f}"
+        line["time / floor"] = f"{seconds / record['floor_seconds']:.1f}"
+    if flop:
+        line["GFLOP"] = f"{1e-9 * flop:.3f}"
+        line["GFLOP/s"] = f"{1e-9 * flop / seconds:.1f}"
+        line["of the peak"] = f"{flop / seconds / record['peak']:.0%}"
+        line["FLOP/byte"] = f"{flop / moved:.1f}"
+    return line
 
 
 def time_to(target: float, curve: list[dict[str, float]]) -> str:

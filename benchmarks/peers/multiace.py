@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import statistics
+import time
 from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 from lightning_fabric import Fabric
-from roofline import bandwidth, fma_peak, matrix_products, watched
+from roofline import UPDATE_PASSES, bandwidth, floor, fma_peak, matrix_products, watched
 from torch import Tensor
 
 from multiace.data.dataset import Batch as Labelled
@@ -106,15 +107,35 @@ class Multiace(Peer):
             name: sums | {"seconds": statistics.median(sample[name]["seconds"] for sample in samples)}
             for name, sums in samples[0].items()
         }
-        step = statistics.median(step_seconds)
-        rest = step - sum(sums["seconds"] for sums in median.values())
         operations = [{"operation": name, **sums} for name, sums in median.items()]
+        operations.append({"operation": "update of the weights", **self.update(steps)})
+        step = statistics.median(step_seconds)
+        rest = step - sum(operation["seconds"] for operation in operations)
         operations.sort(key=lambda operation: -operation["seconds"])
         operations.append({"operation": "all else: small operations, autograd, Python", "seconds": rest})
         operations.append(
             {"operation": "the same step, as it runs: its kernels in programs", "seconds": whole}
         )
+        for operation in operations:
+            operation["floor_seconds"] = floor(operation, **limits)
+        operations[-1]["floor_seconds"] = sum(operation["floor_seconds"] for operation in operations)
         return {**limits, "step_seconds": step, "operations": operations}
+
+    def update(self, steps: int) -> dict[str, float]:
+        """Time clipping, optimiser and moving average."""
+        flat, step = self.step.flat, self.step
+        seconds = []
+        for _ in range(steps):
+            started = time.perf_counter()
+            flat.clip(step.config.clip_norm or 1.0)
+            step.optimizer.step()
+            self.moving_average.update()
+            seconds.append(time.perf_counter() - started)
+        return {
+            "calls": 1,
+            "seconds": statistics.median(seconds),
+            "bytes": UPDATE_PASSES * flat.vector.nbytes,
+        }
 
     def time_inference(self, n: int) -> dict[str, Any]:
         """In evaluation mode, as the calculator does."""
