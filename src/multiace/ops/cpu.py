@@ -382,7 +382,7 @@ PRODUCT = Form(
 )
 
 
-# ---------------------------------------------------------------------------- perceptrons: S(x, W, g), then a linear map
+# ------------------------------------------------------------------------- perceptrons: S(x, W, g), and a linear map
 
 ACTIVATIONS = {
     "silu": "silu",
