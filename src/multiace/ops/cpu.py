@@ -382,7 +382,7 @@ PRODUCT = Form(
 )
 
 
-# ------------------------------------------------------------------------- perceptrons: S(x, W, g), and a linear map
+# ---------------------------------------------------------------------------- perceptrons: S(x, W, g)
 
 ACTIVATIONS = {
     "silu": "silu",
@@ -411,8 +411,8 @@ def mlp(x: Tensor, W: Tensor, sizes: Sequence[int], fan_in: int, activation: Act
 @_text
 def encode_layer(n_in: int, n_out: int, start: int, fan_in: int) -> str:
     """Write a matrix as text, as :func:`encode_irreps` does."""
-    scalars = [Irreps([(n, Irrep(0, 1))]) for n in (n_in, n_out)]
-    return encode_irreps(*scalars, start, fan_in)
+    x, y = (Irreps([(n, Irrep(0, 1))]) for n in (n_in, n_out))
+    return encode_irreps(x, y, start, fan_in)
 
 
 def _mlp_shape(a: Sequence[Tensor | None], constants: Sequence[Any], slot: int) -> Sequence[int]:
