@@ -15,7 +15,7 @@ from multiace.progress import progress_bar
 from multiace.tables import check_tables
 
 if TYPE_CHECKING:
-    from multiace.data.check import Expectations
+    from multiace.data.expectations import Expectations
 
 __all__ = ["add_commands"]
 
@@ -73,7 +73,7 @@ def check(arguments: argparse.Namespace) -> int:
 
 def what_to_check(arguments: argparse.Namespace) -> tuple[DataConfig, Expectations]:
     """Return the files and what is expected of them: of a run file (with overrides), or of the options."""
-    from multiace.data.check import Expectations
+    from multiace.data.expectations import Expectations
 
     first, *rest = arguments.files
     given = read_fields(arguments, LabelKeys)
