@@ -25,21 +25,21 @@ def add_commands(commands: Commands) -> None:
     actions = commands.add_parser("data", help="check data; public data sets").add_subparsers(
         metavar="ACTION", required=True
     )
-    parser = add_command(actions, "check", check, "what is wrong, or odd, in labelled structures")
-    parser.epilog = "Exit status 1 where an error would stop a training."
+    sub = add_command(actions, "check", check, "what is wrong, or odd, in labelled structures")
+    sub.epilog = "Exit status 1 where an error would stop a training."
     files_help = "labelled structures to train on, or a run file (YAML) with section.field=value"
-    parser.add_argument("files", nargs="+", metavar="FILE", help=files_help)
-    parser.add_argument("--valid", nargs="+", metavar="FILE", help="validation files")
-    parser.add_argument("--test", nargs="+", metavar="FILE", help="test files")
-    parser.add_argument(
+    sub.add_argument("files", nargs="+", metavar="FILE", help=files_help)
+    sub.add_argument("--valid", nargs="+", metavar="FILE", help="validation files")
+    sub.add_argument("--test", nargs="+", metavar="FILE", help="test files")
+    sub.add_argument(
         "--cutoff", type=positive, help="cutoff of neighbours [Å] (default: 5, or the run file's)"
     )
-    parser.add_argument("--json", help="write facts, findings and histograms here")
-    add_fields(parser, LabelKeys)
+    sub.add_argument("--json", help="write facts, findings and histograms here")
+    add_fields(sub, LabelKeys)
 
-    parser = add_command(actions, "get", get, "download a data set, or copy it from $MULTIACE_DATA")
-    parser.add_argument("name", help="acac, ethanol, 3bpa or rmd17")
-    parser.add_argument("--folder", help="where to put it, in a folder of its name (default: data)")
+    sub = add_command(actions, "get", get, "download a data set, or copy it from $MULTIACE_DATA")
+    sub.add_argument("name", help="acac, ethanol, 3bpa or rmd17")
+    sub.add_argument("--folder", help="where to put it, in a folder of its name (default: data)")
 
 
 def positive(text: str) -> float:

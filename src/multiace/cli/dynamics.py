@@ -24,20 +24,18 @@ __all__ = ["add_commands"]
 
 def add_commands(commands: Commands) -> None:
     """Add ``md`` and ``relax``."""
-    parser = add_command(commands, "md", md, "molecular dynamics")
-    add_model(parser)
-    add_structure(parser)
-    parser.add_argument(
-        "--trajectory", default="md.xyz", help="frames: extended XYZ or .traj (default: md.xyz)"
-    )
-    parser.add_argument("--log", help="energies and temperature (CSV; default: the trajectory's name, .csv)")
-    add_fields(parser, MDConfig)
+    sub = add_command(commands, "md", md, "molecular dynamics")
+    add_model(sub)
+    add_structure(sub)
+    sub.add_argument("--trajectory", default="md.xyz", help="frames: extended XYZ or .traj (default: md.xyz)")
+    sub.add_argument("--log", help="energies and temperature (CSV; default: the trajectory's name, .csv)")
+    add_fields(sub, MDConfig)
 
-    parser = add_command(commands, "relax", relax_structure, "relax a structure, optionally with its cell")
-    add_model(parser)
-    add_structure(parser)
-    parser.add_argument("--out", default="relaxed.xyz", help="relaxed structure (default: relaxed.xyz)")
-    add_fields(parser, RelaxConfig)
+    sub = add_command(commands, "relax", relax_structure, "relax a structure, optionally with its cell")
+    add_model(sub)
+    add_structure(sub)
+    sub.add_argument("--out", default="relaxed.xyz", help="relaxed structure (default: relaxed.xyz)")
+    add_fields(sub, RelaxConfig)
 
 
 def add_structure(parser: argparse.ArgumentParser) -> None:

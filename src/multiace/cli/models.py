@@ -24,21 +24,21 @@ __all__ = ["add_commands"]
 
 def add_commands(commands: Commands) -> None:
     """Add ``presets``, ``explain``, ``info`` and ``import``."""
-    parser = add_command(commands, "presets", presets, "all presets side by side")
-    parser.add_argument("--small", action="store_true", help="the small sizes")
+    sub = add_command(commands, "presets", presets, "all presets side by side")
+    sub.add_argument("--small", action="store_true", help="the small sizes")
 
-    parser = add_command(commands, "explain", explain, "what config fields mean")
-    parser.add_argument("field", nargs="?", help="a section, a field, or section.field (default: everything)")
+    sub = add_command(commands, "explain", explain, "what config fields mean")
+    sub.add_argument("field", nargs="?", help="a section, a field, or section.field (default: everything)")
 
-    parser = add_command(commands, "info", info, "what a model file holds")
-    add_model(parser)
+    sub = add_command(commands, "info", info, "what a model file holds")
+    add_model(sub)
 
-    parser = commands.add_parser("import", help="carry over the parameters of another code")
-    codes = parser.add_subparsers(metavar="CODE", required=True)
-    parser = add_command(codes, "botnet", import_model, "parameters of the original BOTNet and NequIP code")
-    parser.add_argument("json", help="NAME.json: config, irreps and tables")
-    parser.add_argument("npz", help="NAME.npz: parameters")
-    parser.add_argument("-o", "--out", required=True, help="model file to write")
+    sub = commands.add_parser("import", help="carry over the parameters of another code")
+    codes = sub.add_subparsers(metavar="CODE", required=True)
+    sub = add_command(codes, "botnet", import_model, "parameters of the original BOTNet and NequIP code")
+    sub.add_argument("json", help="NAME.json: config, irreps and tables")
+    sub.add_argument("npz", help="NAME.npz: parameters")
+    sub.add_argument("-o", "--out", required=True, help="model file to write")
 
 
 def presets(arguments: argparse.Namespace) -> None:

@@ -15,50 +15,46 @@ __all__ = ["add_commands"]
 
 def add_commands(commands: Commands) -> None:
     """Add ``verify`` and ``report``."""
-    parser = add_command(
+    sub = add_command(
         commands, "verify", verify, "physics of a trained model, or of any ASE calculator: a table of checks"
     )
-    parser.usage = "multiace verify (MODEL | --calculator MODULE:FACTORY) [STRUCTURES ...] [options]"
-    add_model(parser, nargs="?")
-    parser.add_argument(
+    sub.usage = "multiace verify (MODEL | --calculator MODULE:FACTORY) [STRUCTURES ...] [options]"
+    add_model(sub, nargs="?")
+    sub.add_argument(
         "structures",
         nargs="*",
         metavar="STRUCTURES",
         help="files, any format of ASE (default: those in the model file, from its training set; else built)",
     )
-    parser.add_argument(
+    sub.add_argument(
         "--calculator", metavar="MODULE:FACTORY", help="verify what this function returns; runs its code"
     )
-    parser.add_argument(
-        "--elements", help="calculator without STRUCTURES: build some of these, such as Cu,Au"
-    )
-    parser.add_argument(
-        "--cutoff", type=float, help="calculator: cutoff of a pair [Å] (default: searched for)"
-    )
-    parser.add_argument(
+    sub.add_argument("--elements", help="calculator without STRUCTURES: build some of these, such as Cu,Au")
+    sub.add_argument("--cutoff", type=float, help="calculator: cutoff of a pair [Å] (default: searched for)")
+    sub.add_argument(
         "--distance",
         type=float,
         default=20.0,
         help="calculator: where atoms have no effect [Å] (default: 20)",
     )
-    parser.add_argument(
+    sub.add_argument(
         "--temperature", type=float, default=1000.0, help="of the hot dynamics [K] (default: 1000)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of all random numbers (default: 0)")
-    parser.add_argument("--quick", action="store_true", help="leave out molecular dynamics")
-    parser.add_argument("--check", action="append", metavar="NAME", help="only this check; may be repeated")
-    parser.add_argument("--json", help="write the report here")
+    sub.add_argument("--seed", type=int, default=0, help="of all random numbers (default: 0)")
+    sub.add_argument("--quick", action="store_true", help="leave out molecular dynamics")
+    sub.add_argument("--check", action="append", metavar="NAME", help="only this check; may be repeated")
+    sub.add_argument("--json", help="write the report here")
 
-    parser = add_command(
+    sub = add_command(
         commands, "report", report, "one HTML file about a run: errors, parity, curves, scan, dynamics"
     )
-    parser.add_argument("folder", help="run folder")
-    parser.add_argument("--test", nargs="+", metavar="FILE", help="test sets (default: data.test of the run)")
-    parser.add_argument("--scan", help="labelled structures along a path")
-    parser.add_argument("--coordinate", default="reaction_coordinate", help="info key of the path coordinate")
-    parser.add_argument("--md", help="log of multiace md (CSV)")
-    parser.add_argument("--out", help="report file (default: report.html in the run folder)")
-    add_outside_code(parser)
+    sub.add_argument("folder", help="run folder")
+    sub.add_argument("--test", nargs="+", metavar="FILE", help="test sets (default: data.test of the run)")
+    sub.add_argument("--scan", help="labelled structures along a path")
+    sub.add_argument("--coordinate", default="reaction_coordinate", help="info key of the path coordinate")
+    sub.add_argument("--md", help="log of multiace md (CSV)")
+    sub.add_argument("--out", help="report file (default: report.html in the run folder)")
+    add_outside_code(sub)
 
 
 def verify(arguments: argparse.Namespace) -> int:

@@ -16,26 +16,22 @@ __all__ = ["add_commands"]
 
 def add_commands(commands: Commands) -> None:
     """Add ``train`` and ``evaluate``."""
-    parser = add_command(commands, "train", train, "fit a model as a run file says")
-    parser.epilog = "What the fields of a run file mean: multiace explain."
-    parser.add_argument("run", help="run file (YAML) with sections model, data, train")
-    parser.add_argument("overrides", nargs="*", metavar="section.field=value", help="changes to the run file")
-    parser.add_argument(
-        "--folder", help="run folder (default: runs/NAME of the run file); a run there goes on"
-    )
-    parser.add_argument(
+    sub = add_command(commands, "train", train, "fit a model as a run file says")
+    sub.epilog = "What the fields of a run file mean: multiace explain."
+    sub.add_argument("run", help="run file (YAML) with sections model, data, train")
+    sub.add_argument("overrides", nargs="*", metavar="section.field=value", help="changes to the run file")
+    sub.add_argument("--folder", help="run folder (default: runs/NAME of the run file); a run there goes on")
+    sub.add_argument(
         "--fork", action="store_true", help="go on with a run although its data or train section have changed"
     )
 
-    parser = add_command(commands, "evaluate", evaluate, "errors of a model on labelled structures")
-    add_model(parser)
-    parser.add_argument("files", nargs="+", metavar="FILE", help="labelled structures, any format of ASE")
-    parser.add_argument("--out", help="write reference and predicted values here (extended XYZ)")
-    parser.add_argument("--json", help="write the errors here")
-    parser.add_argument(
-        "--max-edges", type=int, default=50_000, help="edges predicted at once (default: 50000)"
-    )
-    add_fields(parser, LabelKeys)
+    sub = add_command(commands, "evaluate", evaluate, "errors of a model on labelled structures")
+    add_model(sub)
+    sub.add_argument("files", nargs="+", metavar="FILE", help="labelled structures, any format of ASE")
+    sub.add_argument("--out", help="write reference and predicted values here (extended XYZ)")
+    sub.add_argument("--json", help="write the errors here")
+    sub.add_argument("--max-edges", type=int, default=50_000, help="edges predicted at once (default: 50000)")
+    add_fields(sub, LabelKeys)
 
 
 def train(arguments: argparse.Namespace) -> None:
