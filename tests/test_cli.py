@@ -33,11 +33,9 @@ def command(text, capsys, status=0):
     return capsys.readouterr()
 
 
-def test_public_names_exist_and_importing_costs_no_torch():
+def test_public_names_exist():
     assert all(getattr(multiace, name) is not None for name in multiace.__all__)
     assert len(multiace.__all__) <= 12
-    code = "import sys, multiace; assert 'torch' not in sys.modules and 'ase' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_evaluate_stays_a_function_whatever_is_imported_first():

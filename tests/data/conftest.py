@@ -10,5 +10,5 @@ import pytest
 def reference_data():
     folder = Path(os.environ.get("MULTIACE_DATA") or Path(__file__).parents[2] / "../shared/data")
     if not folder.exists():
-        pytest.skip("the reference data sets are not here")
+        pytest.skip(f"no data sets in {folder}; set MULTIACE_DATA")
     return folder

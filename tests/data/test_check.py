@@ -15,8 +15,9 @@ from ase.calculators.emt import EMT
 
 from multiace.cli import main
 from multiace.data import check as module
-from multiace.data.check import Expectations, check_files, check_frames
+from multiace.data.check import check_files, check_frames
 from multiace.data.config import DataConfig
+from multiace.data.expectations import Expectations
 from multiace.data.finding import KINDS
 from multiace.data.read import Frame, read_frames
 

@@ -4,6 +4,7 @@ A point is named ``preset`` or ``base/field=value`` (a one-key change). The choi
 that a new one is tested the day it is added to its table.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 
@@ -188,6 +189,10 @@ def graph_of(atoms: ase.Atoms, at: Potential) -> Graph:
     return build_graph(atoms, at.elements, at.cutoff)
 
 
+def batch_of(structures: Iterable[ase.Atoms], at: Potential) -> Graph:
+    return Graph.batch([graph_of(atoms, at) for atoms in structures])
+
+
 def displaced(atoms: ase.Atoms, step: np.ndarray | torch.Tensor) -> ase.Atoms:
     moved = atoms.copy()
     moved.positions += np.asarray(step)
@@ -211,7 +216,7 @@ def derivative(values: torch.Tensor, h: float) -> torch.Tensor:
 
 def energies_of(at: Potential, structures: list[ase.Atoms]) -> torch.Tensor:
     with torch.no_grad():
-        return at(Graph.batch([graph_of(atoms, at) for atoms in structures]), forces=False).energy
+        return at(batch_of(structures, at), forces=False).energy
 
 
 def differentiable(graph: Graph) -> Graph:

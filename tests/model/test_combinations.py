@@ -4,13 +4,12 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from multiace.errors import InputError
-from multiace.graph import Graph
 from multiace.model.config import TABLES
 from tests.model.design_space import (
     BASE,
     OUTSIDE_THE_NETWORK,
+    batch_of,
     crystal,
-    graph_of,
     molecule,
     random_potential,
 )
@@ -59,7 +58,7 @@ def test_any_combination_is_refused_or_symmetric(fields):
         turned.positions = atoms.positions @ Q.numpy().T
         turned.cell = atoms.cell.array @ Q.numpy().T
         structures.append(turned)
-    result = at(Graph.batch([graph_of(atoms, at) for atoms in structures]), stress=True)
+    result = at(batch_of(structures, at), stress=True)
     size = result.forces.abs().max()
     assert (result.forces[9:] - result.forces[:9] @ Q.T).abs().max() <= 1e-9 * size
     scale = result.site_energies.abs().max()

@@ -26,12 +26,6 @@ MODELS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _definitions_of_the_operations(monkeypatch):
-    """Weights are tested here: nothing need be compiled for each of so many layouts."""
-    monkeypatch.setenv("MULTIACE_OPS", "reference")
-
-
 HYPER = {
     "model": "NonLinearBodyOrderedModel",
     "interaction": "AgnosticResidualNonlinearInteractionBlock",
@@ -101,7 +95,7 @@ def check_carried_over(folder, atoms=None, seed=0, **changes):
 
 def references():
     return sorted(REFERENCE.glob("*.json")) or [
-        pytest.param(None, marks=pytest.mark.skip(reason="no reference numbers beside the repository"))
+        pytest.param(None, marks=pytest.mark.skip(reason=f"no reference numbers in {REFERENCE}"))
     ]
 
 

@@ -15,9 +15,9 @@ from tests.model.design_space import (
     POINTS,
     STATISTICS,
     assert_close,
+    batch_of,
     crystal,
     differentiable,
-    graph_of,
     molecule,
     potential,
 )
@@ -25,7 +25,7 @@ from tests.model.design_space import (
 
 def derivatives(at: Potential) -> dict[str, torch.Tensor]:
     """Energies, forces, stresses, and the gradient of a loss on forces by positions and by all parameters."""
-    graph = differentiable(Graph.batch([graph_of(crystal(), at), graph_of(molecule()[:1], at)]))
+    graph = differentiable(batch_of([crystal(), molecule()[:1]], at))
     prediction = at(graph, stress=True, create_graph=True)
     loss = prediction.forces.square().sum()
     wanted = [graph.positions, *at.parameters()]
@@ -65,15 +65,14 @@ class OfTensors(nn.Module):
 
 @pytest.mark.filterwarnings("ignore:.*functools.lru_cache.*:UserWarning")
 @pytest.mark.parametrize("changes", [{}, {"nonlinearity": "gate", "correlation": 2}], ids=str)
-def test_a_network_is_one_graph_for_compilers(changes, monkeypatch):
+def test_a_network_is_one_graph_for_compilers(changes, compiled):
     """``torch.compile`` without a break, for more than one size, and ``torch.export``."""
-    monkeypatch.delenv("MULTIACE_OPS")
     at = potentials.small_potential(**changes)
     structures = potentials.methanol(), potentials.crystal()
     small, large = (build_graph(atoms, at.elements, at.cutoff) for atoms in structures)
-    compiled = torch.compile(at.network, fullgraph=True, backend="aot_eager")
+    whole = torch.compile(at.network, fullgraph=True, backend="aot_eager")
     exported = torch.export.export(OfTensors(at.network), (small.tensors(),)).module()
     for graph in (small, large):
         assert len(graph.pairs) == 2  # how many there are must be known before
-        torch.testing.assert_close(compiled(graph), at.network(graph), rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(whole(graph), at.network(graph), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(exported(small.tensors()), at.network(small), rtol=1e-12, atol=1e-12)

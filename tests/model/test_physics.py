@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from multiace.graph import Graph
 from multiace.model import ModelConfig
 from tests.model.design_space import (
     E0,
     POINTS,
     STENCIL,
     assert_close,
+    batch_of,
     crystal,
     derivative,
     differentiable,
@@ -158,7 +158,7 @@ def test_second_derivatives_are_those_of_the_forces(name):
     forces = at(graph, create_graph=True).forces
     Hu, Hv = (-torch.autograd.grad((forces * w).sum(), graph.positions, retain_graph=True)[0] for w in (u, v))
     assert_close((v * Hu).sum(), (u * Hv).sum(), 1e-11, scale=Hv)
-    batch = Graph.batch([graph_of(displaced(atoms, n * STEP * v), at) for n in STENCIL])
+    batch = batch_of((displaced(atoms, n * STEP * v) for n in STENCIL), at)
     around = at(batch).forces.unflatten(0, (len(STENCIL), -1))
     assert_close(-Hv, derivative(around, STEP), 1e-6)
 

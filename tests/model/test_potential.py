@@ -22,6 +22,7 @@ from tests.model.design_space import (
     E0,
     POINTS,
     assert_close,
+    batch_of,
     crystal,
     graph_of,
     molecule,
@@ -33,7 +34,7 @@ every_point = pytest.mark.parametrize("name", POINTS)
 
 
 def batch(at: Potential) -> Graph:
-    return Graph.batch([graph_of(molecule(), at), graph_of(crystal(), at)])
+    return batch_of([molecule(), crystal()], at)
 
 
 def predict(at: Potential) -> dict[str, torch.Tensor]:

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from multiace.errors import InputError
-from multiace.graph import Graph
 from multiace.model import PRESETS, ModelConfig
 from tests.model.design_space import (
     STENCIL,
     assert_close,
+    batch_of,
     crystal,
     derivative,
     displaced,
@@ -150,7 +150,7 @@ def test_every_one_key_change_is_symmetric_and_conservative(name):
     structures = [atoms, turned, solid, turned_solid]
     structures += [displaced(atoms, n * STEP * step) for n in STENCIL]
     structures += [strained(solid, n * STEP * strain) for n in STENCIL]
-    result = at(Graph.batch([graph_of(structure, at) for structure in structures]), stress=True)
+    result = at(batch_of(structures, at), stress=True)
     forces, forces_turned = result.forces[:6], result.forces[6:12]
     stress, stress_turned = result.stress[2:4]
 

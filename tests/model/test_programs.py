@@ -7,7 +7,6 @@ import ase.build
 import pytest
 import torch
 
-from multiace.graph import Graph
 from multiace.model import Potential
 from multiace.model.presets import PRESETS
 from multiace.ops.recorder import Recording
@@ -15,6 +14,7 @@ from tests.model.design_space import (
     POINTS,
     STATISTICS,
     assert_close,
+    batch_of,
     crystal,
     differentiable,
     graph_of,
@@ -33,18 +33,12 @@ RECORDED = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def compiled(monkeypatch):
-    monkeypatch.delenv("MULTIACE_OPS", raising=False)
-
-
-def batch(at: Potential) -> Graph:
-    return Graph.batch([graph_of(crystal(), at), graph_of(molecule(), at)])
+pytestmark = pytest.mark.usefixtures("compiled")
 
 
 def derivatives(at: Potential) -> list[torch.Tensor]:
     """Energies, forces, stress; first derivatives of a loss on all of them; third ones by positions."""
-    graph = differentiable(batch(at))
+    graph = differentiable(batch_of([crystal(), molecule()], at))
     prediction = at(graph, stress=True, create_graph=True)
     loss = prediction.forces.square().sum() + prediction.energy.sum() + prediction.stress[0].square().sum()
     wanted = [graph.positions, *at.parameters()]
@@ -71,7 +65,7 @@ def test_a_program_gives_what_its_operations_give(name):
 )
 def test_what_cannot_be_recorded_runs_as_it_is(name):
     at = random_potential(POINTS[name])
-    assert at(batch(at)).energy.isfinite().all()
+    assert at(batch_of([crystal(), molecule()], at)).energy.isfinite().all()
     assert not at.network.recorder.succeeds
 
 

@@ -7,15 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from multiace.graph import Graph
 from multiace.model import Potential, Prediction
 from tests.model.design_space import (
     POINTS,
     STATISTICS,
     assert_close,
+    batch_of,
     crystal,
     displaced,
-    graph_of,
     molecule,
     potential,
 )
@@ -55,7 +54,7 @@ STRUCTURES = {
 
 def predict(at: Potential, structures: list[ase.Atoms]) -> list[Prediction]:
     """Energy, forces and stress of each structure, evaluated as one batch."""
-    result = at(Graph.batch([graph_of(atoms, at) for atoms in structures]), stress=True)
+    result = at(batch_of(structures, at), stress=True)
     sizes = [len(atoms) for atoms in structures]
     sites, forces = result.site_energies.split(sizes), result.forces.split(sizes)
     return [Prediction(*part) for part in zip(result.energy, sites, forces, result.stress, strict=True)]

@@ -15,7 +15,9 @@ from multiace.deploy.md import simulate
 from multiace.errors import InputError
 from multiace.evaluation import evaluate
 from multiace.report import figures
-from multiace.report.build import Curve, lead, scan_curves, set_errors, write_report
+from multiace.report.build import lead, write_report
+from multiace.report.errors import set_errors
+from multiace.report.scan import Curve, scan_curves
 from tests.potentials import crystal, methanol, small_potential
 
 METRICS = """step,epoch,seconds,learning_rate,train_loss,valid_loss,valid_energy_per_atom_mae,valid_forces_mae

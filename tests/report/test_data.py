@@ -1,6 +1,7 @@
 from pathlib import Path
 
-from multiace.data.check import Expectations, check_frames
+from multiace.data.check import check_frames
+from multiace.data.expectations import Expectations
 from multiace.data.read import read_frames
 from multiace.report.data import data_section
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -13,13 +12,14 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from multiace.data import rules
 from multiace.data.config import DataConfig, LabelKeys
+from multiace.data.expectations import Expectations
 from multiace.data.finding import DataCheck, Finding, finding, sort_findings, without
 from multiace.data.read import Frame, stream_structures
 from multiace.data.reference import Reference, find_reference
 from multiace.data.scan import DISTANCE_BINS, FORCE_EDGES, Scan
 from multiace.errors import InputError
 
-__all__ = ["Expectations", "check_files", "check_frames"]
+__all__ = ["check_files", "check_frames"]
 
 LARGE = 16e6  # bytes of a file that is worth several processes
 CONSEQUENCES = {
@@ -32,27 +32,6 @@ CONSEQUENCES = {
     ),
 }
 """What a finding explains, so that it is not told again."""
-
-
-@dataclass(frozen=True)
-class Expectations:
-    """What a run expects of its data; the defaults are those of a check without a run file.
-
-    Attributes:
-        keys: Names, units and signs of labels.
-        cutoff: r_c [Å].
-        reference: ``energy_reference`` of the model; None without a run.
-        isolated_energies: E0 [eV] that are given.
-        weights: Weight of each target in the loss; None without a run.
-        elements: Elements that the model knows beside those of the training frames.
-    """
-
-    keys: LabelKeys = field(default_factory=LabelKeys)
-    cutoff: float = 5.0
-    reference: str | None = None
-    isolated_energies: Mapping[str, float] = field(default_factory=dict)
-    weights: Mapping[str, float] | None = None
-    elements: Sequence[str] = ()
 
 
 def check_files(

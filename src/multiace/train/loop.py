@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-import platform
 import signal
 import time
-from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +15,22 @@ from torch import Tensor
 
 from multiace.config import choose
 from multiace.errors import InputError, Interrupted
-from multiace.model.config import outside_choices
 from multiace.model.potential import Potential
 from multiace.model.replay import Predictor
 from multiace.train.checkpoint import checkpoint_path, newest_first
 from multiace.train.config import RunConfig
 from multiace.train.console import Console
+from multiace.train.finish import finish, reload
 from multiace.train.folder import RunFolder
 from multiace.train.learner import Learner
 from multiace.train.log import LOGGERS, Logger
-from multiace.train.loss import Loss
 from multiace.train.memory import batch_in_memory
-from multiace.train.prepare import Prepared, prepare, warn
+from multiace.train.prepare import Prepared, prepare
 from multiace.train.processes import add_over_processes, cpu_threads, keep_memory, launch
 from multiace.train.schedule import learning_rate
 from multiace.train.step import Step, captures
 from multiace.train.stop import Stop
 from multiace.train.validate import validate
-from multiace.verify.checks import of_potential, verify
-from multiace.verify.structures import build, choose_few, to_plain
 
 __all__ = ["fit"]
 
@@ -125,7 +119,10 @@ class Training(Learner):
                     self.step_back(error)
                 except Interrupted as interrupt:
                     self.pause(interrupt)
-        return self.finish()
+        best = finish(self, self.done())
+        for logger in self.loggers:
+            logger.finalize("success")
+        return best
 
     def train_epoch(self, show: Any) -> None:
         """Train and validate once, or what an interrupted run has left of that; write what came out."""
@@ -351,65 +348,6 @@ class Training(Learner):
                 f"warning: {name} has changed since it was read; this run goes on with what was read, but cannot be "
                 "resumed unless the file is restored"
             )
-
-    def finish(self) -> Potential:
-        """Test the best model on every set, and write it with its errors and its provenance."""
-        place, sets = self.place, {"train": self.data.train, "valid": self.data.valid, **self.data.test}
-        self.fabric.barrier()
-        best = reload(place.best, self.run, self.fabric)
-        loss = Loss(self.config.stage(self.state.stage))
-        errors = {
-            name: validate(best, dataset, loss, self.config, self.fabric, name=f"the test on {name}")[1]
-            for name, dataset in sets.items()
-        }
-        if place.main:
-            self.console.errors(errors)
-            verified = self.verified(best) if self.config.verify else {}
-            best.save(place.model, metrics=errors, provenance=self.provenance(), **verified)
-            summary = {**asdict(self.state), "parameters": len(self.flat.vector), "errors": errors}
-            for name in ("schedule", "run", "statistics", "totals"):
-                del summary[name]
-            summary["warnings"] = [found.sentence for found in self.data.check.of("warning")]
-            warn(self.console, self.data.check)
-            place.write_json(place.summary, summary)
-            for logger in self.loggers:
-                logger.finalize("success")
-            self.console.print(f"end after epoch {self.state.epoch}: {self.done()}")
-            self.console.print(f"best epoch {self.state.best_epoch}; model: {place.model}")
-        self.fabric.barrier()
-        return reload(place.model, self.run, self.fabric)
-
-    def verified(self, best: Potential) -> dict[str, Any]:
-        """Verify the final model on a few structures of the training set; return what its file keeps of that."""
-        structures = choose_few(frame.atoms for frame in self.data.train.frames)
-        subject = of_potential(best, structures or build(best.elements))
-        report = verify(subject, "training set" if structures else "built", quick=True)
-        self.console.print(f"verification: {report}")
-        return {"verification": report.to_dict(), "structures": to_plain(structures)}
-
-    def provenance(self) -> dict[str, Any]:
-        """Return what made this model: versions, data, config; files by name, without their folders."""
-        packages = ("multiace", "torch", "numpy", "ase", "vesin")
-        run = self.run.to_dict()
-        for key in ("train", "valid", "test"):
-            if isinstance(run["data"][key], list):
-                run["data"][key] = [Path(name).name for name in run["data"][key]]
-        return {
-            "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
-            "data_sha256": {
-                Path(name).name: checksum for name, checksum in self.data.sources.checksums.items()
-            },
-            "run": run,
-            "epoch": self.state.best_epoch,
-            "seconds": self.state.seconds,
-            "forks": self.state.forks,
-        }
-
-
-def reload(path: Path, run: RunConfig, fabric: Fabric) -> Potential:
-    """Load a model of this run; code from outside that its config names may run if the run names any."""
-    outside = bool(outside_choices(run.model.model_dump()))
-    return Potential.load(path, device=fabric.device, outside_code=outside)
 
 
 def seed_of_epoch(seed: int, epoch: int) -> int:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from multiace.data.check import Expectations, check_frames
+from multiace.data.check import check_frames
 from multiace.data.dataset import Dataset
+from multiace.data.expectations import Expectations
 from multiace.data.finding import DataCheck
 from multiace.data.read import Frame, count_labels, find_elements
 from multiace.data.split import RunData, Split, read_data

@@ -1,0 +1,55 @@
+"""What several commands do."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import Progress
+
+from multiace.errors import InputError
+
+if TYPE_CHECKING:
+    from multiace.model.potential import Potential
+
+__all__ = ["advance", "check_outputs", "console", "load"]
+
+
+def advance(bar: Progress, description: str) -> Callable[[int, int], None]:
+    """Add a task to the bar; return the function that says how many of how many are done."""
+    task = bar.add_task(description, total=None, state="")
+    return lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def console() -> Console:
+    """Return the console that tables and bars go to."""
+    return Console(highlight=False)
+
+
+def load(arguments: argparse.Namespace) -> Potential:
+    """Load the model of the command line."""
+    from multiace.model.potential import Potential
+
+    potential = Potential.load(arguments.model, dtype=arguments.dtype, outside_code=arguments.outside_code)
+    try:
+        return potential.to(arguments.device or "cpu")
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"device {arguments.device!r} cannot be used: {str(error).splitlines()[0]}."
+        ) from None
+
+
+def check_outputs(*paths: str | None) -> None:
+    """Refuse, before anything is computed, files that cannot be written for where they are."""
+    for path in filter(None, paths):
+        if Path(path).is_dir():
+            raise InputError(f"{path} is a folder; give the name of a file in it.")
+        above = next(folder for folder in Path(path).absolute().parents if folder.exists())
+        if not (above.is_dir() and os.access(above, os.W_OK)):
+            raise InputError(
+                f"{path} cannot be written: {above} is no folder to write to; choose another place."
+            )

@@ -1,0 +1,81 @@
+"""Commands about the design space and model files."""
+
+from __future__ import annotations
+
+import argparse
+
+from multiace.cli.common import check_outputs, console, load
+from multiace.cli.parser import Commands, add_command, add_model
+from multiace.config import Config
+from multiace.data.config import DataConfig
+from multiace.deploy.config import MDConfig, RelaxConfig
+from multiace.tables import (
+    config_table,
+    error_table,
+    facts_table,
+    fields_help,
+    find_fields,
+    presets_table,
+    verification_table,
+)
+
+__all__ = ["add_commands"]
+
+
+def add_commands(commands: Commands) -> None:
+    """Add ``presets``, ``explain``, ``info`` and ``import``."""
+    sub = add_command(commands, "presets", presets, "all presets side by side")
+    sub.add_argument("--small", action="store_true", help="the small sizes")
+
+    sub = add_command(commands, "explain", explain, "what config fields mean")
+    sub.add_argument("field", nargs="?", help="a section, a field, or section.field (default: everything)")
+
+    sub = add_command(commands, "info", info, "what a model file holds")
+    add_model(sub)
+
+    sub = commands.add_parser("import", help="carry over the parameters of another code")
+    codes = sub.add_subparsers(metavar="CODE", required=True)
+    sub = add_command(codes, "botnet", import_model, "parameters of the original BOTNet and NequIP code")
+    sub.add_argument("json", help="NAME.json: config, irreps and tables")
+    sub.add_argument("npz", help="NAME.npz: parameters")
+    sub.add_argument("-o", "--out", required=True, help="model file to write")
+
+
+def presets(arguments: argparse.Namespace) -> None:
+    """Print the presets side by side."""
+    from multiace.model.presets import PRESETS
+
+    small = {name: config for name, config in PRESETS.items() if name.endswith("-small") == arguments.small}
+    out = console()
+    out.print(presets_table(small, out.width))
+
+
+def explain(arguments: argparse.Namespace) -> None:
+    """Print what config fields mean."""
+    from multiace.model.config import ModelConfig
+    from multiace.train.config import TrainConfig
+
+    configs: list[type[Config]] = [ModelConfig, DataConfig, TrainConfig, MDConfig, RelaxConfig]
+    sections = {config.section(): config for config in configs}
+    console().print(fields_help(sections, find_fields(sections, arguments.field)))
+
+
+def info(arguments: argparse.Namespace) -> None:
+    """Print what a model file holds."""
+    potential = load(arguments)
+    out = console()
+    out.print(facts_table(potential))
+    if "metrics" in potential.metadata:
+        out.print(error_table(potential.metadata["metrics"]))
+    if "verification" in potential.metadata:
+        out.print(verification_table(potential.metadata["verification"]))
+    out.print(config_table(potential.config))
+
+
+def import_model(arguments: argparse.Namespace) -> None:
+    """Carry the parameters of another code over into a model file."""
+    from multiace.model.import_botnet import import_botnet
+
+    check_outputs(arguments.out)
+    import_botnet(arguments.json, arguments.npz).save(arguments.out)
+    print(f"model: {arguments.out}")

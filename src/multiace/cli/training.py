@@ -1,0 +1,80 @@
+"""Commands that fit a model and measure its errors."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from multiace.cli.common import advance, check_outputs, console, load
+from multiace.cli.parser import Commands, add_command, add_fields, add_model, read_fields
+from multiace.data.config import LabelKeys
+from multiace.progress import progress_bar
+from multiace.tables import error_table
+
+__all__ = ["add_commands"]
+
+
+def add_commands(commands: Commands) -> None:
+    """Add ``train`` and ``evaluate``."""
+    sub = add_command(commands, "train", train, "fit a model as a run file says")
+    sub.epilog = "What the fields of a run file mean: multiace explain."
+    sub.add_argument("run", help="run file (YAML) with sections model, data, train")
+    sub.add_argument("overrides", nargs="*", metavar="section.field=value", help="changes to the run file")
+    sub.add_argument("--folder", help="run folder (default: runs/NAME of the run file); a run there goes on")
+    sub.add_argument(
+        "--fork", action="store_true", help="go on with a run although its data or train section have changed"
+    )
+
+    sub = add_command(commands, "evaluate", evaluate, "errors of a model on labelled structures")
+    add_model(sub)
+    sub.add_argument("files", nargs="+", metavar="FILE", help="labelled structures, any format of ASE")
+    sub.add_argument("--out", help="write reference and predicted values here (extended XYZ)")
+    sub.add_argument("--json", help="write the errors here")
+    sub.add_argument("--max-edges", type=int, default=50_000, help="edges predicted at once (default: 50000)")
+    add_fields(sub, LabelKeys)
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Fit a model as a run file says."""
+    from multiace.train.config import RunConfig
+    from multiace.train.loop import fit
+
+    run = RunConfig.read(arguments.run, arguments.overrides)
+    try:
+        fit(run, arguments.folder or Path("runs") / Path(arguments.run).stem, arguments.fork)
+    except KeyboardInterrupt as interrupt:
+        if interrupt.args:
+            raise
+        raise KeyboardInterrupt("; the same command continues the run") from None
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    """Print the errors on labelled structures; write predictions and metrics."""
+    from multiace.evaluation import evaluate as evaluate_file
+    from multiace.evaluation import write_metrics, write_predictions
+
+    check_outputs(arguments.out, arguments.json)
+    potential = load(arguments)
+    given = read_fields(arguments, LabelKeys)
+    keys = LabelKeys(**given) if given else None
+    names = [Path(file).stem for file in arguments.files]
+    evaluations = []
+    with progress_bar(console()) as bar:
+        for name, file in zip(names, arguments.files, strict=True):
+            evaluations.append(
+                evaluate_file(
+                    potential,
+                    file,
+                    name=name if names.count(name) == 1 else file,
+                    keys=keys,
+                    max_edges=arguments.max_edges,
+                    advance=advance(bar, name),
+                )
+            )
+    console().print(error_table({evaluation.name: evaluation.metrics for evaluation in evaluations}))
+    if arguments.out:
+        write_predictions(evaluations, arguments.out)
+        print(f"predictions: {arguments.out}")
+    if arguments.json:
+        write_metrics(evaluations, arguments.json)
+        print(f"metrics: {arguments.json}")
