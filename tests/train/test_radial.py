@@ -57,7 +57,7 @@ def test_the_gradient_of_a_step_with_tables_is_that_of_the_networks(potential, b
         prediction = potential(batch.graph, stress=True, create_graph=True, tables=tables)
         total = loss.combine(*loss.sums(prediction, batch))
         gradients = torch.autograd.grad(total, list(potential.parameters()), materialize_grads=True)
-        results.append([prediction.energy, prediction.forces, *gradients])
+        results.append([value.detach() for value in (prediction.energy, prediction.forces, *gradients)])
     assert potential.network.recorder.succeeds
     for exact, read in zip(*results, strict=True):
         torch.testing.assert_close(read, exact, rtol=1e-5, atol=1e-5 * float(exact.abs().max()))
