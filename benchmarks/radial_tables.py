@@ -36,6 +36,7 @@ from multiace.train import radial
 from multiace.train.config import TrainConfig
 from multiace.train.loss import Loss
 from multiace.train.optimizer import OPTIMIZERS, FlatParameters
+from multiace.train.processes import keep_memory
 from multiace.train.step import Step
 
 SILICON = {"64": 2, "216": 3}
@@ -167,7 +168,7 @@ def fits(folder: Path, preset: str, epochs: int, count: int = 40) -> Iterator[st
         }
         fit(RunConfig.from_dict(config), folder / choice)
         summary = json.loads((folder / choice / "summary.json").read_text())
-        test = summary["errors"]["test"]
+        *_, test = summary["errors"].values()
         energy, forces = test["energy_per_atom"]["rmse"], test["forces"]["rmse"]
         of_tables = (
             "" if choice == "network" else f"{summary['radial_intervals']}, {summary['radial_error']:.1e}"
@@ -189,6 +190,7 @@ def main() -> None:
     options = parser.parse_args()
     parts = options.parts or ["errors", "time", "fits"]
     torch.set_num_threads(options.threads)
+    keep_memory()
     if "errors" in parts:
         print(
             "| frames | intervals, error of R | | energy [meV/atom] | forces | gradient |\n|---|---|---|---|---|---|"
@@ -199,7 +201,9 @@ def main() -> None:
     if "time" in parts:
         radial.PAYS = 0  # below its bound, too
         print(
-            "| silicon | pairs | pairs / knots | networks [ms] | tables [ms] | ratio |\n|---|---|---|---|---|---|"
+            "| silicon | pairs | knots | pairs / knots | networks [ms] | tables [ms] | ratio |",
+            "|---" * 7 + "|",
+            sep="\n",
         )
         for atoms, cells in SILICON.items():
             for count in (1, 2, 5):

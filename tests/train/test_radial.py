@@ -64,12 +64,14 @@ def test_the_gradient_of_a_step_with_tables_is_that_of_the_networks(potential, b
         assert not torch.equal(read, exact)
 
 
-def test_tables_are_for_steps_of_many_pairs(potential, batch):
-    knots, pairs = 257, batch.graph.n_edges // 2
-    assert pairs < 4 * knots
+def test_tables_are_for_steps_of_many_pairs_and_end_at_the_nearest(potential, batch):
+    pairs, nearest = batch.graph.n_edges // 2, float(batch.graph.edge_vectors()[1].min())
     assert tables_for(potential.network, batch.graph, 256) is None
-    assert tables_for(potential.network, batch.graph, pairs // 4 - 1) is not None
-    assert tables_for(potential.network, batch.graph, pairs // 4) is None
+    tables = tables_for(potential.network, batch.graph, 32)
+    for values in tables.values:
+        read = values[0].flatten(1).any(dim=1)
+        assert torch.equal(read[:-1], torch.arange(32) >= int(nearest / 3.5 * 32) - 1)  # R is 0 at the last
+        assert pairs >= radial.PAYS * int(read.sum())
 
 
 def test_knots_follow_the_weights(potential, monkeypatch):

@@ -150,19 +150,24 @@ class RadialFunction(NamedTuple):
         e = ops.radial_basis(r.repeat(self.n_tables), z_j, z_i, self.basis)
         return self.network.of_rows(e, self.attributes, z_j, z_i).unflatten(0, (self.n_tables, len(r)))
 
-    def tabulate(self, intervals: int) -> RadialTable:
-        """Return the table with this number of intervals, differentiable with respect to all that R is made of.
+    def tabulate(self, intervals: int, unread: int = 0) -> RadialTable:
+        """Return a table that is differentiable with respect to all that R is made of.
 
         The slope is the gradient of g . dR/dr with respect to g.
+
+        Args:
+            intervals: Number of intervals up to the cutoff.
+            unread: Number of first knots that no pair will read: zero.
         """
         spacing, differentiable = self.basis.cutoff / intervals, torch.is_grad_enabled()
         with torch.enable_grad():
-            r = self._distances(0, intervals + 1, spacing).requires_grad_()
+            r = self._distances(unread, intervals + 1 - unread, spacing).requires_grad_()
             values = self(r)
             g = torch.zeros_like(values, requires_grad=True)
             (along,) = torch.autograd.grad(values, r, g, create_graph=True)
             (slope,) = torch.autograd.grad(along.sum(), g, create_graph=differentiable)
         rows = torch.stack([values, spacing * slope], dim=2)
+        rows = torch.nn.functional.pad(rows, (0, 0, 0, 0, unread, 0))
         return RadialTable(
             rows, self.basis.cutoff, self.sees, len(self.attributes), self.network.sees_elements
         )

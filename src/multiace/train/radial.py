@@ -15,7 +15,7 @@ from multiace.train.state import State
 __all__ = ["STEPS_BETWEEN_CHECKS", "present_intervals", "tables_for"]
 
 STEPS_BETWEEN_CHECKS = 100
-PAYS = 4  # times as many rows of R as knots: a knot costs what two or three rows do, for its slope
+PAYS = 6  # times as many rows of R as knots: measured by benchmarks/radial_tables.py
 
 
 def present_intervals(network: MultiACE, state: State, console: Console) -> int:
@@ -48,15 +48,21 @@ def present_intervals(network: MultiACE, state: State, console: Console) -> int:
 def tables_for(network: MultiACE, graph: Graph, intervals: int) -> RadialTables | None:
     """Return tables that are differentiable with respect to the weights; None where evaluating the networks is cheaper.
 
+    Knots that are nearer than all pairs are left out.
+
     Args:
         network: The model.
         graph: The batch.
         intervals: Of each table; 0 = no tables.
     """
-    functions = network.radial_functions
+    if intervals == 0 or graph.n_edges == 0:
+        return None
+    functions, (_, lengths) = network.radial_functions, graph.edge_vectors()
+    nearest = int(lengths.min() * intervals / network.config.cutoff)
+    unread = max(nearest - 1, 0)  # one more is kept for the rounding of float32
     n_pairs = graph.n_edges // 2
     rows = sum(graph.n_edges if f.network.sees_elements else n_pairs for f in functions)
-    knots = sum(function.n_tables for function in functions) * (intervals + 1)
-    if intervals == 0 or rows < PAYS * knots:
+    knots = sum(function.n_tables for function in functions) * (intervals + 1 - unread)
+    if rows < PAYS * knots:
         return None
-    return RadialTables([function.tabulate(intervals) for function in functions], network.elements)
+    return RadialTables([function.tabulate(intervals, unread) for function in functions], network.elements)
