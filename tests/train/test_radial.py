@@ -13,7 +13,7 @@ from multiace.train import radial
 from multiace.train.config import TrainConfig
 from multiace.train.console import Console
 from multiace.train.loss import Loss
-from multiace.train.radial import present_intervals, tables_for
+from multiace.train.radial import present_intervals, tables_for, tabulates
 from multiace.train.state import State
 from tests.potentials import CONFIG
 
@@ -67,10 +67,10 @@ def test_the_gradient_of_a_step_with_tables_is_that_of_the_networks(potential, b
 def test_tables_are_for_steps_of_many_pairs_and_end_at_the_nearest(potential, batch):
     pairs, nearest = batch.graph.n_edges // 2, float(batch.graph.edge_vectors()[1].min())
     assert tables_for(potential.network, batch.graph, 256) is None
-    tables = tables_for(potential.network, batch.graph, 32)
+    tables = tables_for(potential.network, batch.graph, 16)
     for values in tables.values:
         read = values[0].flatten(1).any(dim=1)
-        assert torch.equal(read[:-1], torch.arange(32) >= int(nearest / 3.5 * 32) - 1)  # R is 0 at the last
+        assert torch.equal(read[:-1], torch.arange(16) >= int(nearest / 3.5 * 16) - 1)  # R is 0 at the last
         assert pairs >= radial.PAYS * int(read.sum())
 
 
@@ -111,6 +111,15 @@ def test_a_run_with_tables_learns_what_one_without_learns_and_goes_on_bit_for_bi
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
         assert torch.equal(other, same)
     assert not all(map(torch.equal, exact.parameters(), read.parameters()))
+
+
+def test_tables_are_for_networks_with_hidden_layers(potential):
+    linear = Potential(
+        potential.config.replace(radial_network="linear"), Statistics([0.0, 0.0], 1.0, 0.0, 12.0)
+    )
+    assert tabulates("auto", potential.network)
+    assert not tabulates("network", potential.network)
+    assert not tabulates("auto", linear.network)
 
 
 def test_tables_on_a_gpu_are_refused():

@@ -27,7 +27,7 @@ from multiace.train.log import LOGGERS, Logger
 from multiace.train.memory import batch_in_memory
 from multiace.train.prepare import Prepared, prepare
 from multiace.train.processes import add_over_processes, cpu_threads, keep_memory, launch
-from multiace.train.radial import present_intervals
+from multiace.train.radial import present_intervals, tabulates
 from multiace.train.schedule import learning_rate
 from multiace.train.step import Step, captures
 from multiace.train.stop import Stop
@@ -103,7 +103,7 @@ class Training(Learner):
         super().__init__(fabric, run, data, place, fork)
         self.stop = Stop(fabric)
         self.take_stage()
-        self.tabulates = self.config.radial == "auto" and fabric.device.type == "cpu"  # a GPU multiplies fast
+        self.tabulates = tabulates(self.config.radial, self.potential.network)
         self.predictor = Predictor(self.potential) if captures(fabric, self.config) else None
         self.loggers: list[Logger] = []
         self.open_loggers()

@@ -12,10 +12,23 @@ from multiace.model.multi_ace import MultiACE
 from multiace.train.console import Console
 from multiace.train.state import State
 
-__all__ = ["STEPS_BETWEEN_CHECKS", "present_intervals", "tables_for"]
+__all__ = ["STEPS_BETWEEN_CHECKS", "present_intervals", "tables_for", "tabulates"]
 
 STEPS_BETWEEN_CHECKS = 100
 PAYS = 6  # times as many rows of R as knots: measured by benchmarks/radial_tables.py
+
+
+def tabulates(choice: str, network: MultiACE) -> bool:
+    """Whether steps may read tables, where they pay.
+
+    A GPU multiplies fast, and an R that is linear in the basis costs little more than reading it.
+
+    Args:
+        choice: ``train.radial``.
+        network: The model, on its device.
+    """
+    deep = any(len(network_of_layer.mlp.sizes) > 2 for network_of_layer in network.radial_networks)
+    return choice == "auto" and deep and network.embedding.weight.is_cpu
 
 
 def present_intervals(network: MultiACE, state: State, console: Console) -> int:
