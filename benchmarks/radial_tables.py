@@ -136,9 +136,11 @@ def times(name: str, frames: list[Frame], preset: str, rounds: int, intervals: i
             if turn:
                 taken.append(time.perf_counter() - started)
     networks, tables = (1000.0 * median(taken) for taken in seconds.values())
+    made = radial.tables_for(potential.network, batch.graph, intervals)
+    knots = int(made.values[0][0].flatten(1).any(dim=1).sum()) + 1  # R is 0 at the last
     pairs, ratio = batch.graph.n_edges // 2, networks / tables
     return (
-        f"| {name} | {pairs} | {pairs / (intervals + 1):.1f} | {networks:.0f} | {tables:.0f} | {ratio:.2f} |"
+        f"| {name} | {pairs} | {knots} | {pairs / knots:.1f} | {networks:.0f} | {tables:.0f} | {ratio:.2f} |"
     )
 
 
