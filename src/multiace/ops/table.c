@@ -75,27 +75,14 @@ void derivative_r(const grid *s) {
   }
 }
 
-/* Pairs sorted by the knot before them, those of knot k from first[k] on, and the four factors of each */
-typedef struct { int64_t *first, *pair; real *factors; } order;
-
-UNUSED order sort_pairs(numbers r, const grid *s) {
-  const int64_t n = s->n_pairs, n_rows = s->n_tables * s->n_knots;
-  order o = {calloc(n_rows + 2, sizeof *o.first), malloc((2 * n + 1) * sizeof *o.pair), reals(4 * n)};
-  int64_t *at = o.pair + n, *next = o.first + 1; /* one knot ahead, until the pairs are in their places */
-#pragma omp parallel for schedule(static) num_threads(s->threads) if (s->threads > 1)
-  for (int64_t i = 0; i < n; ++i) at[i] = knot(r, i, s, 0, o.factors + 4 * i);
-  for (int64_t i = 0; i < n; ++i) ++next[at[i] + 1];
-  for (int64_t k = 0; k < n_rows; ++k) next[k + 1] += next[k];
-  for (int64_t i = 0; i < n; ++i) o.pair[next[at[i]]++] = i;
-  return o;
-}
-
-/* `vectors` vectors of the two rows of knot k, from w on: what it gives to pairs in the intervals before and after it */
-INLINE void sum_at_knot(order o, const real *g, real *out, int64_t k, int64_t n, int64_t w, int vectors) {
+/* `vectors` vectors of the two rows of knot k, from w on: a sum over the pairs in the intervals before and after it; pairs
+ * are sorted by the knot before them, each has four factors */
+INLINE void sum_at_knot(order o, const real *factors, const real *g, real *out, int64_t k, int64_t n, int64_t w,
+                        int vectors) {
   vec sums[2][VECTORS] = {{{0}}};
   for (int64_t p = o.first[k ? k - 1 : 0]; p < o.first[k + 1]; ++p) {
-    const int64_t i = o.pair[p];
-    const real *f = o.factors + 4 * i + (p < o.first[k] ? 2 : 0);
+    const int64_t i = o.nodes[p];
+    const real *f = factors + 4 * i + (p < o.first[k] ? 2 : 0);
     UNROLL for (int v = 0; v < vectors; ++v) {
       const vec gv = LOAD(g + i * n + w + v * LANES);
       sums[0][v] += f[0] * gv;
@@ -111,24 +98,28 @@ void derivative_t(const grid *s) {
   const numbers r = s->r;
   const real *g = s->g;
   real *out = s->out;
-  const int64_t n = s->n_weights;
-  order o = sort_pairs(r, s);
+  const int64_t n = s->n_weights, n_knots = s->n_tables * s->n_knots;
+  int64_t *before = malloc((s->n_pairs + 1) * sizeof *before);
+  real *factors = reals(4 * s->n_pairs);
+#pragma omp parallel for schedule(static) num_threads(s->threads) if (s->threads > 1)
+  for (int64_t i = 0; i < s->n_pairs; ++i) before[i] = knot(r, i, s, 0, factors + 4 * i);
+  order o = sort_nodes(before, s->n_pairs, n_knots);
 #pragma omp parallel for schedule(dynamic) num_threads(s->threads) if (s->threads > 1)
-  for (int64_t k = 0; k < s->n_tables * s->n_knots; ++k) {
+  for (int64_t k = 0; k < n_knots; ++k) {
     int64_t w = 0;
-    for (; w + COLUMNS <= n; w += COLUMNS) sum_at_knot(o, g, out, k, n, w, VECTORS);
-    for (; w + LANES <= n; w += LANES) sum_at_knot(o, g, out, k, n, w, 1);
+    for (; w + COLUMNS <= n; w += COLUMNS) sum_at_knot(o, factors, g, out, k, n, w, VECTORS);
+    for (; w + LANES <= n; w += LANES) sum_at_knot(o, factors, g, out, k, n, w, 1);
     for (; w < n; ++w) {
       real sums[2] = {0};
       for (int64_t p = o.first[k ? k - 1 : 0]; p < o.first[k + 1]; ++p) {
-        const int64_t i = o.pair[p];
-        const real *f = o.factors + 4 * i + (p < o.first[k] ? 2 : 0);
+        const int64_t i = o.nodes[p];
+        const real *f = factors + 4 * i + (p < o.first[k] ? 2 : 0);
         for (int row = 0; row < 2; ++row) sums[row] += f[row] * g[i * n + w];
       }
       for (int row = 0; row < 2; ++row) out[(2 * k + row) * n + w] = sums[row];
     }
   }
-  free(o.first);
-  free(o.pair);
-  free(o.factors);
+  free(before);
+  free(factors);
+  free_order(o);
 }
