@@ -6,7 +6,7 @@ import torch
 from multiace.basis.radial import RadialEmbedding
 from multiace.layers import table
 from multiace.layers.radial import RadialNetwork
-from multiace.layers.table import tabulate
+from multiace.layers.table import RadialFunction, tabulate
 from tests.layers.structure import CUTOFF, graph
 
 RADII = torch.tensor([0.3, 0.7, 0.6], dtype=torch.float64)
@@ -25,6 +25,12 @@ def build(species, attributes, transform="none", widths=(8, 8), bias=False):
     return network, RadialEmbedding("bessel", 5, CUTOFF, distance_transform=transform, covalent_radii=RADII)
 
 
+def table_of(network, basis, attributes, tolerance):
+    """The table of a layer and its error."""
+    (made,), error = tabulate([RadialFunction(network, basis, attributes)], tolerance)
+    return made, error
+
+
 def exact(network, basis, attributes, at):
     edges, _ = at.pairs
     _, lengths = at.edge_vectors()
@@ -39,24 +45,57 @@ def exact(network, basis, attributes, at):
 def test_a_table_is_as_close_to_the_network_as_it_says(species, attributes, transform, bias):
     network, basis = build(species, attributes, transform, bias=bias)
     tolerance = 1e-6 if transform == "none" else 1e-5
-    made = tabulate(network, basis, attributes, tolerance)
+    made, error = table_of(network, basis, attributes, tolerance)
     at = graph()
     _, lengths = at.edge_vectors()
     R = exact(network, basis, attributes, at)
     read = made(lengths[at.pairs[0][:, 0]], attributes, at)
     size = made.values[:, :, 0].square().mean().sqrt()
-    assert 0 < made.error <= tolerance
-    assert (read - R).abs().max() <= 1.1 * made.error * size
+    assert 0 < error <= tolerance
+    assert (read - R).abs().max() <= 1.1 * error * size
     assert read.shape == R.shape
 
 
 def test_more_knots_are_taken_where_they_are_needed():
     network, basis = build("none", ATTRIBUTES["one-hot"])
-    coarse, fine = (tabulate(network, basis, ATTRIBUTES["one-hot"], tolerance) for tolerance in (1e-4, 1e-10))
+    (coarse, large), (fine, small) = (
+        table_of(network, basis, ATTRIBUTES["one-hot"], tolerance) for tolerance in (1e-4, 1e-10)
+    )
     assert coarse.values.shape[1] < fine.values.shape[1]
-    assert fine.error <= 1e-10 < coarse.error
+    assert small <= 1e-10 < large
+
+
+def test_layers_are_tabulated_at_the_same_knots_and_not_fewer_than_asked():
+    functions = [
+        RadialFunction(*build("none", ATTRIBUTES["one-hot"], widths=widths), ATTRIBUTES["one-hot"])
+        for widths in ((), (8, 8))
+    ]
+    tables, _ = tabulate(functions, 1e-4, least=512)
+    assert [table.values.shape[1] for table in tables] == [513, 513]
+    assert tabulate(functions, 1e-4, least=4096) is None
 
 
 def test_a_table_that_would_be_too_large_is_not_made(monkeypatch):
     monkeypatch.setattr(table, "LARGEST", 1000)
-    assert tabulate(*build("none", ATTRIBUTES["one-hot"]), ATTRIBUTES["one-hot"], 1e-5) is None
+    function = RadialFunction(*build("none", ATTRIBUTES["one-hot"]), ATTRIBUTES["one-hot"])
+    assert tabulate([function], 1e-5) is None
+
+
+@pytest.mark.parametrize("species", ["none", "pair"])
+def test_what_is_read_from_a_table_has_the_gradients_of_the_network(species):
+    """With respect to weights, attributes and roots of the basis; of values and of forces."""
+    attributes = ATTRIBUTES["continuous"].clone().requires_grad_()
+    network, _ = build(species, attributes)
+    basis, at, results = RadialEmbedding("bessel", 5, CUTOFF, trainable=True), graph(), []
+    wanted = [attributes, *network.parameters(), *basis.parameters()]
+    _, lengths = at.edge_vectors()
+    for made in (None, RadialFunction(network, basis, attributes).tabulate(2048)):
+        r = lengths[at.pairs[0][:, 0]].requires_grad_()
+        R = network(basis(r), attributes, at) if made is None else made(r, attributes, at)
+        (slope,) = torch.autograd.grad(R.square().sum(), r, create_graph=True)
+        gradients = torch.autograd.grad(
+            R.sum() + slope.square().sum(), wanted, allow_unused=True, materialize_grads=True
+        )
+        results.append([value.detach() for value in (R, slope, *gradients)])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6 * float(one.abs().max()))

@@ -7,6 +7,7 @@ import ase.build
 import pytest
 import torch
 
+from multiace.layers.table import RadialTables
 from multiace.model import Potential
 from multiace.model.presets import PRESETS
 from multiace.ops.recorder import Recording
@@ -36,10 +37,13 @@ RECORDED = [
 pytestmark = pytest.mark.usefixtures("compiled")
 
 
-def derivatives(at: Potential) -> list[torch.Tensor]:
+def derivatives(at: Potential, intervals: int = 0) -> list[torch.Tensor]:
     """Energies, forces, stress; first derivatives of a loss on all of them; third ones by positions."""
-    graph = differentiable(batch_of([crystal(), molecule()], at))
-    prediction = at(graph, stress=True, create_graph=True)
+    graph, tables = differentiable(batch_of([crystal(), molecule()], at)), None
+    if intervals:
+        layers = [function.tabulate(intervals) for function in at.network.radial_functions]
+        tables = RadialTables(layers, at.network.elements)
+    prediction = at(graph, stress=True, create_graph=True, tables=tables)
     loss = prediction.forces.square().sum() + prediction.energy.sum() + prediction.stress[0].square().sum()
     wanted = [graph.positions, *at.parameters()]
     first = torch.autograd.grad(loss, wanted, create_graph=True, allow_unused=True)
@@ -58,6 +62,21 @@ def test_a_program_gives_what_its_operations_give(name):
         assert torch.equal(program, repeated)
         if alone.any() and alone.abs().max() > 1e-5:
             assert_close(program, alone, 1e-11)
+
+
+@pytest.mark.parametrize("name", ["base", "base/radial_species=sender"])
+def test_a_program_that_reads_tables_gives_what_its_operations_give(name):
+    """Before and after one that does not; derivatives go through the tables to the weights."""
+    at = random_potential(POINTS[name])
+    networks, recorder = derivatives(at), at.network.recorder
+    read, again = derivatives(at, 256), derivatives(at)
+    assert recorder.succeeds
+    recorder.succeeds = False
+    for exact, program, same, alone in zip(networks, read, again, derivatives(at, 256), strict=True):
+        assert torch.equal(exact, same)
+        if alone.any() and alone.abs().max() > 1e-5:
+            assert_close(program, alone, 1e-10)
+            assert not torch.equal(program, exact)
 
 
 @pytest.mark.parametrize(

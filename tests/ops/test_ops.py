@@ -703,15 +703,43 @@ def test_interpolation_is_exact_for_cubics(interpolate, coded):
         derivative = g.sum()
 
 
-def test_gradients_of_interpolation_are_those_of_its_definition():
-    table, r = random(2, 9, 2, 35, seed=1), torch.linspace(0.0, 3.9, 23, dtype=torch.float64).requires_grad_()
-    code, results = torch.arange(23) % 2, []
+@pytest.mark.parametrize("n_weights", [1, 35])
+def test_derivatives_of_interpolation_are_those_of_its_definition(n_weights):
+    """Value and three derivatives with respect to distances and tables; a table and knots that no pair reads."""
+    r, code = torch.linspace(0.0, 3.9, 23, dtype=torch.float64).requires_grad_(), torch.arange(23) % 2
+    table, results = random(3, 9, 2, n_weights, seed=1).requires_grad_(), []
     for function in (cpu.interpolate, reference.interpolate):
-        v = random(23, 35, seed=2).requires_grad_()
-        (g,) = torch.autograd.grad((function(r, table, 0.5, code) * v).sum(), r, create_graph=True)
-        results.append([g, *torch.autograd.grad((g * random(23, seed=3)).sum(), (r, v))])
-    torch.testing.assert_close(*results, rtol=1e-11, atol=1e-11)
-    assert cpu.interpolate(r[:0], table, 0.5, code[:0]).shape == (0, 35)
+        found = [function(r, table, 0.5, code)]
+        for order in range(3):
+            total = sum((g * random(*g.shape, seed=order)).pow(2).sum() for g in found[-2:])
+            found += torch.autograd.grad(total, (r, table), create_graph=True)
+        results.append(found)
+    assert not results[0][2][2].any()
+    torch.testing.assert_close(*results, rtol=1e-10, atol=1e-10)
+    assert cpu.interpolate(r[:0], table, 0.5, code[:0]).shape == (0, n_weights)
+
+
+def test_interpolation_passes_gradcheck():
+    table, code = random(2, 5, 2, 3, seed=1).requires_grad_(), torch.tensor([1, 0, 1, 1])
+    r = torch.tensor(
+        [0.1, 0.7, 0.8, 2.3], dtype=torch.float64, requires_grad=True
+    )  # the last beyond the table
+
+    def function(r, table):
+        return cpu.interpolate(r, table, 0.5, code)
+
+    def gradients(r, table):
+        return torch.autograd.grad(function(r, table).pow(2).sum(), (r, table), create_graph=True)
+
+    assert gradcheck(function, (r, table))
+    assert gradgradcheck(function, (r, table))
+    assert gradgradcheck(gradients, (r, table), fast_mode=True)
+
+
+def test_tables_that_nobody_reads_have_no_gradient():
+    r, table = torch.zeros(0, dtype=torch.float64), random(1, 5, 2, 9).requires_grad_()
+    (g,) = torch.autograd.grad(cpu.interpolate(r, table, 0.5, None).sum(), table)
+    assert torch.equal(g, torch.zeros_like(table))
 
 
 def test_gradients_that_nobody_asked_for_are_not_computed(monkeypatch):
@@ -764,8 +792,8 @@ def operands_of_bessel():
 
 
 def operands_of_table():
-    tensors = [random(5, seed=1).abs() + 0.1, random(5, 4, seed=2)]
-    return tensors, (random(2, 9, 2, 4, seed=3), torch.tensor([0, 1, 1, 0, 1]), 0.5), 1
+    tensors = [random(5, seed=1).abs() + 0.1, random(2, 9, 2, 4, seed=3), random(5, 4, seed=2)]
+    return tensors, (torch.tensor([0, 1, 1, 0, 1]), 0.5, 2, 9, 4), 2
 
 
 FORMS = {

@@ -1,11 +1,12 @@
-"""Radial weights read from a table instead of the network, for inference."""
+"""Radial weights read from a table instead of the network."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,12 +14,13 @@ from torch import Tensor
 from multiace import ops
 from multiace.basis.radial import NoTransform, RadialEmbedding
 from multiace.graph import Graph
-from multiace.layers.embedding import FixedElements
+from multiace.layers.embedding import ElementEmbedding, FixedElements
 from multiace.layers.radial import RadialNetwork
 
-__all__ = ["RadialTable", "RadialTables", "tabulate"]
+__all__ = ["INTERVALS", "TOLERANCE", "RadialFunction", "RadialTable", "RadialTables", "tabulate"]
 
 INTERVALS = (256, 512, 1024, 2048)
+TOLERANCE = 1e-5  # what rounding to float32 does to a network itself
 LARGEST = 2**26  # numbers in the table of one layer
 
 
@@ -27,7 +29,8 @@ class RadialTable:
     r"""R(r) of one layer between knots, with one table for each element or pair of elements that R depends on.
 
     Cubic Hermite interpolation of the network and its slope: forces stay the exact gradient of the energy,
-    and continuous. Costs four multiplications per weight, whatever the network.
+    and continuous. Costs four multiplications per weight, whatever the network. Differentiable with respect to r
+    and the values.
 
     Attributes:
         values: R and its slope times the spacing, (n_tables, n_knots, 2, n_weights).
@@ -35,7 +38,6 @@ class RadialTable:
         sees: What R depends on beside r: ``none``, ``sender`` or ``pair``.
         n_species: Number of elements.
         per_edge: Whether there is a row for each edge instead of each pair.
-        error: Largest error halfway between knots, relative to the root mean square of R.
     """
 
     values: Tensor
@@ -43,9 +45,11 @@ class RadialTable:
     sees: str
     n_species: int
     per_edge: bool
-    error: float
 
-    is_plain = True  # a function of r for each table
+    @property
+    def is_plain(self) -> bool:
+        """Whether R is read from one table, with r of each pair alone."""
+        return self.sees == "none"
 
     def __call__(self, lengths: Tensor, attributes: Tensor, graph: Graph) -> Tensor:
         """Return R, (n_edges or n_pairs, n_weights), in the dtype of the table.
@@ -72,82 +76,140 @@ class RadialTable:
 
 @dataclass(frozen=True)
 class RadialTables:
-    """The tables of a network, and weights that are made of others once.
+    """The tables of a network, and what makes weights of elements.
 
     Attributes:
         layers: One for each layer.
-        elements: Makes W(z).
+        elements: Makes W(z); for inference once for each W.
+        error: Largest error halfway between knots, relative to the root mean square of R; NaN if not measured.
         version: Of the weights that were tabulated; see :meth:`multiace.model.multi_ace.MultiACE.version`.
     """
 
     layers: list[RadialTable]
-    elements: FixedElements
-    version: tuple[Any, ...]
+    elements: ElementEmbedding
+    error: float = math.nan
+    version: tuple[Any, ...] = ()
 
     @property
-    def tensors(self) -> list[Tensor]:
-        """What the tables hold."""
-        return [table.values for table in self.layers] + [W for _, W in self.elements.made.values()]
+    def values(self) -> list[Tensor]:
+        """The numbers in the tables of each layer."""
+        return [table.values for table in self.layers]
 
     @property
-    def error(self) -> float:
-        """Largest error halfway between knots, relative to the root mean square of R."""
-        return max(table.error for table in self.layers)
+    def made(self) -> list[Tensor]:
+        """Weights of elements that were made once."""
+        fixed = self.elements
+        return [W for _, W in fixed.made.values()] if isinstance(fixed, FixedElements) else []
+
+
+class RadialFunction(NamedTuple):
+    """R(r; z_j, z_i) of one layer, to be tabulated.
+
+    Attributes:
+        network: R of the layer.
+        basis: The radial basis.
+        attributes: a(z) of every element, (n_species, embedding_dim).
+    """
+
+    network: RadialNetwork
+    basis: RadialEmbedding
+    attributes: Tensor
+
+    @property
+    def sees(self) -> str:
+        """What R depends on beside r: ``none``, ``sender`` or ``pair``."""
+        return self.network.species if isinstance(self.basis.transform, NoTransform) else "pair"
+
+    @property
+    def ends(self) -> tuple[Tensor, Tensor]:
+        """z_j and z_i of each table, (n_tables,)."""
+        n_species, device = len(self.attributes), self.attributes.device
+        number = torch.arange(
+            {"none": 1, "sender": n_species, "pair": n_species**2}[self.sees], device=device
+        )
+        return (number // n_species, number % n_species) if self.sees == "pair" else (number, number)
+
+    @property
+    def n_tables(self) -> int:
+        """Number of tables."""
+        return len(self.ends[0])
+
+    def double(self) -> RadialFunction:
+        """Return a copy in float64."""
+        return RadialFunction(
+            deepcopy(self.network).double(), deepcopy(self.basis).double(), self.attributes.detach().double()
+        )
+
+    def fits(self, intervals: int) -> bool:
+        """Whether the table is small enough."""
+        return self.n_tables * intervals * 2 * self.network.mlp.sizes[-1] <= LARGEST
+
+    def __call__(self, r: Tensor) -> Tensor:
+        """Return R at distances r (n,) [Å] for each table, (n_tables, n, n_weights)."""
+        z_j, z_i = (z.repeat_interleave(len(r)) for z in self.ends)
+        e = ops.radial_basis(r.repeat(self.n_tables), z_j, z_i, self.basis)
+        return self.network.of_rows(e, self.attributes, z_j, z_i).unflatten(0, (self.n_tables, len(r)))
+
+    def tabulate(self, intervals: int, unread: int = 0) -> RadialTable:
+        """Return a table that is differentiable with respect to all that R is made of.
+
+        The slope is the gradient of g . dR/dr with respect to g.
+
+        Args:
+            intervals: Number of intervals up to the cutoff.
+            unread: Number of first knots that no pair will read: zero.
+        """
+        spacing, differentiable = self.basis.cutoff / intervals, torch.is_grad_enabled()
+        with torch.enable_grad():
+            r = self._distances(unread, intervals + 1 - unread, spacing).requires_grad_()
+            values = self(r)
+            g = torch.zeros_like(values, requires_grad=True)
+            (along,) = torch.autograd.grad(values, r, g, create_graph=True)
+            (slope,) = torch.autograd.grad(along.sum(), g, create_graph=differentiable)
+        rows = torch.stack([values, spacing * slope], dim=2)
+        rows = torch.nn.functional.pad(rows, (0, 0, 0, 0, unread, 0))
+        return RadialTable(
+            rows, self.basis.cutoff, self.sees, len(self.attributes), self.network.sees_elements
+        )
+
+    def error(self, table: RadialTable) -> float:
+        """Largest error of a table halfway between its knots, relative to the root mean square of R."""
+        intervals = table.values.shape[1] - 1
+        spacing = self.basis.cutoff / intervals
+        with torch.no_grad():
+            r = self._distances(0.5, intervals, spacing)
+            code = torch.arange(self.n_tables, device=r.device).repeat_interleave(intervals)
+            read = ops.interpolate(r.repeat(self.n_tables), table.values, spacing, code)
+            error = (read.view(self.n_tables, intervals, -1) - self(r)).abs().max()
+            return float(error / table.values[:, :, 0].square().mean().sqrt().clamp(min=1e-30))
+
+    def _distances(self, first: float, number: int, spacing: float) -> Tensor:
+        device = self.attributes.device
+        return (first + torch.arange(number, dtype=torch.float64, device=device)) * spacing
 
 
 def tabulate(
-    network: RadialNetwork, basis: RadialEmbedding, attributes: Tensor, tolerance: float
-) -> RadialTable | None:
-    """Tabulate a network in float64, with as many knots as it takes; None where the table would be too large.
+    functions: Sequence[RadialFunction], tolerance: float, least: int = 0
+) -> tuple[list[RadialTable], float] | None:
+    """Tabulate layers in float64, all with the same knots, as many as it takes.
 
     Args:
-        network: R of a layer.
-        basis: The radial basis.
-        attributes: a(z) of every element, (n_species, embedding_dim).
-        tolerance: Largest error, see :class:`RadialTable`.
+        functions: R of each layer.
+        tolerance: Largest error, see :class:`RadialTables`.
+        least: Smallest number of intervals.
+
+    Returns:
+        The tables and their error; None where no number of intervals is enough, or a table would be too large.
     """
-    dtype, n_species = attributes.dtype, len(attributes)
-    network, basis, attributes = deepcopy(network).double(), deepcopy(basis).double(), attributes.double()
-    sees = network.species if isinstance(basis.transform, NoTransform) else "pair"
-    ends = {
-        "none": [(0, 0)],
-        "sender": [(z, z) for z in range(n_species)],
-        "pair": [(y, z) for y in range(n_species) for z in range(n_species)],
-    }[sees]
-
-    def R(r: Tensor, z_j: int, z_i: int) -> Tensor:
-        j, i = (torch.full(r.shape, z, dtype=torch.int64, device=r.device) for z in (z_j, z_i))
-        return network.of_rows(basis(r, j, i), attributes, j, i)
-
-    for intervals in INTERVALS:
-        if len(ends) * intervals * 2 * network.mlp.sizes[-1] > LARGEST:
-            return None
-        knots = torch.linspace(
-            0.0, basis.cutoff, intervals + 1, dtype=torch.float64, device=attributes.device
-        )
-        spacing = basis.cutoff / intervals
-        values = torch.stack([torch.stack(_value_and_slope(R, knots, *z, spacing), dim=1) for z in ends])
-        halfway = knots[:-1] + 0.5 * spacing
-        with torch.no_grad():
-            errors = [
-                ops.interpolate(halfway, values[n : n + 1], spacing, None) - R(halfway, *z)
-                for n, z in enumerate(ends)
-            ]
-            size = values[:, :, 0].square().mean().sqrt()
-            error = float(torch.stack(errors).abs().max() / size.clamp(min=1e-30))
-        if error <= tolerance:
-            return RadialTable(values.to(dtype), basis.cutoff, sees, n_species, network.sees_elements, error)
+    with torch.no_grad():
+        doubles = [function.double() for function in functions]
+        for intervals in INTERVALS:
+            if intervals < least:
+                continue
+            if not all(function.fits(intervals) for function in doubles):
+                return None
+            tables = [function.tabulate(intervals) for function in doubles]
+            error = max(f.error(table) for f, table in zip(doubles, tables, strict=True))
+            if error <= tolerance:
+                return tables, error
     return None
-
-
-def _value_and_slope(
-    R: Callable[[Tensor, int, int], Tensor], r: Tensor, z_j: int, z_i: int, spacing: float
-) -> tuple[Tensor, Tensor]:
-    """R and dR/dr times the spacing, (n_knots, n_weights) each: the gradient of g . dR/dr with respect to g."""
-    with torch.enable_grad():
-        r = r.detach().requires_grad_()
-        values = R(r, z_j, z_i)
-        g = torch.zeros_like(values, requires_grad=True)
-        (along,) = torch.autograd.grad(values, r, g, create_graph=True)
-        (slope,) = torch.autograd.grad(along.sum(), g)
-    return values.detach(), spacing * slope

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -19,7 +20,7 @@ from multiace.layers.embedding import ELEMENT_EMBEDDINGS, ElementEmbedding, Fixe
 from multiace.layers.product import PRODUCTS, IdentityProduct
 from multiace.layers.radial import RadialNetwork
 from multiace.layers.readout import Readout
-from multiace.layers.table import RadialTable, RadialTables, tabulate
+from multiace.layers.table import TOLERANCE, RadialFunction, RadialTable, RadialTables, tabulate
 from multiace.layers.update import NONLINEARITIES, Layer, LayerIrreps
 from multiace.model.config import ModelConfig
 from multiace.model.irreps import density_irreps, message_irreps
@@ -98,6 +99,7 @@ class MultiACE(nn.Module):
         h = self.embedding(graph.species, elements)  # h⁰
         recorded = all(network.is_plain for network in networks)  # else R is made before
         R = [radial] if recorded else [network(radial, elements.table, graph) for network in networks]
+        values = tables.values if tables is not None and recorded else []  # of tables that are read below
 
         def site_energies(h: Tensor, Y: Tensor, *R: Tensor) -> Tensor:
             energies: list[Tensor] = []
@@ -108,10 +110,10 @@ class MultiACE(nn.Module):
                     energies.append(readout(h))  # E_i = Σ_t R_t(h_i)
             return torch.cat(energies, dim=1) if len(energies) > 1 else energies[0]
 
-        persistent = [] if tables is None else tables.tensors
-        return ops.fused(self.recorder, site_energies, [h, Y, *R], graph.indices, persistent)
+        persistent = [] if tables is None else tables.made
+        return ops.fused(self.recorder, site_energies, [h, Y, *R, *values], graph.indices, persistent)
 
-    def tabulate(self, tolerance: float = 1e-5) -> RadialTables | None:
+    def tabulate(self, tolerance: float = TOLERANCE) -> RadialTables | None:
         """Tabulate R of all layers, for inference.
 
         Args:
@@ -121,13 +123,15 @@ class MultiACE(nn.Module):
         Returns:
             The tables, or None where one would be too large. They do not follow changes of the weights.
         """
-        tables = []
-        for network in self.radial_networks:
-            table = tabulate(network, self.radial_basis, self.elements.table, tolerance)
-            if table is None:
+        layers, error = [], 0.0
+        for function in self.radial_functions:
+            found = tabulate([function], tolerance)
+            if found is None:
                 return None
-            tables.append(table)
-        return RadialTables(tables, FixedElements(self.elements), self.version())
+            (table,), of_layer = found
+            layers.append(replace(table, values=table.values.to(self.dtype)))
+            error = max(error, of_layer)
+        return RadialTables(layers, FixedElements(self.elements), error, self.version())
 
     def version(self) -> tuple[Any, ...]:
         """What changes when a weight does."""
@@ -142,6 +146,14 @@ class MultiACE(nn.Module):
     def radial_networks(self) -> list[RadialNetwork]:
         """The radial network of each layer."""
         return [cast("Layer", layer).density.radial_network for layer in self.layers]
+
+    @property
+    def radial_functions(self) -> list[RadialFunction]:
+        """R of each layer as a function of r, to be tabulated."""
+        return [
+            RadialFunction(network, self.radial_basis, self.elements.table)
+            for network in self.radial_networks
+        ]
 
     @property
     def dtype(self) -> torch.dtype:

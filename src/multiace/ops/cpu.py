@@ -583,35 +583,43 @@ BESSEL = Form(
 )
 
 
-# ---------------------------------------------------------------------------- radial tables: S(r, g)
+# ---------------------------------------------------------------------------- radial tables: S(r, table, g)
 
 
 def interpolate(r: Tensor, table: Tensor, spacing: float, code: Tensor | None) -> Tensor:
     """Same as :func:`multiace.ops.reference.interpolate`."""
-    if table.requires_grad:
-        return reference.interpolate(r, table, spacing, code)
-    return TABLE((r,), (table, code, spacing))
+    n_tables, n_knots, _, n_weights = table.shape
+    return TABLE((r, table), (code, spacing, n_tables, n_knots, n_weights))
 
 
 def _table_shape(a: Sequence[Tensor | None], constants: Sequence[Any], slot: int) -> Sequence[int]:
-    n_pairs = _n_rows(*a)
-    return (n_pairs,) if slot == 0 else (n_pairs, constants[0].shape[3])
+    *_, n_tables, n_knots, n_weights = constants
+    if slot == 1:
+        return n_tables, n_knots, 2, n_weights
+    n_pairs = _n_rows(a[0], a[2])
+    return (n_pairs,) if slot == 0 else (n_pairs, n_weights)
 
 
 @cache
 def _table_kernel(dtype: torch.dtype, directions: int, slot: int) -> Callable[..., None]:
-    return _function(compile_c(_smooth_source("table.c", dtype, directions)), f"derivative_{'rg'[slot]}")
+    return _function(compile_c(_smooth_source("table.c", dtype, directions)), f"derivative_{'rtg'[slot]}")
 
 
 def _call_table(term: Term, constants: Sequence[Any], slot: int, result: Tensor) -> Call:
-    r, g, *directions = term
-    table, code, spacing = constants
-    _, n_knots, _, n_weights = table.shape
+    r, table, g, *directions = term
+    code, spacing, *sizes = constants
     return _table_kernel(r.dtype, len(directions), slot), [
         *_directions(r, directions),
-        *(_address(g), table.data_ptr(), result.data_ptr()),
-        *(r.shape[0], n_knots, n_weights, torch.get_num_threads(), _address(code), _bits(spacing)),
+        *(_address(table), _address(g), result.data_ptr()),
+        *(r.shape[0], *sizes, torch.get_num_threads(), _address(code), _bits(spacing)),
     ]
 
 
-TABLE = Form("table", 2, "Tensor table, Tensor? code, float spacing", _table_shape, _call_table, nonlinear=1)
+TABLE = Form(
+    "table",
+    3,
+    "Tensor? code, float spacing, int n_tables, int n_knots, int n_weights",
+    _table_shape,
+    _call_table,
+    nonlinear=1,
+)

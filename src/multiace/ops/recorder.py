@@ -274,16 +274,18 @@ class Recorded(NamedTuple):
     """A recording to be used again: its result, and how to find the tensors that are not given."""
 
     node: Node
+    rows: Rows
     leaves: list[LookUp]
     constants: list[LookUp]
     divisors: list[tuple[LookUp, Tensor, int]]  # whose values went into it, with their versions
     persistent: Sequence[Tensor]
     lasting: bool
 
-    def holds(self, persistent: Sequence[Tensor]) -> bool:
+    def holds(self, tensors: Sequence[Tensor], persistent: Sequence[Tensor]) -> bool:
         """Whether the same would be recorded now."""
         return (
             self.lasting
+            and self.rows == rows_of(tensors)
             and len(persistent) == len(self.persistent)
             and all(a is b for a, b in zip(persistent, self.persistent, strict=True))
             and all(look_up() is d and d._version == version for look_up, d, version in self.divisors)
@@ -331,7 +333,7 @@ class Recorder:
             UnrecordableError: If the function does anything else with its arguments.
         """
         recorded = self.recorded
-        if recorded is None or not recorded.holds(persistent):
+        if recorded is None or not recorded.holds(tensors, persistent):
             recorded = self._record(function, tensors, constants, persistent)
             self.recorded = recorded if recorded.lasting else None
         leaves = [*tensors, *(look_up() for look_up in recorded.leaves)]
@@ -359,10 +361,16 @@ class Recorder:
             for found in (leaves, others, recording.divisors)
         )
         divisors = [(f, d, d._version) for f, d in zip(divisor_look_ups, recording.divisors, strict=True)]
-        return Recorded(node, look_ups, constant_look_ups, divisors, persistent, lasting)
+        return Recorded(node, rows_of(tensors), look_ups, constant_look_ups, divisors, persistent, lasting)
 
 
 LookUp = Callable[[], Any]
+Rows = list[torch.Size]
+
+
+def rows_of(tensors: Sequence[Tensor]) -> Rows:
+    """Shape of a row of each tensor."""
+    return [tensor.shape[1:] for tensor in tensors]
 
 
 def _itself(tensor: Tensor) -> Tensor:

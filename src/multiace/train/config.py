@@ -121,6 +121,11 @@ class TrainConfig(Config):
     num_nodes: int = Field(1, ge=1, description="nodes of a multi-node launch (torchrun)")
     strategy: Literal["auto", "ddp"] = Field("auto", description="ddp for several processes")
     threads: int | None = Field(None, ge=1, description="CPU threads of each process; null = torch's choice")
+    radial: Literal["network", "auto"] = Field(
+        "network",
+        description="auto: on a CPU, steps with several times more pairs of atoms than tables have knots read the "
+        "radial weights from tables of the networks, made anew in each step; network: none does",
+    )
     cuda_graphs: bool = Field(
         True,
         description="on one GPU, capture a step once for each size of batch (padded) as a CUDA graph, and replay it",
@@ -198,6 +203,7 @@ class TrainConfig(Config):
         squares = {f"{target}_loss": ("mse", "mae") for target in TARGETS}
         yield from self.idle_beside("huber_delta", "one of them to huber", **squares)
         yield from self.idle_beside("cuda_graphs", "device to cuda", device=("cpu",))
+        yield from self.idle_beside("radial", "device to cpu", device=("cuda",))
         for target in TARGETS:
             weights = {f"{target}_weight": (0,), f"second_stage_{target}_weight": (None, 0)}
             yield from self.idle_beside(f"{target}_loss", f"{target}_weight above 0", **weights)

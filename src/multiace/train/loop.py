@@ -27,6 +27,7 @@ from multiace.train.log import LOGGERS, Logger
 from multiace.train.memory import batch_in_memory
 from multiace.train.prepare import Prepared, prepare
 from multiace.train.processes import add_over_processes, cpu_threads, keep_memory, launch
+from multiace.train.radial import present_intervals, tabulates
 from multiace.train.schedule import learning_rate
 from multiace.train.step import Step, captures
 from multiace.train.stop import Stop
@@ -102,6 +103,7 @@ class Training(Learner):
         super().__init__(fabric, run, data, place, fork)
         self.stop = Stop(fabric)
         self.take_stage()
+        self.tabulates = tabulates(self.config.radial, self.potential.network)
         self.predictor = Predictor(self.potential) if captures(fabric, self.config) else None
         self.loggers: list[Logger] = []
         self.open_loggers()
@@ -285,8 +287,10 @@ class Training(Learner):
     def step(self, indices: list[int], rate: float) -> Tensor:
         """Fit one batch, of which each process takes a share; return sums and counts of its loss (2, 3)."""
         share = indices[self.fabric.global_rank :: self.fabric.world_size]
-        totals = self.fit_batch(self.data.train.collate(share), rate, self.state.step)
-        self.state.step += 1
+        state = self.state
+        intervals = present_intervals(self.potential.network, state, self.console) if self.tabulates else 0
+        totals = self.fit_batch(self.data.train.collate(share), rate, state.step, intervals)
+        state.step += 1
         return totals
 
     def summed(self) -> Tensor:

@@ -42,6 +42,8 @@ class State:
         best_epoch: Its epoch.
         stale_epochs: Epochs since.
         retries: How often the rate was halved because the loss exploded.
+        radial_intervals: Of tables of the radial networks; 0 = the networks are evaluated.
+        radial_error: Of the tables when it was last measured, see ``RadialTables``.
         schedule: What the learning rate's schedule remembers.
         checksums: SHA-256 of the data files.
         elements: Those of the model.
@@ -64,6 +66,8 @@ class State:
     best_epoch: int = 0
     stale_epochs: int = 0
     retries: int = 0
+    radial_intervals: int = 0
+    radial_error: float | None = None
     schedule: dict[str, Any] = field(default_factory=dict)
     checksums: dict[str, str] = field(default_factory=dict)
     elements: list[str] = field(default_factory=list)

@@ -16,6 +16,7 @@ from multiace.train.ema import MovingAverage
 from multiace.train.loss import Loss
 from multiace.train.optimizer import FlatParameters, set_number
 from multiace.train.processes import add_over_processes
+from multiace.train.radial import tables_for
 
 __all__ = ["Step", "captures"]
 
@@ -55,21 +56,32 @@ class Step:
         replays = captures(fabric, config) or capture is not captured
         self.replay = Replay(self._fit_tensors, fabric.device, capture) if replays else None
 
-    def __call__(self, batch: Batch, rate: float, number: int) -> Tensor:
-        """Take step ``number`` (0, 1, ...) on this process's share of a batch; return its sums and counts (2, 3)."""
+    def __call__(self, batch: Batch, rate: float, number: int, intervals: int = 0) -> Tensor:
+        """Take a step on this process's share of a batch; return its sums and counts (2, 3).
+
+        Args:
+            batch: The share.
+            rate: The learning rate.
+            number: Of the step: 0, 1, ...
+            intervals: Of tables of the radial networks; 0 = no tables. Replays have none.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = set_number(group["lr"], rate)
         if self.average is not None:
             self.average.set_step(number)
         if self.replay is None:
-            return self.fit(batch.to(self.fabric.device))
+            return self.fit(batch.to(self.fabric.device), intervals)
         return self.replay(batch.padded(self.potential.cutoff).tensors())[0]
 
-    def fit(self, batch: Batch) -> Tensor:
+    def fit(self, batch: Batch, intervals: int = 0) -> Tensor:
         """Fit a batch on the device; return sums and counts of its loss, (2, 3) float64."""
         fabric, flat, loss = self.fabric, self.flat, self.loss
         prediction = self.potential(
-            batch.graph, forces=loss.needs("forces"), stress=loss.needs("stress"), create_graph=True
+            batch.graph,
+            forces=loss.needs("forces"),
+            stress=loss.needs("stress"),
+            create_graph=True,
+            tables=tables_for(self.potential.network, batch.graph, intervals),
         )
         sums, counts = loss.sums(prediction, batch)
         flat.differentiate(loss.combine(sums, add_over_processes(fabric, counts)))
