@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+import torch
+
 from multiace.errors import InputError
 
 __all__ = ["choice", "definitions"]
@@ -20,7 +22,8 @@ def choice() -> str:
     Raises:
         InputError: If ``MULTIACE_OPS`` is not one of the choices.
     """
-    found = _OF_BLOCK.get() or os.environ.get("MULTIACE_OPS", "")
+    of_block = None if torch.compiler.is_compiling() else _OF_BLOCK.get()  # which compilers cannot read
+    found = of_block or os.environ.get("MULTIACE_OPS", "")
     if found not in ("", "reference", "triton"):
         raise InputError(f"MULTIACE_OPS = {found!r} in the environment is not one of reference, triton.")
     return found
@@ -28,7 +31,10 @@ def choice() -> str:
 
 @contextmanager
 def definitions() -> Iterator[None]:
-    """Run the plain definitions of the operations within this block, whatever other threads run."""
+    """Run the plain definitions of the operations within this block, whatever other threads run.
+
+    What ``torch.compile`` makes within the block is as the environment says.
+    """
     token = _OF_BLOCK.set("reference")
     try:
         yield
