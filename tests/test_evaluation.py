@@ -89,6 +89,14 @@ def test_ase_structures_are_read_like_files(tmp_path):
     assert from_file.metrics["energy"]["mae"] == pytest.approx(evaluation.metrics["energy"]["mae"], abs=1e-3)
 
 
+def test_stress_labels_without_a_cell_are_warned_about(tmp_path):
+    atoms = methanol()
+    atoms.info["REF_stress"] = np.eye(3)
+    ase.io.write(tmp_path / "a.xyz", atoms)
+    with pytest.warns(UserWarning, match="stress labels of 1 structures that are not periodic are not used"):
+        evaluate(small_potential(), tmp_path / "a.xyz")
+
+
 def test_labels_are_read_as_in_training():
     potential = small_potential()
     potential.metadata["provenance"] = {"run": {"data": {"energy_key": "E", "train": ["a.xyz"]}}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from ase import Atoms
 
 from multiace.data.config import LabelKeys
 from multiace.data.dataset import Dataset
-from multiace.data.read import Frame, read_frame, read_frames
+from multiace.data.read import Frame, read_frame, read_frames, unused_stresses
 from multiace.errors import InputError
 from multiace.graph.graph import Graph
 from multiace.model.potential import Potential, Prediction
@@ -93,6 +94,9 @@ def evaluate(
     Raises:
         InputError: If the file cannot be read, a structure has an element the model does not know, a limit
             is below 1, or a batch does not fit into the memory.
+
+    Warns:
+        UserWarning: If the file has stress labels that are not used, as their structures are not periodic.
     """
     for limit, most in (("batch_size", batch_size), ("max_edges", max_edges)):
         if most is not None and most < 1:
@@ -145,7 +149,13 @@ def training_keys(potential: Potential) -> LabelKeys:
 def read_any(structures: str | Path | Sequence[Frame | Atoms], keys: LabelKeys) -> list[Frame]:
     """Return frames of a file, of ASE structures, or as they are."""
     if isinstance(structures, str | Path):
-        return read_frames(structures, keys)
+        frames = read_frames(structures, keys)
+        if unused := unused_stresses(frames, keys):
+            warnings.warn(
+                f"{structures}: the stress labels of {unused} structures that are not periodic are not used.",
+                stacklevel=3,
+            )
+        return frames
     return [
         item if isinstance(item, Frame) else read_frame(item, keys, f"structure {number}")
         for number, item in enumerate(structures)

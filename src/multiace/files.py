@@ -1,16 +1,21 @@
-"""Files that are whole or not there, and errors of the disk in a sentence."""
+"""Files that are whole or not there, checksums, and errors of the disk in a sentence."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from multiace.errors import InputError
 
-__all__ = ["atomic", "synchronise", "writing"]
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["atomic", "digest", "synchronise", "writing"]
 
 REMEDIES = {
     errno.ENOSPC: "make room on the disk",
@@ -53,6 +58,16 @@ def atomic(path: Path) -> Iterator[Path]:
             synchronise(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def digest(arrays: Mapping[str, np.ndarray], header: str) -> str:
+    """SHA-256 of a header and of arrays, with names, types and shapes, in the order of their names."""
+    sha = hashlib.sha256(header.encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        sha.update(f"{name} {array.dtype} {array.shape}".encode())
+        sha.update(array.tobytes())
+    return sha.hexdigest()
 
 
 def synchronise(path: Path) -> None:

@@ -1,5 +1,8 @@
 """Data files that cannot be used."""
 
+import gzip
+import lzma
+
 from tests.bad_input.case import COPPER, WATER, Case, spoilt
 
 TRAIN = "train run.yaml data.train="
@@ -40,6 +43,16 @@ CASES = [
     file("csv", b"species,x,y,z\nH,0,0,0\n", "line 1 is 'species,x,y,z'"),
     file("utf-16", WATER.encode("utf-16"), "line 1 is ", "begins with its number of atoms"),
     file("latin-1", WATER.replace("energy", "by=Schrödinger energy").encode("latin-1"), "is not UTF-8 text"),
+    file("bomb", gzip.compress(bytes(1_000_000)) * 70, "unpacks to more than 100 times", path="bad.xyz.gz"),
+    file("bomb of frames", gzip.compress(WATER.encode() * 5_000) * 130, "unpacks to more", path="bad.xyz.gz"),
+    file(
+        "bomb of a cif",
+        lzma.compress(bytes(1_000_000)) * 70,
+        "than 100 times",
+        path="bad.cif.xz",
+        command=EVALUATE,
+    ),
+    file("endless line", b"1\n" + b"a" * 16_000_001, "bad.xyz line 2 is longer than 16000000 bytes"),
     file("cut in a frame", spoilt(WATER)[:-40], "frame 3 (line 16) ends after 2 of 3 atoms"),
     file("cut in a line", spoilt(WATER)[:-12], "frame 3", "atom 2 has 5 columns, but Properties have 7"),
     file("trajectory cut", b"- of UlmASE-Trajectory", "cannot be read", command=EVALUATE, path="bad.traj"),
@@ -105,7 +118,8 @@ CASES = [
     frame("force of words", WATER, "0.5\n", "none\n", "could not convert string to float: 'none'"),
     frame("negative weight", WATER, "energy", "weight=-1 energy", "weight = -1", "a number from 0 up"),
     frame("weight nan", WATER, "energy", "config_weight=nan energy", "config_weight = nan", "from 0 up"),
-    frame("stress of six values", COPPER, "energy", f'stress="{"1 " * 6}" energy', "nine numbers"),
+    frame("stress of five values", COPPER, "energy", f'stress="{"1 " * 5}" energy', "nine or six"),
+    frame("cell of six values", COPPER, CELL, "3.6 3.6 3.6 0 0 0", 'Lattice="3.6 3.6 3.6 0 0 0" cannot'),
     frame("stress inf", COPPER, "energy", f'stress="{"inf " * 9}" energy', "stress = [inf inf"),
     frame("lopsided virial", COPPER, "energy", 'virial="1 2 3 4 5 6 7 8 9" energy', "is not symmetric"),
     every_frame(

@@ -436,6 +436,45 @@ def structure_is_there_twice(files):
     files.train[10].positions += 1.0
 
 
+def turned(atoms: Atoms, axis: tuple[float, float, float] = (1, 2, 3)) -> Atoms:
+    """The structure in another place and orientation, with its labels."""
+    copy = atoms.copy()
+    copy.arrays["turning"] = copy.arrays["REF_forces"]
+    copy.rotate(73, axis, rotate_cell=True)
+    forces = Atoms(positions=copy.arrays.pop("turning"))
+    forces.rotate(73, axis)
+    copy.arrays["REF_forces"] = forces.positions
+    copy.positions += [3.0, -1.0, 0.7]
+    if copy.pbc.any():
+        copy.wrap()
+    if "REF_stress" in copy.info:
+        x = Atoms(positions=np.eye(3))
+        x.rotate(73, axis)
+        copy.info["REF_stress"] = x.positions.T @ copy.info["REF_stress"] @ x.positions
+    return copy
+
+
+@fault("duplicates", frame=10, says="frame 7, up to rotation and translation: it counts twice")
+def cluster_is_there_twice_turned(files):
+    files.train[10] = turned(files.train[7])
+
+
+@fault("duplicates", frame=34)
+def crystal_is_there_twice_turned_and_wrapped(files):
+    files.train[34] = turned(files.train[30])
+
+
+@fault("sets-overlap", file="test", frame=2)
+def crystal_is_tested_turned(files):
+    files["test"][2] = turned(files.train[30])
+
+
+@fault("duplicates-differ", frame=10, says="up to rotation and translation, but its energy is")
+def cluster_is_there_turned_with_another_energy(files):
+    files.train[10] = turned(files.train[7])
+    files.train[10].info["REF_energy"] += 0.01
+
+
 @fault("duplicates-differ", frame=10)
 def structure_is_there_with_two_energies(files):
     files.train[10] = files.train[7].copy()
@@ -487,6 +526,12 @@ def energies_and_forces_are_atomic_units(files):
 @fault("energy-unit", says="look like Hartree")
 def energies_are_in_hartree(files):
     scaled(files, energy=1 / units.Hartree)
+
+
+@fault("energy-unit", says="look like Hartree.*gain 0.081 eV each, which is no bond")
+def few_energies_and_forces_are_atomic_units(files):
+    scaled(files, energy=1 / units.Hartree, forces=units.Bohr / units.Hartree)
+    del files.train[6:], files["valid"], files["test"]
 
 
 @fault("energy-unit", says="look like kcal/mol")

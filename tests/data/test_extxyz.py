@@ -36,6 +36,18 @@ def test_compressed_files_are_read(tmp_path):
     assert read_frames(tmp_path / "a.xyz.gz")[0].atoms.pbc.all()
 
 
+@pytest.mark.parametrize("label", ["stress", "virial", "REF_stress"])
+@pytest.mark.parametrize("marks", ['""', "''", "{}", "[]"])
+def test_a_stress_of_six_values_is_in_the_order_of_ase(tmp_path, label, marks):
+    (tmp_path / "six.xyz").write_text(
+        COPPER.replace("energy", f"{label}={marks[0]}1 2 3 4 5 6{marks[1]} energy")
+    )
+    (tmp_path / "nine.xyz").write_text(COPPER.replace("energy", f'{label}="1 6 5 6 2 4 5 4 3" energy'))
+    six, nine = (read_frames(tmp_path / name)[0].stress for name in ("six.xyz", "nine.xyz"))
+    np.testing.assert_array_equal(six, nine)
+    assert abs(six[1, 2] / six[0, 0]) == pytest.approx(4)
+
+
 def test_columns_without_properties_are_comments(tmp_path):
     (tmp_path / "a.xyz").write_text("1\nfrom a notebook\nH 0 0 1.5 charge 0.3\n")
     assert read_structures(tmp_path / "a.xyz")[0].positions.tolist() == [[0, 0, 1.5]]

@@ -9,7 +9,7 @@ from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from multiace.data.config import LabelKeys
-from multiace.data.read import count_labels, find_elements, read_frame, read_frames
+from multiace.data.read import count_labels, find_elements, read_frame, read_frames, unused_stresses
 from multiace.errors import InputError
 
 FORCES = np.arange(9.0).reshape(3, 3)
@@ -194,10 +194,12 @@ def test_stress_of_a_structure_that_is_not_periodic(tmp_path, label):
     path = write(tmp_path / "a.xyz", boxed)
     with pytest.raises(InputError, match=f"a.xyz frame 0 has a {label} label, but it has no periodic cell"):
         read_frames(path, LabelKeys(**{f"{label}_key": label}))
-    with pytest.warns(UserWarning, match="stress labels of 1 structures that are not periodic are not used"):
-        assert read_frames(path)[0].stress is None
+    assert read_frames(path)[0].stress is None
+    assert unused_stresses(read_frames(path), LabelKeys()) == 1
     boxed.info[label] = 0 * STRESS
-    assert read_frames(write(path, boxed))[0].stress is None
+    frames = read_frames(write(path, boxed))
+    assert frames[0].stress is None
+    assert unused_stresses(frames, LabelKeys()) == 0
 
 
 @pytest.mark.parametrize("config_type", ["isolated_atom", "IsolatedAtom", "isolated-atom"])

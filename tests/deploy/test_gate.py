@@ -1,13 +1,16 @@
 """Whatever runs a potential gives the numbers of its definition, or says what it does instead."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from ase import Atoms
 
 from multiace.deploy.ase import Calculator
-from multiace.deploy.gate import Predicted, definition, definitions, fragment
+from multiace.deploy.gate import Predicted, definition, fragment
 from multiace.errors import InputError
 from multiace.model.multi_ace import MultiACE
+from multiace.ops.choice import choice, definitions
 from tests.potentials import crystal, methanol, small_potential
 
 pytestmark = pytest.mark.usefixtures("plain_operations")
@@ -59,13 +62,15 @@ def test_a_backend_with_other_numbers_is_refused(monkeypatch):
         atoms.get_potential_energy()
 
 
-def test_definitions_hold_within_the_block_only(monkeypatch):
-    import os
-
+def test_definitions_hold_within_the_block_and_the_thread_only(monkeypatch):
     monkeypatch.setenv("MULTIACE_OPS", "triton")
-    with definitions():
-        assert os.environ["MULTIACE_OPS"] == "reference"
-    assert os.environ["MULTIACE_OPS"] == "triton"
+    with ThreadPoolExecutor(1) as other, definitions():
+        assert choice() == "reference"
+        assert other.submit(choice).result() == "triton"
+    assert choice() == "triton"
+    with pytest.raises(KeyError), definitions():
+        {}[choice()]
+    assert choice() == "triton"
 
 
 def test_large_structures_are_compared_on_the_atoms_around_the_first():

@@ -16,7 +16,7 @@ from multiace.errors import InputError
 from multiace.graph import Graph
 from multiace.model import ModelConfig, Potential, Statistics, multi_ace, zbl
 from multiace.model.config import OPEN_TABLES
-from multiace.model.file import SCHEMA_VERSION
+from multiace.model.file import SCHEMA_VERSION, read_model_file
 from tests.model.design_space import (
     BASE,
     E0,
@@ -29,6 +29,7 @@ from tests.model.design_space import (
     potential,
     random_potential,
 )
+from tests.potentials import small_potential
 
 every_point = pytest.mark.parametrize("name", POINTS)
 
@@ -210,6 +211,26 @@ def test_a_model_file_holds_config_units_and_metadata(tmp_path):
     assert Potential.load(path).metadata == header["metadata"]
     assert set(tensors) == set(at.state_dict())
     assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_a_bit_that_has_changed_in_a_model_file_is_noticed(tmp_path):
+    path = tmp_path / "model.safetensors"
+    small_potential().save(path, note="a")
+    header, tensors = read_model_file(path)
+    content, rng = path.read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for place in rng.integers(len(content), size=300):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        try:
+            there, numbers = read_model_file(path)
+        except InputError:
+            refused += 1
+        else:  # in the word sha256 itself, or in white space
+            assert there == header
+            assert_same_bits(numbers, tensors)
+    assert refused > 295
 
 
 def test_a_model_file_is_hardly_larger_than_the_parameters(tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -24,6 +25,12 @@ def curve(folder):
         return [
             {name: value for name, value in row.items() if name not in TIMES} for row in csv.DictReader(file)
         ]
+
+
+def logged_epochs(folder):
+    """Epochs of which ``train.log`` has a line of figures."""
+    lines = (folder / "train.log").read_text().splitlines()
+    return [int(line.split()[0]) for line in lines if re.fullmatch(r" {1,9}\d+(  +[-+.\de]+)+", line)]
 
 
 def tensorboard(folder):
@@ -90,6 +97,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_bits_of_the_whole_run(
         for name, tensor in load_file(killed / "model.safetensors").items():
             assert torch.equal(tensor, weights[name])
         assert curve(killed) == curve(whole)
+        assert logged_epochs(killed) == logged_epochs(whole) == [int(row["epoch"]) for row in curve(whole)]
         assert tensorboard(killed) == tensorboard(whole)
         assert state(killed) == state(whole)
         assert not list(killed.rglob(".*.tmp"))

@@ -3,6 +3,7 @@
 import json
 
 import ase.io
+import numpy as np
 import pytest
 from ase import Atoms
 
@@ -53,7 +54,7 @@ def test_cutoff_without_bonds_is_warned_about(run):
     found = warnings_of(prepare(run(model={"cutoff": 0.5})))
     assert found[0].startswith("atoms-alone")
     assert "within the cutoff of 0.5 Å" in found[0]
-    assert "12 frames are like this" in found[0]
+    assert "16 frames are like this" in found[0]
 
 
 def test_few_frames_without_neighbours_are_counted(run, data):
@@ -84,6 +85,17 @@ def test_warnings_of_the_data_are_told_before_and_after_training(run, tmp_path):
     assert log.count("warning: ") == 2 * len(repeated)
 
 
+@pytest.mark.filterwarnings("error")
+def test_stress_labels_without_a_cell_are_told_once(run, data):
+    frames = ase.io.read(data / "clusters.xyz", ":")
+    for frame in frames:
+        frame.info["REF_stress"] = np.eye(3)
+    ase.io.write(data / "stressed.xyz", frames)
+    (found,) = warnings_of(prepare(run(files=["stressed.xyz"])))
+    assert "has a stress label but is not periodic" in found
+    assert found.endswith("16 frames are like this.")
+
+
 @pytest.mark.parametrize("options", [{"stress_weight": 1.0}, {"second_stage_stress_weight": 1.0}, {}])
 def test_stress_labels_without_a_weight_are_named(run, options):
     if "second_stage_stress_weight" in options:
@@ -91,6 +103,23 @@ def test_stress_labels_without_a_weight_are_named(run, options):
     prepared = prepare(run(files=["clusters.xyz", "crystals.xyz"], **options))
     line = "stress labels are not trained: train.stress_weight = 0"
     assert prepared.untrained == (() if options else (line,))
+
+
+def test_epochs_that_come_again_are_dropped_from_the_log_and_nothing_else(tmp_path):
+    console = Console(tmp_path / "log")
+    console.print("warning: 5 structures")
+    for epoch in (9, 10, 12_345):
+        console.epoch({"epoch": epoch, "valid_loss": 1.5e-7, "seconds": float("nan")})
+    console.print("1 error")
+    console.table("data", ("set", "frames"), [("12", "13")])
+    before = (tmp_path / "log").read_text().splitlines()
+    console.forget(10)
+    kept = (tmp_path / "log").read_text().splitlines()
+    assert [line.split() for line in before if line not in kept] == [
+        ["10", "1.5e-07", "nan"],
+        ["12345", "1.5e-07", "nan"],
+    ]
+    assert len(kept) == len(before) - 2
 
 
 def test_learning_curve_has_units(tmp_path):

@@ -6,12 +6,12 @@ import torch
 from ase import Atoms
 
 from multiace.basis.angular import SphericalHarmonics
-from multiace.errors import InputError
+from multiace.data.read import read_structures
 from multiace.model.multi_ace import MultiACE
 from multiace.ops import cpu
 from multiace.ops.compiler import CompilerError
 from multiace.verify.checks import CHECKS, of_potential, verify
-from multiace.verify.structures import build, choose_few, from_plain, to_plain
+from multiace.verify.structures import build, choose_few, keep
 from tests.potentials import crystal, methanol, small_potential
 
 
@@ -118,15 +118,17 @@ def test_few_structures_are_chosen_that_have_everything_between_them():
     assert choose_few([large, alone]) == []
 
 
-def test_structures_come_back_from_plain_values():
-    for before, after in zip(
-        [methanol(), crystal()], from_plain(to_plain([methanol(), crystal()])), strict=True
-    ):
-        assert np.allclose(before.positions, after.positions, atol=1e-6)
-        assert np.array_equal(before.cell, after.cell)
+def test_kept_structures_come_back_without_what_else_they_carried(tmp_path):
+    labelled = crystal()
+    labelled.info["secret"], labelled.arrays["forces"] = 1.0, labelled.positions.copy()
+    keep([methanol(), labelled], tmp_path / "kept.xyz")
+    for before, after in zip([methanol(), crystal()], read_structures(tmp_path / "kept.xyz"), strict=True):
+        np.testing.assert_allclose(before.positions, after.positions, atol=1e-7)
+        assert (before.cell.tolist(), before.pbc.tolist()) == (after.cell.tolist(), after.pbc.tolist())
         assert list(before.symbols) == list(after.symbols)
-    with pytest.raises(InputError, match="give STRUCTURES"):
-        from_plain([{"symbols": "H", "nonsense": 1}])
+    assert not {"secret", "forces"} & {*after.info, *after.arrays}
+    keep([], tmp_path / "kept.xyz")
+    assert not (tmp_path / "kept.xyz").exists()
 
 
 def test_every_check_has_a_first_line_that_says_what_it_measures():

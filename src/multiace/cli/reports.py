@@ -24,7 +24,7 @@ def add_commands(commands: Commands) -> None:
         "structures",
         nargs="*",
         metavar="STRUCTURES",
-        help="files, any format of ASE (default: those in the model file, from its training set; else built)",
+        help="files, any format of ASE (default: verified.xyz of the run folder, from its training set; else built)",
     )
     sub.add_argument(
         "--calculator", metavar="MODULE:FACTORY", help="verify what this function returns; runs its code"

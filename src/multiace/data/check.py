@@ -118,7 +118,11 @@ def check_frames(sets: Iterable[tuple[str, Sequence[Frame]]], expected: Expectat
 def conclude(scans: Sequence[Scan], expected: Expectations, unreadable: Sequence[Finding] = ()) -> DataCheck:
     """Apply the rules to what was remembered."""
     reference = find_reference(scans, expected.isolated_energies)
-    findings = [*unreadable, *(found for scan in scans for found in scan.findings())]
+    by_file: dict[str, Scan] = {}
+    for scan in scans:  # what is wrong with frames of a file that is split between sets is told once
+        if (first := by_file.setdefault(scan.file, scan)) is not scan:
+            first.take_troubles(scan)
+    findings = [*unreadable, *(found for scan in by_file.values() for found in scan.findings())]
     findings += rules.apply(scans, expected, reference)
     return DataCheck(
         files=[facts(scan, reference) for scan in scans],

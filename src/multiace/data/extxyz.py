@@ -9,8 +9,9 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import ase
 import numpy as np
@@ -24,6 +25,8 @@ __all__ = ["is_extxyz", "read_extxyz"]
 COUNT = re.compile(rb"\s*(\d{1,9})\s*")
 PROPERTIES = re.compile(r"(?:[^:\s]+:[RISL]:[1-9]\d{0,2}(?::|$))+(?<!:)")
 MATRICES = re.compile(r'\b(?:Lattice|stress|virial)\s*=\s*("[^"]*"|\S*)')
+VOIGT = re.compile(r"""(?<!\S)((?:stress|virial)\s*=\s*)(["'{\[])([^"'}\]]*)(["'}\]])""")
+LONGEST = 16_000_000  # bytes of a line; no list of numbers is longer
 
 
 class Block(NamedTuple):
@@ -59,12 +62,13 @@ def blocks(path: str) -> Iterator[Block]:
     """Cut a file into frames: a number of atoms, a comment, and a line for each atom."""
     with open_with_compression(path, "rb") as file:
         number = line = 0
-        for first in file:
+        lines = whole_lines(file, path)
+        for first in lines:
             line += 1
             if not first.strip():
                 continue
             count = atom_count(first, f"{path} line {line}")
-            rows = list(islice(file, count + 1))
+            rows = list(islice(lines, count + 1))
             if len(rows) < count + 1:
                 raise InputError(
                     f"{path} frame {number} (line {line}) ends after {max(len(rows) - 1, 0)} of {count} atoms; the "
@@ -72,6 +76,16 @@ def blocks(path: str) -> Iterator[Block]:
                 )
             yield Block(number, line, [b"%d\n" % count, *rows])
             number, line = number + 1, line + len(rows)
+
+
+def whole_lines(file: IO[bytes], path: str) -> Iterator[bytes]:
+    """Yield the lines of a file, none of which may fill the memory."""
+    for number, line in enumerate(iter(partial(file.readline, LONGEST), b""), 1):
+        if len(line) == LONGEST:
+            raise InputError(
+                f"{path} line {number} is longer than {LONGEST} bytes; the file is damaged, or no extended XYZ."
+            )
+        yield line
 
 
 def atom_count(text: bytes, where: str) -> int:
@@ -106,14 +120,25 @@ def structure(block: Block, source: str) -> ase.Atoms:
 
 def comment(line: str, source: str) -> dict[str, Any]:
     """Read the keys and values of the second line."""
+    line = VOIGT.sub(nine_values, line)
     try:
         return key_val_str_to_dict(line)
     except Exception as error:  # whatever goes wrong in ASE's reader
         wrong = [match[0] for match in MATRICES.finditer(line) if len(match[1].split()) != 9]
         what = brief(", ".join(wrong)) or f"the second line ({brief(error)})"
         raise InputError(
-            f"{source}: {what} cannot be read; Lattice, stress and virial take nine numbers in quotes."
+            f"{source}: {what} cannot be read; Lattice takes nine numbers in quotes, stress and virial nine or six."
         ) from None
+
+
+def nine_values(match: re.Match[str]) -> str:
+    """Write the six values xx yy zz yz xz xy of a stress or virial as the nine that ASE's reader asks for."""
+    key, opened, text, closed = match.groups()
+    values = text.replace(",", " ").split()
+    if len(values) != 6:
+        return match[0]
+    xx, yy, zz, yz, xz, xy = values
+    return f"{key}{opened}{xx} {xy} {xz} {xy} {yy} {yz} {xz} {yz} {zz}{closed}"
 
 
 def check_columns(rows: Sequence[bytes], properties: Any, source: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,22 @@ import numpy as np
 from ase.io.formats import UnknownFileTypeError, filetype, string2index
 from ase.stress import voigt_6_to_full_3x3_stress
 
+from multiace.data.compressed import refuse_bombs
 from multiace.data.config import ENERGY_UNITS, FORCE_UNITS, STRESS_UNITS, LabelKeys
 from multiace.data.extxyz import is_extxyz, read_extxyz
 from multiace.errors import InputError, brief
 from multiace.graph.neighbors import FARTHEST
 
-__all__ = ["Frame", "LabelCounts", "count_labels", "find_elements", "found_keys", "read_frame", "read_frames"]
+__all__ = [
+    "Frame",
+    "LabelCounts",
+    "count_labels",
+    "find_elements",
+    "found_keys",
+    "read_frame",
+    "read_frames",
+    "unused_stresses",
+]
 
 AUTOMATIC = {
     "energy": ("energy", "REF_energy"),
@@ -114,17 +123,16 @@ def read_frames(
     for path in paths:
         structures = read_structures(path)
         frames += [read_frame(atoms, keys, f"{path} frame {n}") for n, atoms in enumerate(structures)]
-        unused = sum(
-            not has_volume(atoms) and bool(np.any(find_stress(atoms, keys)[0])) for atoms in structures
-        )
-        if unused:
-            warnings.warn(
-                f"{path}: the stress labels of {unused} structures that are not periodic are not used.",
-                stacklevel=2,
-            )
     if strict:
         check_named_keys(frames, keys, ", ".join(map(str, paths)))
     return frames
+
+
+def unused_stresses(frames: Iterable[Frame], keys: LabelKeys) -> int:
+    """Count the structures whose stress label is left out, as they are not periodic."""
+    return sum(
+        not has_volume(frame.atoms) and bool(np.any(find_stress(frame.atoms, keys)[0])) for frame in frames
+    )
 
 
 def read_structures(path: str | Path) -> list[ase.Atoms]:
@@ -146,6 +154,8 @@ def stream_structures(path: str | Path) -> Iterator[ase.Atoms]:
         )
     chosen = _slice(part, str(path))
     try:
+        if Path(text).is_file():
+            refuse_bombs(text)
         if is_extxyz(text) and Path(text).is_file():
             yield from read_extxyz(text, chosen)
         elif filetype(text) in ("db", "json"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any
 
 import ase
@@ -19,6 +18,7 @@ from multiace.data.finding import Finding, finding
 from multiace.data.frame_rules import Note
 from multiace.data.pairfit import Sample
 from multiace.data.read import Frame, found_keys, has_volume, label_key, read_frame
+from multiace.data.shape import kind, shape
 from multiace.data.work import WorkPairs
 from multiace.errors import InputError
 from multiace.graph.neighbors import COINCIDENT
@@ -28,7 +28,6 @@ __all__ = ["FORCE_EDGES", "Scan"]
 FORCE_BINS, FORCE_RANGE = 60, (-4.0, 2.0)  # log10 of |F| in eV/Å
 FORCE_EDGES = np.logspace(*FORCE_RANGE, FORCE_BINS + 1)
 DISTANCE_BINS = 100
-SAME_PLACE = 1e4  # [1/Å] positions that agree to 1e-4 Å are the same
 
 
 @dataclass
@@ -61,7 +60,7 @@ class Scan:
         self.compositions: dict[tuple[tuple[int, int], ...], int] = {}
         # One entry for each frame that is no isolated atom:
         self.numbers, self.composition_of, self.sizes = array("q"), array("q"), array("q")
-        self.fingerprints = array("Q")
+        self.kinds, self.shapes = array("Q"), array("d")  # of the latter four each
         self.energies, self.largest_forces, self.closest = array("d"), array("d"), array("d")
         self.largest_stress = array("d")  # only of frames that have one
         self.force_squares, self.force_components = 0.0, 0
@@ -142,7 +141,8 @@ class Scan:
         self.sizes.append(len(frame.atoms))
         self.periodic += has_volume(frame.atoms)
         self.energies.append(np.nan if frame.energy is None else frame.energy)
-        self.fingerprints.append(fingerprint(frame.atoms))
+        self.kinds.append(kind(frame.atoms))
+        self.shapes.extend(shape(frame.atoms))
         if frame.stress is not None:
             self.largest_stress.append(float(np.abs(frame.stress).max()))
 
@@ -210,14 +210,26 @@ class Scan:
         self.shortest = min(self.shortest, later.shortest)
         self.pairs.rows.extend(later.pairs.rows)
         self.sample.extend(later.sample)
-        for code, trouble in later.troubles.items():
+        self.take_troubles(later)
+
+    def take_troubles(self, other: Scan) -> None:
+        """Count the troubles of another part of the same file here."""
+        for code, trouble in other.troubles.items():
             self.note(trouble.frame, (code, trouble.value, trouble.text))
             self.troubles[code].count += trouble.count - 1
 
 
 ADDED: Any = (
-    *("frames", "atoms", "neighbours", "periodic", "labels", "isolated", "numbers", "sizes", "fingerprints"),
-    *("energies", "largest_forces", "closest", "largest_stress", "force_squares", "force_components"),
+    *("frames", "atoms", "neighbours", "periodic", "labels", "isolated", "numbers", "sizes", "kinds"),
+    *(
+        "shapes",
+        "energies",
+        "largest_forces",
+        "closest",
+        "largest_stress",
+        "force_squares",
+        "force_components",
+    ),
     *("force_counts", "distance_counts"),
 )
 """What of two parts of a file is added, or put end to end."""
@@ -227,12 +239,3 @@ def told(trouble: Trouble) -> str:
     """Return the text of the worst frame, and how many there are."""
     more = f" {trouble.count} frames are like this." if trouble.count > 1 else ""
     return trouble.text + more
-
-
-def fingerprint(atoms: ase.Atoms) -> int:
-    """64 bits of elements, relative positions (to 1e-4 Å), periodic directions and their cell."""
-    relative = np.rint((atoms.positions - atoms.positions[0]) * SAME_PLACE).astype(np.int64)
-    parts = [atoms.numbers.tobytes(), relative.tobytes(), atoms.pbc.tobytes()]
-    if atoms.pbc.any():
-        parts.append(np.rint(atoms.cell.array[atoms.pbc] * SAME_PLACE).astype(np.int64).tobytes())
-    return int.from_bytes(blake2b(b"".join(parts), digest_size=8).digest(), "little")

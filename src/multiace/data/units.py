@@ -25,6 +25,10 @@ BONDS = {  # median over frames of the shortest distance / sum of covalent radii
     "bohr": (1.5, 2.4, units.Bohr),
     "nm": (0.05, 0.2, 10.0),
 }
+BONDED = (0.6, 1.3)  # the same where atoms are bonded
+BINDING = (-12.0, -0.5)  # [eV/atom] what bonds give, from caesium to tungsten, nitrogen and diamond
+LEAST_BINDING = 0.02  # [eV/atom] below are van der Waals forces
+WEAKLY_BOUND = {3, 11, 19, 37, 55, 30, 48, 80}  # alkali metals and those of zinc
 NO_BONDS = {2, 10, 18, 36, 54, 86}  # noble gases are far apart
 UNLIKE = 3.0  # slope, or its inverse, that is no unit and no fault of a harmonic estimate
 HUGE_STRESS = 1.0  # [eV/Å³] 160 GPa
@@ -45,6 +49,7 @@ class Evidence:
         bonds: Median over frames of the shortest distance / sum of covalent radii; NaN without.
         hydrogen: Energy of an isolated hydrogen atom [eV].
         all_electron: Median over frames of E / all-electron energy; NaN where all elements are light.
+        binding: Median over frames of (E - ΣE0)/N [eV]; NaN where E0 are not those of isolated atoms.
         elements: Atomic numbers.
     """
 
@@ -58,6 +63,7 @@ class Evidence:
     bonds: float = math.nan
     hydrogen: float | None = None
     all_electron: float = math.nan
+    binding: float = math.nan
     elements: set[int] = field(default_factory=set)
 
 
@@ -231,7 +237,16 @@ def energies_that_fit(evidence: Evidence) -> list[str]:
             return fitting
     if evidence.all_electron > IMPOSSIBLE:
         return [name for name, f in factors.items() if evidence.all_electron * f < 1 + ALL_ELECTRON]
+    if too_weak(evidence):
+        return [name for name, f in factors.items() if BINDING[0] < evidence.binding * f < BINDING[1]]
     return list(ENERGY_UNITS)
+
+
+def too_weak(evidence: Evidence) -> bool:
+    """Whether atoms that are bonded gain too little energy for that, though some."""
+    bonded = BONDED[0] < evidence.bonds < BONDED[1] and not evidence.elements & (NO_BONDS | WEAKLY_BOUND)
+    unit = ENERGY_UNITS[evidence.keys.energy_unit]  # what was read is in eV by the settings
+    return bonded and BINDING[1] < evidence.binding < -LEAST_BINDING and unit < ENERGY_UNITS["Hartree"]
 
 
 def reason(evidence: Evidence) -> str:
@@ -240,4 +255,6 @@ def reason(evidence: Evidence) -> str:
         return f"they change by {evidence.forces or evidence.near:.3g} times the work of the forces"
     if evidence.hydrogen is not None:
         return f"the isolated H atom has {evidence.hydrogen:.6g} eV, not -13.6 eV"
+    if too_weak(evidence):
+        return f"atoms at bonding distance gain {-evidence.binding:.2g} eV each, which is no bond"
     return f"they are {evidence.all_electron:.3g} times those of all electrons"

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +10,9 @@ from ase import Atoms
 
 from multiace.graph.neighbors import build_graph
 from multiace.model.potential import Potential, Prediction, Statistics
+from multiace.ops.choice import definitions
 
-__all__ = ["TOLERANCE", "Predicted", "converted", "definition", "definitions", "fragment"]
+__all__ = ["TOLERANCE", "Predicted", "converted", "definition", "fragment"]
 
 TOLERANCE = {"float32": 1e-4, "float64": 1e-9, "tables": 5e-4}
 """Largest difference from the definition in float64, by precision, and where radial weights are read from tables;
@@ -66,20 +64,6 @@ class Predicted:
             volume,
             _numpy(prediction.site_energies),
         )
-
-
-@contextmanager
-def definitions() -> Iterator[None]:
-    """Run the plain definitions of the operations within this block."""
-    before = os.environ.get("MULTIACE_OPS")
-    os.environ["MULTIACE_OPS"] = "reference"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["MULTIACE_OPS"]
-        else:
-            os.environ["MULTIACE_OPS"] = before
 
 
 def definition(potential: Potential, atoms: Atoms) -> Predicted:

@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from multiace.errors import InputError, brief
+from multiace.files import digest
 
-__all__ = ["MIGRATIONS", "SCHEMA_VERSION", "NoMoreThan", "check_fit", "read_model_file"]
+__all__ = ["MIGRATIONS", "SCHEMA_VERSION", "NoMoreThan", "check_fit", "checksum", "read_model_file"]
 
 SCHEMA_VERSION = 2
 """Version of the model file; 2 has all matrices of a layer in one tensor."""
@@ -52,7 +53,8 @@ def read_model_file(path: str | os.PathLike) -> Content:
     refuse_others(path)
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("multiace", "null"))
+            metadata = file.metadata() or {}
+            header = json.loads(metadata.get("multiace", "null"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except OSError as error:
         raise InputError(f"cannot read a model from {path}: {error.strerror or error}.") from None
@@ -65,6 +67,9 @@ def read_model_file(path: str | os.PathLike) -> Content:
         raise InputError(
             f"{path} is a safetensors file, but not a multiace model; give one that multiace wrote."
         )
+    if header["schema_version"] <= SCHEMA_VERSION:
+        check_types(tensors, path)
+        check_sum(metadata, tensors, path)
     header, tensors = migrate(header, tensors, path)
     check_metadata(header["metadata"], path)
     check_numbers(header["config"], tensors, path)
@@ -107,6 +112,20 @@ def refuse_others(path: Path) -> None:
             )
 
 
+def checksum(header: str, tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of all that a model file holds: the text of its header, and its tensors."""
+    return digest({name: tensor.numpy() for name, tensor in tensors.items()}, header)
+
+
+def check_sum(metadata: Mapping[str, str], tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse a file whose content is not what was written; the first ones of schema 2 have no checksum."""
+    written = metadata.get("sha256")
+    if written is not None and written != checksum(metadata["multiace"], tensors):
+        raise InputError(
+            f"{path} is damaged: its checksum does not fit its content; copy it again, or train it again."
+        )
+
+
 def migrate(header: dict[str, Any], tensors: dict[str, Tensor], path: Path) -> Content:
     """Bring a file to the present schema, one step after another.
 
@@ -141,14 +160,19 @@ def check_metadata(metadata: Mapping[str, Any], path: Path) -> None:
         raise InputError(f"{path}: the metrics or the provenance in its header are damaged; copy it again.")
 
 
-def check_numbers(config: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Refuse numbers of an unknown type or not finite, and anything but one E0 for each element."""
+def check_types(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse numbers of an unknown type."""
     for name, tensor in tensors.items():
         if tensor.dtype not in DTYPES:
             kind = str(tensor.dtype).removeprefix("torch.")
             raise InputError(
                 f"{path}: {name} is {kind}, but weights are float32 or float64; give the file that multiace wrote."
             )
+
+
+def check_numbers(config: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse numbers that are not finite, and anything but one E0 for each element."""
+    for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise InputError(
                 f"{path}: {name} has values that are not finite: the file is damaged, or its training failed; "

@@ -20,7 +20,7 @@ from multiace.graph import Graph
 from multiace.graph.neighbors import build_graph
 from multiace.layers.table import RadialTables
 from multiace.model.config import ModelConfig, outside_choices
-from multiace.model.file import SCHEMA_VERSION, NoMoreThan, check_fit, read_model_file
+from multiace.model.file import SCHEMA_VERSION, NoMoreThan, check_fit, checksum, read_model_file
 from multiace.model.multi_ace import MultiACE
 from multiace.model.zbl import ZBL
 
@@ -199,15 +199,16 @@ class Potential(nn.Module):
             InputError: If it cannot be written.
         """
         self.metadata.update(metadata)
-        header = {
+        content = {
             "schema_version": SCHEMA_VERSION,
             "multiace": version("multiace"),
             "config": self.config.model_dump(),
             "units": UNITS,
             "metadata": self.metadata,
         }
+        header = json.dumps(content)
         tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
-        data = save(tensors, metadata={"multiace": json.dumps(header)})
+        data = save(tensors, metadata={"multiace": header, "sha256": checksum(header, tensors)})
         with atomic(Path(path)) as temporary:
             temporary.write_bytes(data)
 

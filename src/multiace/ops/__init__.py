@@ -7,12 +7,11 @@ runs as defined: perceptrons and other maps are cuBLAS's matrix products, and ga
 tables a few elementwise operations on small tensors, whose launches a CUDA graph replays at once.
 
 ``MULTIACE_OPS=reference`` in the environment selects the definitions everywhere, ``MULTIACE_OPS=triton`` what a GPU
-runs on any device.
+runs on any device; :func:`~multiace.ops.choice.definitions` does the former for a block of code.
 """
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -23,8 +22,8 @@ import torch
 from torch import Tensor
 
 from multiace.basis.irreps import Irreps
-from multiace.errors import InputError
 from multiace.ops import cpu, gpu, gpu_linear, reference
+from multiace.ops.choice import choice
 from multiace.ops.compiler import CompilerError
 from multiace.ops.forms import traced
 from multiace.ops.paths import ConvolutionPaths, ProductPaths
@@ -141,12 +140,10 @@ def _implementation(tensor: Tensor, on_gpu: ModuleType = reference) -> ModuleTyp
     Raises:
         InputError: If ``MULTIACE_OPS`` is not one of the choices.
     """
-    choice = os.environ.get("MULTIACE_OPS", "")
-    if choice not in ("", "reference", "triton"):
-        raise InputError(f"MULTIACE_OPS = {choice!r} in the environment is not one of reference, triton.")
-    if choice == "reference":
+    chosen = choice()
+    if chosen == "reference":
         return reference
-    if choice == "triton":
+    if chosen == "triton":
         return on_gpu
     if tensor.is_cpu:
         return cpu if torch.compiler.is_compiling() or _compiles() else reference

@@ -19,7 +19,6 @@ the same function again:
 from __future__ import annotations
 
 import ctypes
-import os
 from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import product
@@ -27,6 +26,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from multiace.ops.choice import choice
 
 __all__ = ["Form", "Term"]
 
@@ -159,7 +160,7 @@ class Form:
 
     def run(self, given: Any, constants: Sequence[Any], slot: int, result: Tensor) -> None:
         """Write a term of ∂S_k/∂a_slot, or where ``sums`` a sum of terms, into the result."""
-        if self.on_gpu and (result.is_cuda or os.environ.get("MULTIACE_OPS") == "triton"):
+        if self.on_gpu and (result.is_cuda or choice() == "triton"):
             self.on_gpu(given, constants, slot, result)
             return
         kernel, words = self.call(given, constants, slot, result)

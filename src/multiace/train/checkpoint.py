@@ -7,7 +7,6 @@ the byte that holds them is compressed, losslessly: a checkpoint is then about 3
 
 from __future__ import annotations
 
-import hashlib
 import json
 import zlib
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from multiace.errors import InputError
-from multiace.files import atomic
+from multiace.files import atomic, digest
 
 __all__ = ["Checkpoint", "DamagedCheckpointError", "checkpoint_path", "newest_first"]
 
@@ -101,16 +100,6 @@ def unpack(name: str, arrays: dict[str, np.ndarray], dtype: np.dtype) -> np.ndar
     exponents = np.frombuffer(zlib.decompress(arrays[f"{name}.exponents"].tobytes()), np.uint8)
     planes = np.concatenate([mantissas, exponents[:, None]], axis=1)
     return planes.view(dtype.newbyteorder("<")).reshape(-1).astype(dtype)
-
-
-def digest(arrays: dict[str, np.ndarray], header: str) -> str:
-    """SHA-256 of the header and of all arrays, with names, types and shapes, in the order of their names."""
-    sha = hashlib.sha256(header.encode())
-    for name in sorted(arrays):
-        array = arrays[name]
-        sha.update(f"{name} {array.dtype} {array.shape}".encode())
-        sha.update(array.tobytes())
-    return sha.hexdigest()
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:

@@ -137,7 +137,7 @@ class TrainConfig(Config):
     verify: bool = Field(
         True,
         description="check the physics of the final model (multiace verify --quick, seconds), and keep what was "
-        "found and a few structures of the training set in its file",
+        "found in its file, and a few structures of the training set in the run folder",
     )
 
     @model_validator(mode="before")

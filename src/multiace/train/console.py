@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from multiace.files import writing
+from multiace.files import atomic, synchronise, writing
 from multiace.train.metrics import UNITS
 
 __all__ = ["Console"]
@@ -36,6 +37,9 @@ COLUMNS = {
     "seconds": ("seconds", ""),
 }
 """Columns of the learning curve: heading and unit."""
+
+ROW = re.compile(r" *(\d+)(?: +[-+.\w]*\d| +nan| +inf)+\s*")
+"""A line of the learning curve in the log; its first number is the epoch."""
 
 
 class Console:
@@ -74,7 +78,20 @@ class Console:
             self.columns = [name for name in COLUMNS if name in row]
             for line in zip(*(COLUMNS[name] for name in self.columns), strict=True):
                 self.print(" ".join(f"{word:>10}" for word in line).rstrip())
-        self.print(" ".join(f"{row[name]:>10.4g}" for name in self.columns))
+        figures = (f"{row[name]:>10.4g}" for name in self.columns if name != "epoch")
+        self.print(" ".join([f"{row['epoch']:>10.0f}", *figures]))
+        if self.path is not None:
+            synchronise(self.path)
+
+    def forget(self, first_epoch: int) -> None:
+        """Drop the lines of this and later epochs from the log: they come again."""
+        if self.path is None or not self.path.is_file():
+            return
+        lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        kept = [line for line in lines if not ((row := ROW.fullmatch(line)) and int(row[1]) >= first_epoch)]
+        if kept != lines:
+            with atomic(self.path) as temporary:
+                temporary.write_text("".join(kept), encoding="utf-8")
 
     def errors(self, results: Mapping[str, Mapping[str, Any]]) -> None:
         """Show the errors of the final model on several sets."""

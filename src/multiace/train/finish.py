@@ -18,7 +18,7 @@ from multiace.train.loss import Loss
 from multiace.train.prepare import warn
 from multiace.train.validate import validate
 from multiace.verify.checks import of_potential, verify
-from multiace.verify.structures import build, choose_few, to_plain
+from multiace.verify.structures import KEPT, build, choose_few, keep
 
 __all__ = ["finish", "reload"]
 
@@ -56,12 +56,17 @@ def finish(learner: Learner, ended: str) -> Potential:
 
 
 def verification(learner: Learner, best: Potential) -> dict[str, Any]:
-    """Verify the final model on a few structures of the training set; return what its file keeps of that."""
+    """Verify the final model on a few structures of the training set, which stay in the run folder.
+
+    Returns:
+        What the model file keeps of that.
+    """
     structures = choose_few(frame.atoms for frame in learner.data.train.frames)
     subject = of_potential(best, structures or build(best.elements))
+    keep(structures, learner.place.path / KEPT)
     report = verify(subject, "training set" if structures else "built", quick=True)
     learner.console.print(f"verification: {report}")
-    return {"verification": report.to_dict(), "structures": to_plain(structures)}
+    return {"verification": report.to_dict()}
 
 
 def provenance(learner: Learner) -> dict[str, Any]:

@@ -29,6 +29,7 @@ class RunFolder:
     ``metrics.csv``             one row an epoch; ``tensorboard/`` the same
     ``train.log``               what the terminal showed
     ``model.safetensors``       the final model: the best by validation loss
+    ``verified.xyz``            up to four structures of the training set, which the model was verified on
     ``data_check.json``         what the check of the data found
     ``summary.json``            its errors on every set; written last
     ==========================  =======================================================================

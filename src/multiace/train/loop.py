@@ -322,7 +322,8 @@ class Training(Learner):
         self.console.epoch(row)
 
     def open_loggers(self) -> None:
-        """Open the learning curves; rows of epochs that are to come are dropped."""
+        """Open the learning curves; rows of epochs that are to come are dropped, there and in the log."""
+        self.console.forget(self.state.epoch + 1)
         for logger in self.loggers:
             logger.finalize("aborted")
         names = self.config.loggers if self.place.main else ()

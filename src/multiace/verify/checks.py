@@ -191,8 +191,9 @@ def of_potential(potential: Any, structures: list[Atoms], **options: Any) -> Sub
         InputError: If a structure has other elements.
     """
     from multiace.deploy.ase import Calculator
-    from multiace.deploy.gate import converted, definitions
+    from multiace.deploy.gate import converted
     from multiace.graph.neighbors import species_index
+    from multiace.ops.choice import definitions
 
     for atoms in structures:
         species_index(atoms, potential.elements)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ase import Atoms
@@ -13,7 +14,7 @@ from multiace.config import choose
 from multiace.data.read import read_structures
 from multiace.errors import InputError
 from multiace.verify.checks import of_calculator, of_potential
-from multiace.verify.structures import build, choose_few, from_plain
+from multiace.verify.structures import KEPT, build, choose_few
 from multiace.verify.subject import Subject
 
 __all__ = ["choose_subject"]
@@ -36,7 +37,7 @@ def choose_subject(potential: Any, options: Mapping[str, Any]) -> tuple[Subject,
             raise InputError(f"--{name} is {options[name]:g}; it must be above 0.")
     if potential is not None:
         refuse_with_model(options)
-        structures, source = of_model(potential, options["structures"])
+        structures, source = of_model(potential, options["model"], options["structures"])
         return of_potential(potential, structures, **common), source
     if not options["calculator"]:
         raise InputError("verify needs a model file or --calculator module:factory; neither was given.")
@@ -71,13 +72,13 @@ def refuse_with_model(options: Mapping[str, Any]) -> None:
         raise InputError(f"--{given[0]} is for --calculator; the model has its own, remove it.")
 
 
-def of_model(potential: Any, files: Sequence[str]) -> tuple[list[Atoms], str]:
-    """Return structures for a model: those given, those in its file, or built ones."""
+def of_model(potential: Any, path: str, files: Sequence[str]) -> tuple[list[Atoms], str]:
+    """Return structures for a model: those given, those in its run folder, or built ones."""
     if files:
         return from_files(files), ", ".join(files)
-    kept = from_plain(potential.metadata.get("structures") or [])
-    if kept:
-        return kept, "in the model file, from its training set"
+    kept = (Path(path) if Path(path).is_dir() else Path(path).parent) / KEPT
+    if kept.is_file():
+        return from_files([str(kept)]), f"{kept}, from the training set"
     return build(
         potential.elements
     ), "built from the model's elements: give STRUCTURES to verify on real ones"

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from ase import Atoms
 
-from multiace.deploy.gate import TOLERANCE, Predicted, converted, definitions
+from multiace.deploy.gate import TOLERANCE, Predicted, converted
 from multiace.graph.graph import Graph
 from multiace.graph.neighbors import build_graph
 from multiace.model.potential import Potential, Prediction
 from multiace.model.replay import Predictor
 from multiace.ops import cpu
+from multiace.ops.choice import definitions
 from multiace.ops.compiler import CompilerError
 from multiace.verify.subject import NotApplicableError, Outcome, Subject
 from multiace.verify.symmetry import UNIT

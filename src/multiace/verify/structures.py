@@ -1,18 +1,23 @@
-"""Structures to verify on: kept in the model file, from the user's files, or built."""
+"""Structures to verify on: kept in the run folder, from the user's files, or built."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
+import ase.io
 import numpy as np
 from ase import Atoms
 from ase.geometry import get_distances
 
-from multiace.errors import InputError
+from multiace.files import atomic
 from multiace.verify.smoothness import radius
 
-__all__ = ["build", "choose_few", "from_plain", "to_plain"]
+__all__ = ["KEPT", "build", "choose_few", "keep"]
+
+KEPT = "verified.xyz"
+"""In a run folder: the structures that the model was verified on."""
 
 MOST = 4
 LARGEST = 100  # atoms
@@ -69,27 +74,15 @@ def pack(symbols: Sequence[str], rng: np.random.Generator, periodic: bool) -> At
     return atoms
 
 
-def to_plain(structures: Iterable[Atoms]) -> list[dict[str, Any]]:
-    """Return what the header of a model file keeps: symbols, positions [Å], cell [Å], pbc."""
-    return [
-        {
-            "symbols": atoms.get_chemical_symbols(),
-            "positions": atoms.positions.round(6).tolist(),
-            **({"cell": atoms.cell.array.tolist(), "pbc": atoms.pbc.tolist()} if atoms.pbc.any() else {}),
-        }
-        for atoms in structures
-    ]
-
-
-def from_plain(structures: Iterable[Any]) -> list[Atoms]:
-    """Return the structures that :func:`to_plain` wrote.
+def keep(structures: Sequence[Atoms], path: Path) -> None:
+    """Write the structures, without labels and whatever else they carry; without any, remove the file.
 
     Raises:
-        InputError: If it did not write these.
+        InputError: If it cannot be written.
     """
-    try:
-        return [Atoms(**values) for values in structures]
-    except Exception as error:  # Atoms raises whatever goes wrong in it
-        raise InputError(
-            f"the structures in the model file cannot be read ({error}); give STRUCTURES instead."
-        ) from None
+    if not structures:
+        path.unlink(missing_ok=True)
+        return
+    bare = [Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc) for atoms in structures]
+    with atomic(path) as temporary:
+        ase.io.write(temporary, bare, format="extxyz")

@@ -10,6 +10,7 @@ from multiace.data.config import LabelKeys
 from multiace.data.expectations import Expectations
 from multiace.data.finding import Finding, finding
 from multiace.data.read import AUTOMATIC
+from multiace.data.rules.duplicates import structures_of
 from multiace.data.scan import Scan
 
 __all__ = ["constant_labels", "missing_keys", "missing_labels", "only_isolated"]
@@ -87,7 +88,7 @@ def constant_labels(scan: Scan) -> Iterator[Finding]:
     """Placeholders: energies that are all one number, forces that are all zero."""
     energy, forces = np.array(scan.energies), np.array(scan.largest_forces)
     energy, forces = energy[~np.isnan(energy)], forces[~np.isnan(forces)]
-    if len(energy) > 2 and np.ptp(energy) == 0 and len(set(scan.fingerprints)) > 1:
+    if len(energy) > 2 and np.ptp(energy) == 0 and np.ptp(structures_of([scan])) > 0:
         sentence = f"{scan.file}: all {len(energy)} energies are {energy[0]:g} eV. Are they placeholders?"
         yield finding("energies-equal", scan.file, sentence, value=energy[0], count=len(energy))
     if len(forces) > 2 and not forces.any():

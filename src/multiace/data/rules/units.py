@@ -49,6 +49,7 @@ def evidence_of(scan: Scan, keys: LabelKeys, reference: Reference) -> Evidence:
         bonds=median(np.array(scan.closest)[np.array(scan.sizes) > 2]),
         hydrogen=reference.isolated.get(1),
         all_electron=median(ratios),
+        binding=median(reference.interaction(scan)) if reference.source == "isolated" else math.nan,
         elements=scan.elements,
     )
 
