@@ -160,7 +160,7 @@ def test_code_of_the_users_own_runs_where_the_command_says_so(files, capsys, mon
     run = {"model": model, "data": {"train": "several.xyz", "valid": "several.xyz", "test": "several.xyz"}}
     (files / "run.yaml").write_text(yaml.safe_dump(run))
     err = command("train run.yaml --folder new", capsys, status=2).err
-    assert "No module named 'own_waves'. Put its folder into PYTHONPATH." in err
+    assert "No module named 'own_waves'. Put its folder into PYTHONPATH (this folder: PYTHONPATH=.)." in err
     monkeypatch.syspath_prepend(str(files))
     command("train run.yaml train.max_epochs=1 --folder new", capsys)
     for text in ("info new", "evaluate new several.xyz", "relax new one.xyz --max-steps 0", "report new"):

@@ -161,11 +161,13 @@ def choose(table: Mapping[str, Any], name: str, field: str) -> Any:
             found = getattr(import_module(module), attribute)
         except (ImportError, AttributeError, TypeError, ValueError) as error:
             missing = isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]
-            hint = " Put its folder into PYTHONPATH." if missing else ""
+            hint = " Put its folder into PYTHONPATH (this folder: PYTHONPATH=.)." if missing else ""
             raise InputError(f"{field} = {name!r} cannot be imported: {error}.{hint}") from None
         if not callable(found):
             raise InputError(f"{field} = {name!r} is not a class or function, but a {type(found).__name__}.")
         return found
+    if not table:
+        raise InputError(f"{field} = {name!r} cannot be used; write package.module:name.")
     raise InputError(f"{field} = {name!r} is not a choice.{did_you_mean(name, table)}")
 
 
@@ -256,7 +258,14 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise InputError(f"cannot read {path}: {error}; save it as UTF-8 text.") from None
     if not isinstance(content, dict):
-        raise InputError(f"{path} must hold sections such as 'model:', found {type(content).__name__}.")
+        found = (
+            "a list"
+            if isinstance(content, list)
+            else "nothing"
+            if content is None
+            else f"only {content!r:.40}"
+        )
+        raise InputError(f"{path} must hold sections such as 'model:' and 'data:', but has {found}.")
     return content
 
 
@@ -272,7 +281,9 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, dict[str, Any]]:
         key, equals, text = item.partition("=")
         section, dot, field = key.strip().partition(".")
         if not (equals and dot and section and field):
-            raise InputError(f"override {item!r} cannot be read; write section.field=value.")
+            raise InputError(
+                f"override {item!r} cannot be read; write section.field=value, such as train.max_epochs=10."
+            )
         before = seen.setdefault(f"{section}.{field}", item)
         if before is not item:
             raise InputError(f"overrides {before!r} and {item!r} give the same field; remove one of them.")

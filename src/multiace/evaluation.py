@@ -15,7 +15,7 @@ from ase import Atoms
 
 from multiace.data.config import LabelKeys
 from multiace.data.dataset import Dataset
-from multiace.data.read import Frame, read_frame, read_frames, unused_stresses
+from multiace.data.read import Frame, count_labels, read_frame, read_frames, unused_stresses
 from multiace.errors import InputError
 from multiace.graph.graph import Graph
 from multiace.model.potential import Potential, Prediction
@@ -46,6 +46,15 @@ class Evaluation:
     forces: list[np.ndarray]
     stresses: list[np.ndarray | None]
     metrics: dict[str, Any]
+
+    @property
+    def unlabelled(self) -> str:
+        """A sentence on structures that have no label at all; empty if some have."""
+        labels = count_labels(self.frames)
+        if labels.energy or labels.forces or labels.stress:
+            return ""
+        found = ", ".join(labels.keys) or "none"
+        return f"{self.name}: none of {labels.frames} structures has a label (keys found: {found})"
 
     def structures(self) -> Iterator[Atoms]:
         """Yield each structure with its info, its labels (``energy``, ...) and ``multiace_*``."""

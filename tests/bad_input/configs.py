@@ -31,8 +31,12 @@ FILES = [
     run(
         "much data for a run file", "a" * 1_000_001, "bad.yaml is no run file: it has more than 1000000 bytes"
     ),
-    run("empty run file", "", "bad.yaml must hold sections such as 'model:', found NoneType"),
-    run("list for a run file", "- model\n", "bad.yaml must hold sections such as 'model:', found list"),
+    run("empty run file", "", "bad.yaml must hold sections such as 'model:' and 'data:', but has nothing"),
+    run(
+        "list for a run file",
+        "- model\n",
+        "bad.yaml must hold sections such as 'model:' and 'data:', but has a list",
+    ),
     run("broken yaml", "model: {cutoff: 5\n", "bad.yaml is not valid YAML"),
     run("tabs", "model:\n\tcutoff: 5\n", "bad.yaml is not valid YAML"),
     run("binary run file", b"\xff\xfe\x00", "cannot read bad.yaml"),

@@ -35,7 +35,13 @@ def every_frame(name: str, good: str, old: str, new: str, *says: str, options: s
 CASES = [
     # --- files
     Case("no such file", f"{TRAIN}nothing.xyz", ("nothing.xyz does not exist", "check the path"), {}),
-    Case("folder", f"{EVALUATE}.", (". cannot be read",), {}),
+    Case("folder", f"{EVALUATE}.", (". is a folder; give the file in it",), {}),
+    Case(
+        "no labels",
+        f"{EVALUATE}bad.xyz",
+        ("bad: none of 1 structures has a label (keys found: my_energy)", "--energy-key"),
+        {"bad.xyz": b"1\nmy_energy=1\nH 0 0 0\n"},
+    ),
     file("empty", b"", "has no structures"),
     file("blank", b"\n \n\n", "has no structures"),
     file("bytes", bytes(range(256)), "line 1 is ", "begins with its number of atoms"),
@@ -131,7 +137,7 @@ CASES = [
     ),
     every_frame("misspelt energy", WATER, "energy", "enrgy", "none of the 3 training frames", "found: enrgy"),
     every_frame("misspelt forces", WATER, "forces", "force", "forces label", "found: energy, force)"),
-    every_frame("energies nan", WATER, "-10.5", "nan", "none of the 3 training frames has a energy label"),
+    every_frame("energies nan", WATER, "-10.5", "nan", "none of the 3 training frames has an energy label"),
     every_frame("forces nan", NO_FORCES, "", "", "none of the 3 training frames has a forces label"),
     every_frame(
         "named key",

@@ -130,6 +130,14 @@ def scaled(files: Files, **factors: float) -> None:
     of_all(files, change)
 
 
+def along_a_line(frame: Atoms, i: int, j: int) -> None:
+    """Forces between two atoms only, which neither move nor turn the whole."""
+    F = frame.arrays["REF_forces"]
+    F[:] = 0
+    F[i] = 0.1 * (frame.positions[i] - frame.positions[j])
+    F[j] = -F[i]
+
+
 # --- the faults: each changes the files, and returns the severity it must be found with -------------------
 
 FAULTS = {}
@@ -186,7 +194,7 @@ def element_is_a_dummy(files):
 @fault("atoms-coincide", says="at one place", frame=7)
 def two_atoms_are_at_one_place(files):
     files.train[7].positions[1] = files.train[7].positions[0]
-    files.train[7].arrays["REF_forces"] *= 0
+    along_a_line(files.train[7], 2, 3)
 
 
 @fault("cell-without-volume", frame=30)
@@ -268,10 +276,19 @@ def forces_are_under_another_name(files):
         frame.arrays["dft_forces"] = frame.arrays.pop("REF_forces")
 
 
-@fault("no-labels", file="valid", says="validation frames has a energy")
+@fault("no-labels", file="valid", says="validation frames has an energy")
 def validation_has_no_energies(files):
     for frame in files["valid"]:
         del frame.info["REF_energy"]
+
+
+@fault(
+    "no-labels", "error", says=r"an energy label \(keys found: dft_energy, dft_forces\). Is it 'dft_energy'"
+)
+def all_labels_are_under_another_name(files):
+    for frame in files.train[2:]:
+        frame.info = {"dft_energy": frame.info["REF_energy"]}
+        frame.arrays["dft_forces"] = frame.arrays.pop("REF_forces")
 
 
 @fault("only-isolated-atoms", file="valid")
@@ -339,6 +356,16 @@ def isolated_atom_has_no_energy(files):
     del files.train[-1].info["REF_energy"]
 
 
+@fault(
+    "isolated-atom-without-energy", file="test", says="no energy under 'REF_energy' .keys found: .*dft_energy"
+)
+def isolated_atom_has_its_energy_under_another_key(files):
+    files.data = {"energy_key": "REF_energy"}
+    files["test"] = [atom("Cu", dft_energy=3.0)]
+    del files["test"][0].info["REF_energy"]
+    files["test"] += crystals(2, 5)
+
+
 @fault("isolated-atom-not-alone", says="4 atoms", frame=8)
 def cluster_is_called_isolated(files):
     files.train[8].info["config_type"] = "isolated_atom"
@@ -375,6 +402,12 @@ def forces_are_placeholders(files):
         frame.arrays["REF_forces"] *= 0
 
 
+@fault("forces-zero", frame=8, says="Set them to NaN.*3 frames")
+def forces_of_some_are_placeholders(files):
+    for k in (8, 9, 11):
+        files.train[k].arrays["REF_forces"] *= 0
+
+
 @fault("energy-outlier", frame=7)
 def energy_is_not_converged(files):
     files.train[7].info["REF_energy"] += 40.0
@@ -403,13 +436,13 @@ def cluster_has_a_stress(files):
 @fault("close-pair", frame=7, says="Cu 0 and Cu 1 are 1.000 Å apart")
 def two_atoms_are_too_close(files):
     files.train[7].positions[1] = files.train[7].positions[0] + [1.0, 0, 0]
-    files.train[7].arrays["REF_forces"] *= 0
+    along_a_line(files.train[7], 2, 3)
 
 
 @fault("atoms-alone", frame=7)
 def an_atom_is_far_away(files):
     files.train[7].positions[0] -= [20.0, 0, 0]
-    files.train[7].arrays["REF_forces"] *= 0
+    along_a_line(files.train[7], 2, 3)
 
 
 @fault("atoms-alone", says="cutoff of 1.5 Å")
@@ -422,7 +455,7 @@ def cutoff_is_shorter_than_a_bond(files):
 def crystal_is_not_periodic(files):
     files.train[30].pbc = False
     del files.train[30].info["REF_stress"]
-    files.train[30].arrays["REF_forces"] *= 0
+    along_a_line(files.train[30], 2, 3)
 
 
 @fault("box-not-periodic", frame=7, says="box of 50 x 50 x 50")
@@ -643,6 +676,21 @@ def test_units_of_a_molecule_with_all_electrons_are_known(factors, codes, tmp_pa
     assert {each.code for each in found} == {"compositions-dependent"} | codes, found
 
 
+def test_energies_beside_another_unit_are_told(tmp_path):
+    beside = molecules(energy=1 / units.Hartree)
+    for frame in beside.train[3:]:
+        frame.arrays["REF_forces"] /= units.Hartree
+    for frame in beside.train[:3]:
+        frame.info["REF_energy"] *= units.Hartree
+    part = molecules()
+    for frame in part.train[3::3]:
+        frame.info["REF_energy"] /= units.Hartree
+    for files, code in ((beside, "energies-unlike-isolated"), (part, "energy-outlier")):
+        (found,) = (each for each in check(files, tmp_path).findings if each.severity == "warning")
+        assert found.code == code
+        assert "is that of Hartree beside eV: write all of them in one unit." in found.sentence
+
+
 def test_frames_that_are_read_and_their_files_have_the_same_findings(files, tmp_path):
     two_atoms_are_too_close(files)
     structure_is_there_twice(files)
@@ -713,6 +761,6 @@ def test_a_run_file_says_what_is_checked(files, tmp_path, capsys):
     assert main(["data", "check", str(run)]) == 0
     assert main(["data", "check", str(run), "data.energy_key=Q", "data.forces_key=F"]) == 1
     out = " ".join(capsys.readouterr().out.split())
-    assert "train.energy_weight is 10.0, but none of the 48 training frames has a energy label" in out
+    assert "train.energy_weight is 10.0, but none of the 48 training frames has an energy label" in out
     assert main(["data", "check", str(run), "--cutoff", "4"]) == 2
     assert "leave --cutoff out" in capsys.readouterr().err

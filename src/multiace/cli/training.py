@@ -8,6 +8,7 @@ from pathlib import Path
 from multiace.cli.common import advance, check_outputs, console, load
 from multiace.cli.parser import Commands, add_command, add_fields, add_model, read_fields
 from multiace.data.config import LabelKeys
+from multiace.errors import InputError
 from multiace.progress import progress_bar
 from multiace.tables import error_table
 
@@ -71,7 +72,16 @@ def evaluate(arguments: argparse.Namespace) -> None:
                     advance=advance(bar, name),
                 )
             )
-    console().print(error_table({evaluation.name: evaluation.metrics for evaluation in evaluations}))
+    unlabelled = [evaluation.unlabelled for evaluation in evaluations]
+    if all(unlabelled) and not arguments.out:
+        raise InputError(
+            f"{'; '.join(unlabelled)}. Say what they are under (--energy-key, --forces-key), or --out FILE for "
+            "predictions alone."
+        )
+    if not all(unlabelled):
+        console().print(error_table({evaluation.name: evaluation.metrics for evaluation in evaluations}))
+    for sentence in filter(None, unlabelled):
+        print(f"note: {sentence}: no errors, only predictions")
     if arguments.out:
         write_predictions(evaluations, arguments.out)
         print(f"predictions: {arguments.out}")

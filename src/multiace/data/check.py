@@ -26,6 +26,7 @@ CONSEQUENCES = {
     "length-unit": frozenset({"close-pair", "atoms-alone", "box-filled", "energies-unlike-isolated"}),
     "energy-unit": frozenset({"energies-unlike-isolated", "energy-outlier"}),
     "stress-unit": frozenset({"stress-sign"}),
+    "energies-unlike-isolated": frozenset({"energy-outlier"}),
     "energies-equal": frozenset({"energies-unlike-isolated", "forces-unlike-energies"}),
     "file-unreadable": frozenset(
         {"only-isolated-atoms", "key-missing", "no-labels", "target-without-labels"}

@@ -50,11 +50,16 @@ KINDS = {
     "compositions-dependent": Kind(
         "warning", "compositions do not determine E0 by least squares (a note where E0 are known otherwise)"
     ),
-    "no-labels": Kind("warning", "a set has no energies, or none of a target with a weight"),
+    "no-labels": Kind(
+        "warning",
+        "a set has no label of a target with a weight (an error if training frames have none at all)",
+    ),
     "two-labels": Kind("warning", "a label is there under two names, with different values"),
     "energies-equal": Kind("warning", "all energies of different structures are the same number"),
-    "forces-zero": Kind("warning", "all forces are zero"),
-    "energy-outlier": Kind("warning", "an energy per atom lies far from those of the file"),
+    "forces-zero": Kind("warning", "all forces of a file, or of a structure that is not periodic, are zero"),
+    "energy-outlier": Kind(
+        "warning", "energies per atom lie far from the others of the file, in another unit perhaps"
+    ),
     "force-outlier": Kind("warning", "a force is far larger than those of the file"),
     "net-force": Kind("warning", "forces do not sum to zero"),
     "net-torque": Kind("warning", "forces turn a structure that is not periodic"),

@@ -13,7 +13,7 @@ from multiace.data.read import AUTOMATIC, Frame, find_label, has_volume, is_call
 from multiace.errors import InputError
 from multiace.graph.neighbors import COINCIDENT, check_extent, check_lattice
 
-__all__ = ["Note", "box", "broken", "labels", "near_pair", "net_forces"]
+__all__ = ["Note", "box", "broken", "labels", "near_pair", "net_forces", "no_forces"]
 
 Note = tuple[str, float, str]
 """Code, how bad (the largest is told; NaN: the first), and sentence."""
@@ -115,6 +115,16 @@ def near_pair(atoms: ase.Atoms, i: int, j: int, d: float, where: str) -> Iterato
     else:
         text = f"{where}: {pair} are {d:.3f} Å apart, a bond is about {bond:.2f} Å. Remove the frame if not meant."
         yield "close-pair", 1 - d / bond, text
+
+
+def no_forces(atoms: ase.Atoms, F: np.ndarray, where: str) -> Iterator[Note]:
+    """Forces (n_atoms, 3) that are all exactly zero; in a crystal symmetry may be the reason."""
+    if not atoms.pbc.any() and not F.any():
+        text = (
+            f"{where}: all forces are exactly zero. Are they placeholders? Set them to NaN, which means that "
+            "there are none, or remove the frame."
+        )
+        yield "forces-zero", np.nan, text
 
 
 def net_forces(atoms: ase.Atoms, F: np.ndarray, net: float, where: str) -> Iterator[Note]:

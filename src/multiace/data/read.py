@@ -169,6 +169,8 @@ def stream_structures(path: str | Path) -> Iterator[ase.Atoms]:
             f"{text} is empty, or of no format that ASE reads; convert it to extended XYZ."
         ) from None
     except Exception as error:  # ASE's readers raise whatever goes wrong in them
+        if Path(text).is_dir():
+            raise InputError(f"{text} is a folder; give the file in it that has the structures.") from None
         cause = brief(f"{type(error).__name__}: {error}")
         raise InputError(
             f"{path} cannot be read: {cause}; mend it, or convert it to extended XYZ."

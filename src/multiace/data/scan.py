@@ -54,7 +54,8 @@ class Scan:
         self.file, self.group, self.keys, self.cutoff = file, group, keys, cutoff
         self.frames = self.atoms = self.neighbours = self.periodic = 0
         self.labels: Counter[tuple[str, str]] = Counter()
-        self.found: set[str] = set()
+        self.found: set[str] = set()  # keys of all structures, and of those that are no isolated atoms:
+        self.found_in_structures: set[str] = set()
         self.isolated: list[tuple[int, str, float | None]] = []  # frame, element, E [eV]
         self.elements: set[int] = set()  # of frames that are not isolated atoms
         self.compositions: dict[tuple[tuple[int, int], ...], int] = {}
@@ -77,7 +78,8 @@ class Scan:
         where = f"{self.file} frame {number}"
         self.frames += 1
         self.atoms += len(atoms)
-        self.found.update(found_keys([atoms]))
+        found = found_keys([atoms])
+        self.found.update(found)
         if broken := frame_rules.broken(atoms, where, self.cutoff):
             self.note(number, broken)
             return
@@ -98,6 +100,7 @@ class Scan:
                 )
                 self.note(number, ("isolated-atom-not-alone", np.nan, text))
             return
+        self.found_in_structures.update(found)
         self.remember(number, frame)
         self.note(number, *frame_rules.box(atoms, where))
         self.look_at_forces(number, frame)
@@ -196,6 +199,7 @@ class Scan:
         if whole and len(F) > 1:
             net = float(np.linalg.norm(F.sum(axis=0)))
             self.largest_net = max(self.largest_net, (net, number))
+            self.note(number, *frame_rules.no_forces(frame.atoms, F, f"{self.file} frame {number}"))
             self.note(number, *frame_rules.net_forces(frame.atoms, F, net, f"{self.file} frame {number}"))
 
     def extend(self, later: Scan) -> None:
@@ -205,6 +209,7 @@ class Scan:
         for name in ADDED:
             setattr(self, name, getattr(self, name) + getattr(later, name))
         self.found |= later.found
+        self.found_in_structures |= later.found_in_structures
         self.elements |= later.elements
         self.largest_net = max(self.largest_net, later.largest_net)
         self.shortest = min(self.shortest, later.shortest)

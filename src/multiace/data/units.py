@@ -13,7 +13,7 @@ from ase import units
 from multiace.data.config import ENERGY_UNITS, FORCE_UNITS, STRESS_UNITS, LabelKeys
 from multiace.data.finding import Finding, finding
 
-__all__ = ["Evidence", "suspect_units"]
+__all__ = ["Evidence", "suspect_units", "told_unit"]
 
 HYDROGEN = (
     -13.606,
@@ -31,6 +31,7 @@ LEAST_BINDING = 0.02  # [eV/atom] below are van der Waals forces
 WEAKLY_BOUND = {3, 11, 19, 37, 55, 30, 48, 80}  # alkali metals and those of zinc
 NO_BONDS = {2, 10, 18, 36, 54, 86}  # noble gases are far apart
 UNLIKE = 3.0  # slope, or its inverse, that is no unit and no fault of a harmonic estimate
+BINDING = 0.1  # share of a total energy that is the binding of its atoms, at most
 HUGE_STRESS = 1.0  # [eV/Å³] 160 GPa
 
 
@@ -65,6 +66,27 @@ class Evidence:
     all_electron: float = math.nan
     binding: float = math.nan
     elements: set[int] = field(default_factory=set)
+
+
+def unit_of(ratio: float) -> str:
+    """Say which energy unit beside which a ratio of total energies of the same atoms betrays; else nothing.
+
+    Binding makes a few percent of a total energy, with valence electrons only up to ten.
+    """
+    if not ratio > 0 or abs(math.log(ratio)) < BINDING:
+        return ""
+    off = {
+        (one, other): abs(math.log(ratio * ENERGY_UNITS[one] / ENERGY_UNITS[other]))
+        for one, other in product(ENERGY_UNITS, ENERGY_UNITS)
+    }
+    one, other = min(off, key=lambda pair: off[pair])
+    return f"{one} beside {other}" if off[one, other] < BINDING else ""
+
+
+def told_unit(ratio: float) -> str:
+    """Say which units a ratio of two total energies betrays, as the end of a sentence; nothing if none."""
+    units = unit_of(ratio)
+    return f"; their ratio, {ratio:.4g}, is that of {units}: write all of them in one unit." if units else ""
 
 
 class Units(NamedTuple):

@@ -12,6 +12,7 @@ from multiace.data.finding import Finding, Severity, finding
 from multiace.data.reference import Reference
 from multiace.data.scan import Scan
 from multiace.data.statistics import DISAGREEMENT
+from multiace.data.units import told_unit
 
 __all__ = ["conflicting_energies", "dependent_compositions", "foreign_elements", "isolated_atoms"]
 
@@ -37,6 +38,8 @@ def foreign_elements(
     alone = set(reference.isolated) - trained
     if alone:
         sentence = f"{names(alone)} occurs in isolated atoms only: it is not trained."
+        if len(alone) > 1:
+            sentence = f"{names(alone)} occur in isolated atoms only: they are not trained."
         yield finding("element-only-isolated", scans[0].file, sentence)
 
 
@@ -46,7 +49,12 @@ def isolated_atoms(scans: Sequence[Scan], expected: Expectations, reference: Ref
     for scan in scans:
         for frame, symbol, energy in scan.isolated:
             if energy is None:
-                sentence = f"{scan.file} frame {frame}: the isolated {symbol} has no energy; it gives no E0."
+                key, listed = scan.keys.energy_key, ", ".join(sorted(scan.found)) or "none"
+                under = f" under {key!r}" if key else ""
+                sentence = (
+                    f"{scan.file} frame {frame}: the isolated {symbol} has no energy{under} (keys found: {listed}); "
+                    "it gives no E0."
+                )
                 yield finding("isolated-atom-without-energy", scan.file, sentence, frame)
                 continue
             file, where, other = first.setdefault(symbol, (scan.file, frame, energy))
@@ -77,8 +85,7 @@ def dependent_compositions(
 ) -> Iterator[Finding]:
     """Compositions that do not determine E0 by least squares."""
     n = len(reference.trained)
-    energies = (label == "energy" for scan in scans if scan.group == "train" for label, _ in scan.labels)
-    if not n or reference.rank == n or not any(energies):
+    if reference.rank in (0, n):  # 0: no energies
         return
     fitted = expected.reference == "least_squares" or (
         expected.reference is None and reference.source == "least_squares"
@@ -117,18 +124,22 @@ def conflicting_energies(
         if abs(fitted - E0[z]) > OF_ANOTHER_METHOD:
             sentence = (
                 f"E0 of {chemical_symbols[z]} is {E0[z]:.4f} eV ({reference.source}), but {fitted:.4f} eV by least "
-                "squares over the training energies: they do not come from the same method, code or units."
+                "squares over the training energies: they do not come from the same method, code or units"
+                f"{told_unit(fitted / E0[z] if E0[z] else 0.0) or '.'}"
             )
             yield finding("energies-unlike-isolated", scans[0].file, sentence, value=fitted - E0[z])
             return
     for scan in scans:
         per_atom = reference.interaction(scan)
-        per_atom = per_atom[~np.isnan(per_atom)]
-        mean = float(np.median(per_atom)) if len(per_atom) else 0.0
+        known = ~np.isnan(per_atom)
+        mean = float(np.median(per_atom[known])) if known.any() else 0.0
         if not COHESION[0] < mean < COHESION[1]:
+            energies = np.array(scan.energies)[known]
+            sums = energies - per_atom[known] * np.array(scan.sizes)[known]
+            ratio = float(np.median(energies / sums)) if sums.all() else 0.0
             sentence = (
                 f"{scan.file}: (E - ΣE0)/N is {mean:.1f} eV at the median: the {reference.source} E0 and these "
-                "energies do not come from the same method, code or units."
+                f"energies do not come from the same method, code or units{told_unit(ratio) or '.'}"
             )
             yield finding("energies-unlike-isolated", scan.file, sentence, value=mean)
 

@@ -70,18 +70,21 @@ def labelled(scans: Sequence[Scan], target: str) -> int:
 
 def without_labels(scans: Sequence[Scan], target: str, weight: float, expected: Expectations) -> Finding:
     """A set in which no frame has a label of a target."""
-    found = sorted(set().union(*(scan.found for scan in scans)))
+    found = sorted(set().union(*(scan.found_in_structures for scan in scans)))
     similar = [key for key in found if target[:5] in key.lower() and key not in AUTOMATIC[target]]
     frames = sum(len(scan.numbers) for scan in scans)
     group = {"train": "training", "valid": "validation"}[scans[0].group]
-    none = f"none of the {frames} {group} frames has a {target} label (keys found: {', '.join(found)}). "
+    a = "an" if target == "energy" else "a"
+    listed = ", ".join(found) or "none"
+    none = f"none of the {frames} {group} frames has {a} {target} label (keys found: {listed}). "
     hint = f"Is it {' or '.join(map(repr, similar))}? " if similar else ""
     if expected.weights is not None and scans[0].group == "train":
         sentence = f"train.{target}_weight is {weight}, but {none}{hint}"
         sentence += f"Set data.{target}_key, or train.{target}_weight = 0."
         return finding("target-without-labels", scans[0].file, sentence)
     sentence = f"{files(scans)}: {none}{hint}Set data.{target}_key if they are there under another name."
-    return finding("no-labels", scans[0].file, sentence)
+    nothing = scans[0].group == "train" and not any(labelled(scans, each) for each in TARGETS)
+    return finding("no-labels", scans[0].file, sentence, severity="error" if nothing else None)
 
 
 def constant_labels(scan: Scan) -> Iterator[Finding]:
@@ -91,7 +94,7 @@ def constant_labels(scan: Scan) -> Iterator[Finding]:
     if len(energy) > 2 and np.ptp(energy) == 0 and np.ptp(structures_of([scan])) > 0:
         sentence = f"{scan.file}: all {len(energy)} energies are {energy[0]:g} eV. Are they placeholders?"
         yield finding("energies-equal", scan.file, sentence, value=energy[0], count=len(energy))
-    if len(forces) > 2 and not forces.any():
+    if len(forces) > 2 and not forces.any() and "forces-zero" not in scan.troubles:
         sentence = f"{scan.file}: all forces of all {len(forces)} structures are zero. Are they placeholders?"
         yield finding("forces-zero", scan.file, sentence, value=0.0, count=len(forces))
 
