@@ -31,7 +31,7 @@ LEAST_BINDING = 0.02  # [eV/atom] below are van der Waals forces
 WEAKLY_BOUND = {3, 11, 19, 37, 55, 30, 48, 80}  # alkali metals and those of zinc
 NO_BONDS = {2, 10, 18, 36, 54, 86}  # noble gases are far apart
 UNLIKE = 3.0  # slope, or its inverse, that is no unit and no fault of a harmonic estimate
-BINDING = 0.1  # share of a total energy that is the binding of its atoms, at most
+BINDING_SHARE = 0.1  # share of a total energy that is the binding of its atoms, at most
 HUGE_STRESS = 1.0  # [eV/Å³] 160 GPa
 
 
@@ -73,14 +73,14 @@ def unit_of(ratio: float) -> str:
 
     Binding makes a few percent of a total energy, with valence electrons only up to ten.
     """
-    if not ratio > 0 or abs(math.log(ratio)) < BINDING:
+    if not ratio > 0 or abs(math.log(ratio)) < BINDING_SHARE:
         return ""
     off = {
         (one, other): abs(math.log(ratio * ENERGY_UNITS[one] / ENERGY_UNITS[other]))
         for one, other in product(ENERGY_UNITS, ENERGY_UNITS)
     }
     one, other = min(off, key=lambda pair: off[pair])
-    return f"{one} beside {other}" if off[one, other] < BINDING else ""
+    return f"{one} beside {other}" if off[one, other] < BINDING_SHARE else ""
 
 
 def told_unit(ratio: float) -> str:
