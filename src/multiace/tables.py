@@ -34,7 +34,9 @@ __all__ = [
     "presets_table",
     "quantity_name",
     "size",
+    "verification_rows",
     "verification_table",
+    "verified_on",
 ]
 
 EMPHASIS, DIM = "bold cyan", "dim"
@@ -253,25 +255,29 @@ def error_rows(
 
 def verification_table(report: Mapping[str, Any]) -> Table:
     """What ``multiace verify`` found, from the plain values of its report."""
-    formulas = ", ".join(report["structures"])
     table = new_table(
         *("check", "figure", "bound", "unit", "", "where"),
         right=("figure", "bound"),
-        caption=f"on {formulas} ({report['source']}){'; without trajectories' if report['quick'] else ''}",
+        caption=verified_on(report),
     )
-    for name, check in report["checks"].items():
-        status = check["status"]
-        numbers = ["" if check[key] is None else f"{check[key]:.2g}" for key in ("figure", "bound")]
+    for name, *numbers, unit, status, where in verification_rows(report):
         style = {"fail": "bold red", "not applicable": DIM}.get(status, "")
-        word = {"figure": ""}.get(status, status)
-        table.add_row(
-            Text(name, style=style or "bold"),
-            *numbers,
-            check["unit"] or "",
-            Text(word, style=style),
-            check["note"],
-        )
+        table.add_row(Text(name, style=style or "bold"), *numbers, unit, Text(status, style=style), where)
     return table
+
+
+def verified_on(report: Mapping[str, Any]) -> str:
+    """Say on which structures the checks ran."""
+    formulas = ", ".join(report["structures"])
+    return f"on {formulas} ({report['source']}){'; without trajectories' if report['quick'] else ''}"
+
+
+def verification_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str, str, str]]:
+    """Yield check, figure, bound, unit, status and where the figure is largest."""
+    for name, check in report["checks"].items():
+        figure, bound = ("" if check[key] is None else f"{check[key]:.2g}" for key in ("figure", "bound"))
+        status = {"figure": ""}.get(check["status"], check["status"])
+        yield name, figure, bound, check["unit"] or "", status, check["note"]
 
 
 def facts_table(potential: Potential) -> Table:

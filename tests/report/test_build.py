@@ -18,6 +18,7 @@ from multiace.report import figures
 from multiace.report.build import lead, write_report
 from multiace.report.errors import set_errors
 from multiace.report.scan import Curve, scan_curves
+from multiace.verify.checks import of_potential, verify
 from tests.potentials import crystal, methanol, small_potential
 
 METRICS = """step,epoch,seconds,learning_rate,train_loss,valid_loss,valid_energy_per_atom_mae,valid_forces_mae
@@ -32,7 +33,8 @@ def run_folder(tmp_path):
     folder = tmp_path / "run <1>"
     folder.mkdir()
     potential = small_potential()
-    potential.save(folder / "model.safetensors")
+    report = verify(of_potential(potential, [methanol()]), "given", only=["rotation", "batch"])
+    potential.save(folder / "model.safetensors", verification=report.to_dict())
     (folder / "metrics.csv").write_text(METRICS)
     test, scan = [], []
     for k in range(4):
@@ -77,17 +79,20 @@ def test_the_report_shows_everything_and_needs_nothing_else(run_folder):
         "Parity and error distributions",
         "Learning curves",
         "Scan",
+        "Verification",
         "Dynamics",
         "Model",
         "Commands",
     ]
     sources = re.findall(r'(?:src|href)="(.{6})', text)
-    assert len(sources) == 5 + 7  # figures and links
+    assert len(sources) == 5 + 8  # figures and links
     assert all(source.startswith(("data:", "#s")) for source in sources)
     assert "http" not in re.sub(r'src="[^"]*"', "", text)
     assert "<td class=n>10.00</td>" in text  # MAE of the energies, 0.01 eV
     assert "2 epochs in 1.0 minutes" in text
     assert "at constant energy" in text
+    assert "Checked on CH4O (given)." in text
+    assert "<td>rotation</td>" in text
     assert "run &lt;1&gt;" in text
     assert "<1>" not in text
 
@@ -95,7 +100,7 @@ def test_the_report_shows_everything_and_needs_nothing_else(run_folder):
 def test_a_report_without_test_sets_scan_and_dynamics_is_shorter(run_folder):
     (run_folder / "config.yaml").write_text("data: {test: []}\nmodel: {}\ntrain: {}\n")
     text = write_report(run_folder, path=run_folder / "new" / "short.html").read_text(encoding="utf-8")
-    assert re.findall(r"<h2>(.*?)</h2>", text) == ["Learning curves", "Model", "Commands"]
+    assert re.findall(r"<h2>(.*?)</h2>", text) == ["Learning curves", "Verification", "Model", "Commands"]
 
 
 def test_the_same_run_gives_the_same_report(run_folder):

@@ -22,7 +22,7 @@ from multiace.report.data import data_section
 from multiace.report.errors import MILLI_TO_GPA, error_section, parity_section, percent, set_errors
 from multiace.report.html import Section
 from multiace.report.scan import Curve, scan_curves, scan_section
-from multiace.tables import model_facts
+from multiace.tables import model_facts, verification_rows, verified_on
 from multiace.train.metrics import UNITS
 
 __all__ = ["write_report"]
@@ -68,6 +68,8 @@ def write_report(
         sections.append(data_section(folder / "data_check.json"))
     if scan is not None:
         sections.append(scan_section(Path(scan).stem, curves, coordinate))
+    if "verification" in potential.metadata:
+        sections.append(verification_section(potential.metadata["verification"]))
     if dynamics is not None:
         sections.append(dynamics_section(read_log(dynamics)))
     options = {"--test": tests, "--scan": scan, "--coordinate": coordinate if scan else None}
@@ -158,6 +160,14 @@ def read_columns(path: Path) -> dict[str, np.ndarray]:
     if not rows or "epoch" not in rows[0]:
         raise InputError(f"{path} has no epochs; wait until the run has finished its first.")
     return {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}
+
+
+def verification_section(report: dict[str, Any]) -> Section:
+    """The physics of the model, as found at the end of training."""
+    head = ("check", "figure", "bound", "unit", "", "where")
+    return Section(
+        "Verification", html.table(head, verification_rows(report), f"Checked {verified_on(report)}.")
+    )
 
 
 def dynamics_section(samples: list[Sample]) -> Section:
