@@ -373,8 +373,8 @@ def out_of_memory(kind):
 def test_a_batch_that_does_not_fit_into_the_memory_is_named(run, tmp_path, monkeypatch, kind):
     step = Step.fit
 
-    def hungry(self, batch):
-        return step(self, batch) if 3 not in batch.indices else out_of_memory(kind)
+    def hungry(self, batch, *others):
+        return step(self, batch, *others) if 3 not in batch.indices else out_of_memory(kind)
 
     monkeypatch.setattr(Step, "fit", hungry)
     says = (
