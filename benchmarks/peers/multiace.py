@@ -93,7 +93,7 @@ class Multiace(Peer):
 
         For that every kernel is called by itself; the median of steps as they are comes last.
         """
-        limits = {"peak": fma_peak(self.task["threads"]), "bandwidth": bandwidth()}
+        before = self.limits()
         whole = statistics.median(self.time_training(2 * steps)["seconds"])
         self.potential.network.recorder.succeeds = False  # so that each kernel is called by itself
         samples, step_seconds = [], []
@@ -116,10 +116,15 @@ class Multiace(Peer):
         operations.append(
             {"operation": "the same step, as it runs: its kernels in programs", "seconds": whole}
         )
+        limits = {name: max(value, before[name]) for name, value in self.limits().items()}
         for operation in operations:
             operation["floor_seconds"] = floor(operation, **limits)
         operations[-1]["floor_seconds"] = sum(operation["floor_seconds"] for operation in operations)
         return {**limits, "step_seconds": step, "operations": operations}
+
+    def limits(self) -> dict[str, float]:
+        """Measure what the machine can do."""
+        return {"peak": fma_peak(self.task["threads"]), "bandwidth": bandwidth()}
 
     def update(self, steps: int) -> dict[str, float]:
         """Time clipping, optimiser and moving average."""
