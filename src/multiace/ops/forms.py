@@ -303,14 +303,21 @@ def wanted_gradients(ctx: Any, tensors: Sequence[Tensor | None], first: int) -> 
     """Whether the backward pass under way uses the gradient of each tensor; they are the arguments from ``first`` on.
 
     ``needs_input_grad`` says only that some backward pass would: forces need no gradient of the weights, and
-    the weights none of Y. PyTorch tells which nodes it is going to run, except for leaves.
+    the weights none of Y. PyTorch tells which nodes it is going to run; about a leaf whose gradient it returns it
+    raises an error, which takes as long as a small kernel. So after the first such leaf all are taken to be wanted.
     """
     nodes = iter(ctx.next_functions)
-    wanted = []
+    wanted, leaves_are = [], False
     for tensor, needed in zip(tensors, ctx.needs_input_grad[first:], strict=True):
         node = next(nodes)[0] if tensor is not None else None
-        try:
-            wanted.append(needed and node is not None and torch._C._will_engine_execute_node(node))
-        except (AttributeError, RuntimeError):
-            wanted.append(needed)
+        if not needed or node is None:
+            wanted.append(False)
+        elif leaves_are and type(node).__name__ == "AccumulateGrad":
+            wanted.append(True)
+        else:
+            try:
+                wanted.append(torch._C._will_engine_execute_node(node))
+            except (AttributeError, RuntimeError):
+                wanted.append(True)
+                leaves_are = type(node).__name__ == "AccumulateGrad"
     return wanted
