@@ -26,6 +26,8 @@ from multiace.basis.irreps import Irrep
 
 __all__ = ["AceBasis", "OneParticle", "Truncation"]
 
+INVARIANT = Irrep(0, 1)
+
 
 class OneParticle(NamedTuple):
     """R_n Y_l of the neighbours of one element, all m."""
@@ -77,11 +79,11 @@ class AceBasis:
 
     n_elements: int
     truncation: Truncation
-    irrep: Irrep = Irrep(0, 1)
+    irrep: Irrep = INVARIANT
 
     @property
     def correlation(self) -> int:
-        """ν."""
+        """The largest number of factors, ν."""
         return len(self.truncation.degrees)
 
     def degree(self, v: OneParticle) -> float:
