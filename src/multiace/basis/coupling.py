@@ -27,9 +27,11 @@ from multiace.basis.irreps import Irrep
 
 __all__ = [
     "OPPOSITE_SIGN_IN_E3NN_04",
+    "Polynomials",
     "SymmetricCoupling",
     "clebsch_gordan",
     "count_paths",
+    "equivariant_polynomials",
     "symmetric_coupling",
 ]
 
@@ -179,7 +181,7 @@ def symmetric_coupling(irreps: tuple[Irrep, ...], out: Irrep, correlation: int) 
         degrees = [irreps[i].l for i in multiset]
         if prod(irreps[i].p for i in multiset) == out.p and out.l <= sum(degrees):
             powers = tuple((irreps[i].l, power) for i, power in sorted(Counter(multiset).items()))
-            monomials, C = _polynomials(powers, out.l)
+            monomials, C = equivariant_polynomials(powers, out.l)
             path, M, monomial = np.nonzero(np.abs(C) >= 1e-12)
             used, column = np.unique(monomial, return_inverse=True)
             factors.append(monomials[used] + starts[list(multiset)])
@@ -200,7 +202,7 @@ def symmetric_coupling(irreps: tuple[Irrep, ...], out: Irrep, correlation: int) 
 Powers = tuple[tuple[int, int], ...]
 
 
-class _Polynomials(NamedTuple):
+class Polynomials(NamedTuple):
     """Equivariant polynomials that form n_paths copies of the irrep J.
 
     The list of monomials depends on the variables only, not on J.
@@ -210,13 +212,14 @@ class _Polynomials(NamedTuple):
     coefficients: np.ndarray  # float64 (n_paths, 2J + 1, n_monomials)
 
 
-def _polynomials(powers: Powers, J: int) -> _Polynomials:
+@cache
+def equivariant_polynomials(powers: Powers, J: int) -> Polynomials:
     """Copies of J in the product of Sym^k_i(l_i) over different irreps, ``powers`` = ((l_1, k_1), ...)."""
     return _couple(powers[:-1], powers[-1], J) if len(powers) > 1 else _symmetric_power(*powers[0], J)
 
 
 @cache
-def _symmetric_power(degree: int, power: int, J: int) -> _Polynomials:
+def _symmetric_power(degree: int, power: int, J: int) -> Polynomials:
     """Copies of J in Sym^power of one irrep.
 
     Coupling Sym^(power - 1) with one more factor in every way gives a complete set; collecting equal
@@ -224,7 +227,7 @@ def _symmetric_power(degree: int, power: int, J: int) -> _Polynomials:
     """
     if power == 1:
         n = 2 * degree + 1
-        return _Polynomials(
+        return Polynomials(
             np.arange(n)[:, None], np.eye(n)[None] if degree == J else np.zeros((0, 2 * J + 1, n))
         )
     pairs = _couple(((degree, power - 1),), (degree, 1), J)
@@ -232,13 +235,15 @@ def _symmetric_power(degree: int, power: int, J: int) -> _Polynomials:
     order = np.argsort(column.ravel(), kind="stable")
     starts = np.searchsorted(column.ravel()[order], np.arange(len(monomials)))
     collected = np.add.reduceat(pairs.coefficients[:, :, order], starts, axis=2)
-    return _Polynomials(monomials, _orthonormalise(collected, _second_moments(monomials, degree)))
+    return Polynomials(monomials, _orthonormalise(collected, _second_moments(monomials, degree)))
 
 
-def _couple(left: Powers, right: tuple[int, int], J: int) -> _Polynomials:
+def _couple(left: Powers, right: tuple[int, int], J: int) -> Polynomials:
     """Products of polynomials of ``left`` and of ``right``, coupled to J in every way."""
     furthest, reach = sum(degree * power for degree, power in left), right[0] * right[1]
-    firsts = {J1: _polynomials(left, J1) for J1 in range(max(0, J - reach), min(furthest, J + reach) + 1)}
+    firsts = {
+        J1: equivariant_polynomials(left, J1) for J1 in range(max(0, J - reach), min(furthest, J + reach) + 1)
+    }
     seconds = [_symmetric_power(*right, J2) for J2 in range(reach + 1)]
     rows, columns = next(iter(firsts.values())).monomials, seconds[0].monomials
     paths = []
@@ -248,7 +253,7 @@ def _couple(left: Powers, right: tuple[int, int], J: int) -> _Polynomials:
             products = np.einsum("pam,qbn,abc->pqcmn", a, b, C, optimize=True)
             paths.append(products.reshape(len(a) * len(b), 2 * J + 1, len(rows) * len(columns)))
     monomials = np.hstack([np.repeat(rows, len(columns), axis=0), np.tile(columns, (len(rows), 1))])
-    return _Polynomials(monomials, np.concatenate(paths))
+    return Polynomials(monomials, np.concatenate(paths))
 
 
 def _second_moments(monomials: np.ndarray, degree: int) -> np.ndarray:

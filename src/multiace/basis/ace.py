@@ -1,0 +1,192 @@
+r"""The basis of linear ACE: all symmetric products of one-particle functions up to a degree.
+
+A one-particle function v = (z, n, l) is R_n(r) Y_lm of the neighbours of element z; its sums over neighbours are the
+components A_vm of the density. A basis function belongs to a multiset of them,
+
+.. math:: B_{\{v_1 \dots v_\nu\} \eta, LM}
+          = \sum_{m_1 \dots m_\nu} C^{LM}_{\eta, m_1 \dots m_\nu} \prod_{\xi=1}^{\nu} A_{v_\xi m_\xi},
+
+where η counts the independent equivariant maps of the multiset: powers of one v are symmetrised. Functions of different
+multisets have no monomial in common, so that the whole basis is independent.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+
+from multiace.basis.coupling import equivariant_polynomials
+from multiace.basis.irreps import Irrep
+
+__all__ = ["AceBasis", "OneParticle", "Truncation"]
+
+INVARIANT = Irrep(0, 1)
+
+
+class OneParticle(NamedTuple):
+    """R_n Y_l of the neighbours of one element, all m."""
+
+    l: int  # noqa: E741
+    element: int
+    n: int  # from 1
+
+    @property
+    def irrep(self) -> Irrep:
+        """How it turns: degree l, parity (-1)^l."""
+        return Irrep(self.l, (-1) ** self.l)
+
+
+@dataclass(frozen=True)
+class Truncation:
+    r"""Which products belong to the basis: those of total degree :math:`\sum_\xi (n_\xi + w\, l_\xi) \le D_\nu`.
+
+    Attributes:
+        degrees: D_1 ... D_ν, the largest degree of each order.
+        weight: w, what a degree of Y counts against one of R.
+        l_max: Largest l.
+        num_radial: Largest n.
+    """
+
+    degrees: tuple[float, ...]
+    weight: float
+    l_max: int
+    num_radial: int
+
+
+class Multiset(NamedTuple):
+    """Functions of one multiset: those of paths ``first`` .. ``first + n_paths`` - 1."""
+
+    factors: tuple[OneParticle, ...]  # ascending
+    first: int
+    n_paths: int
+
+
+@dataclass(frozen=True)
+class AceBasis:
+    """All functions of an irrep for one central element; the same for each.
+
+    Attributes:
+        n_elements: Number of elements that neighbours can have.
+        truncation: Which products there are.
+        irrep: LM of the functions: 0e for energies.
+    """
+
+    n_elements: int
+    truncation: Truncation
+    irrep: Irrep = INVARIANT
+
+    @property
+    def correlation(self) -> int:
+        """The largest number of factors, ν."""
+        return len(self.truncation.degrees)
+
+    def degree(self, v: OneParticle) -> float:
+        """n + w l."""
+        return v.n + self.truncation.weight * v.l
+
+    @cached_property
+    def one_particle(self) -> tuple[OneParticle, ...]:
+        """The functions v that occur, by l, element and n."""
+        t, highest = self.truncation, max(self.truncation.degrees)
+        functions = (
+            OneParticle(degree, element, n)
+            for degree in range(t.l_max + 1)
+            for element in range(self.n_elements)
+            for n in range(1, t.num_radial + 1)
+        )
+        return tuple(v for v in functions if self.degree(v) <= highest)
+
+    @cached_property
+    def starts(self) -> dict[OneParticle, int]:
+        """Where the components of each v begin among those of A."""
+        ends = np.cumsum([0, *(2 * v.l + 1 for v in self.one_particle)])
+        return dict(zip(self.one_particle, ends.tolist(), strict=False))
+
+    @property
+    def n_components(self) -> int:
+        """Number of components of A."""
+        return sum(2 * v.l + 1 for v in self.one_particle)
+
+    @cached_property
+    def multisets(self) -> tuple[Multiset, ...]:
+        """The multisets that have functions, by order, then as their factors."""
+        found, first = [], 0
+        for order in range(1, self.correlation + 1):
+            for factors in self._products(order):
+                n_paths = len(equivariant_polynomials(powers_of(factors), self.irrep.l)[1])
+                if n_paths:
+                    found.append(Multiset(factors, first, n_paths))
+                    first += n_paths
+        return tuple(found)
+
+    @property
+    def n_functions(self) -> int:
+        """Number of functions."""
+        return self.multisets[-1].first + self.multisets[-1].n_paths if self.multisets else 0
+
+    def _products(self, order: int) -> Iterator[tuple[OneParticle, ...]]:
+        """All ascending tuples within the degree whose parity is that of the irrep and whose l can couple to L."""
+        budget = self.truncation.degrees[order - 1]
+        ascending = self.one_particle
+        degrees = [self.degree(v) for v in ascending]
+        cheapest = min(degrees, default=0.0)
+
+        def extend(chosen: list[int], left: float) -> Iterator[list[int]]:
+            if len(chosen) == order:
+                yield chosen
+                return
+            reserve = (order - len(chosen) - 1) * cheapest
+            for number in range(chosen[-1] if chosen else 0, len(ascending)):
+                if degrees[number] + reserve <= left + 1e-9:
+                    yield from extend([*chosen, number], left - degrees[number])
+
+        for numbers in extend([], budget):
+            factors = tuple(ascending[number] for number in numbers)
+            ls = [v.l for v in factors]
+            reachable = 2 * max(ls) - sum(ls) <= self.irrep.l <= sum(ls)
+            if reachable and prod(v.irrep.p for v in factors) == self.irrep.p:
+                yield factors
+
+    @cached_property
+    def coefficients(self) -> Coefficients:
+        """C of all functions."""
+        columns, factors, values, n_monomials = [], [], [], 0
+        for multiset in self.multisets:
+            monomials, C = equivariant_polynomials(powers_of(multiset.factors), self.irrep.l)
+            path, M, monomial = np.nonzero(np.abs(C) >= 1e-12)
+            used, column = np.unique(monomial, return_inverse=True)
+            components = monomials[used] + [self.starts[v] for v in multiset.factors]
+            padding = np.full((len(used), self.correlation - len(multiset.factors)), -1)
+            factors.append(np.hstack([components, padding]))
+            columns.append(np.stack([path + multiset.first, M, column + n_monomials]))
+            values.append(C[path, M, monomial])
+            n_monomials += len(used)
+        function, M, monomial = np.concatenate([np.zeros((3, 0), dtype=int), *columns], axis=1)
+        return Coefficients(
+            np.concatenate([np.zeros((0, self.correlation), dtype=int), *factors]),
+            function,
+            M,
+            monomial,
+            np.concatenate([np.zeros(0), *values]),
+        )
+
+
+class Coefficients(NamedTuple):
+    """C as sums of monomials: B_f,M = Σ values Π A over the coefficients of f and M."""
+
+    factors: np.ndarray  # components of A of each monomial, (n_monomials, ν); those of lower order end in -1
+    function: np.ndarray  # (n_coefficients,)
+    M: np.ndarray  # (n_coefficients,)
+    monomial: np.ndarray  # (n_coefficients,)
+    values: np.ndarray  # (n_coefficients,)
+
+
+def powers_of(factors: tuple[OneParticle, ...]) -> tuple[tuple[int, int], ...]:
+    """Degree and power of each of the different factors, in their order."""
+    return tuple((v.l, power) for v, power in Counter(factors).items())
