@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import scipy.optimize
 import scipy.sparse.linalg
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
 from multiace.errors import InputError
@@ -109,6 +111,18 @@ def test_bayesian_ridge_is_mackays_fixed_point(form):
     )
     cov = covariance_of_targets(X, w, fit.noise_variance_, fit.strength_)
     np.testing.assert_allclose(fit.log_evidence_, multivariate_normal.logpdf(y, np.zeros(N), cov), rtol=1e-6)
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 1000), column=st.floats(1e-3, 1e3), weight=st.floats(1e-4, 1e4))
+def test_units_of_columns_and_of_weights_do_not_matter(seed, column, weight):
+    X, y, w = problem(n=40, noise=3.0, seed=seed)
+    fit = BayesianRidge(PRIOR).fit(system_of(X, y, w))
+    scale = np.r_[column, np.ones(P - 1)]
+    other = BayesianRidge(PRIOR * scale).fit(system_of(X * scale, y, weight * w))
+    np.testing.assert_allclose(other.coef_ * scale, fit.coef_, rtol=1e-4, atol=1e-6 * np.abs(fit.coef_).max())
+    np.testing.assert_allclose(other.variance(X * scale), fit.variance(X), rtol=1e-4)
+    np.testing.assert_allclose(other.log_evidence_, fit.log_evidence_, rtol=1e-6)
 
 
 def test_noise_is_found_and_errors_lie_within_the_bars():
@@ -266,6 +280,7 @@ def test_lsqr_chooses_its_strength_and_stops_within_the_noise():
     assert fit.n_iter_ < 60
     assert np.sqrt(np.mean(difference**2)) < 0.02
     np.testing.assert_allclose(fit.noise_variance_, direct.noise_variance_, rtol=0.05)
+    assert not LSQR().fit(blocks_of(X, 0 * y, w)).coef_.any()
     stopped = LSQR(prior, max_iter=5).fit(blocks_of(X, y, w))
     assert "stopped after 5 steps" in stopped.notes_[-1]
 

@@ -10,10 +10,10 @@ from scipy.linalg import cho_solve, cholesky, lapack
 
 from multiace.errors import InputError
 from multiace.linear.base import Solver, filled
+from multiace.linear.folds import Data
 from multiace.linear.posterior import Posterior
 from multiace.linear.ridge import BayesianRidge
 from multiace.linear.spectrum import EPS, TINY, Spectrum, checked_prior, log_evidence, ridge
-from multiace.linear.system import Data
 
 __all__ = ["ARD"]
 

@@ -23,7 +23,7 @@ class Solver:
         posterior_: Distribution of c.
         noise_variance_: σ² of a row of weight 1.
         dof_: Effective number of coefficients that the data determine.
-        rank_: Directions that the data see.
+        rank_: Directions that the data see (``lsqr``: that it has found).
         rmse_: √(Σ w (y - Xc)² / n) over the rows of the fit.
         log_evidence_: Log marginal likelihood; None for solvers without a prior.
         unseen_: Columns that are zero in all rows, (u,); their coefficients are 0.

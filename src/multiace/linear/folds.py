@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from multiace.errors import InputError
 from multiace.linear.system import Origin, System, checked_rows, merged
 
-__all__ = ["Folds"]
+__all__ = ["Data", "Folds"]
 
 
 class Folds:
@@ -44,7 +44,7 @@ class Folds:
 
     def total(self) -> System:
         """Return the system of all rows."""
-        return merged(self.systems)
+        return merged(self.systems).total()
 
     def splits(self) -> Iterator[tuple[System, System]]:
         """Yield the system of all parts but one, and that one.
@@ -60,3 +60,7 @@ class Folds:
             )
         for k, held_out in enumerate(self.systems):
             yield merged([system for j, system in enumerate(self.systems) if j != k]), held_out
+
+
+Data = System | Folds
+"""What solvers take."""

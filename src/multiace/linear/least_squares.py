@@ -8,9 +8,10 @@ from scipy.linalg import lapack
 
 from multiace.errors import InputError
 from multiace.linear.base import Solver, filled
+from multiace.linear.folds import Data
 from multiace.linear.posterior import Posterior
 from multiace.linear.spectrum import EPS
-from multiace.linear.system import Data, System
+from multiace.linear.system import System
 
 __all__ = ["LeastSquares"]
 
@@ -31,9 +32,9 @@ class LeastSquares(Solver):
         if n <= p:
             raise InputError(
                 f"{n} rows do not determine {p} coefficients by least squares; it needs at least {p + 1}. "
-                "Add structures, make the basis smaller, or take solver: bayesian_ridge."
+                "Add structures, make the basis smaller, or take the solver bayesian_ridge."
             )
-        R, z, rest = triangle(system, seen)
+        R, z, rest = triangle(system, seen, norms[seen])
         inverse = lapack.dtrtri(R)[0]
         unseen = np.flatnonzero(norms == 0)
         self._count(n, p, rest, n - p, unseen)
@@ -46,13 +47,13 @@ class LeastSquares(Solver):
         return self
 
 
-def triangle(system: System, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+def triangle(system: System, seen: np.ndarray, norms: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     """Return R of the seen columns, each divided by its norm, its targets, and the residual.
 
     Raises:
         InputError: If the columns depend on each other.
     """
-    M, p, norms = system.compressed(), system.n_columns, system.norms[seen]
+    M, p = system.compressed(), system.n_columns
     if system.form == "qr":
         R, z, rest, rounding = M[:p, seen] / norms, M[:p, p], M[p, p] ** 2, EPS
         if len(seen) < p:
@@ -78,6 +79,6 @@ def dependent(matrix: np.ndarray, rounding: float) -> InputError:
     rank = min(int(np.sum(diagonal > p * rounding * diagonal[0])), p - 1)
     return InputError(
         f"{p} columns have the rank {rank}: column {pivots[rank]} is a sum of others in these data, so that "
-        "least squares has no single answer. Take solver: bayesian_ridge, ridge or truncated_svd, "
+        "least squares has no single answer. Take the solver bayesian_ridge, ridge or truncated_svd, "
         "or make the basis smaller."
     )

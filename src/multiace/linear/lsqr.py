@@ -11,11 +11,12 @@ from numpy.typing import ArrayLike
 from multiace.errors import InputError
 from multiace.linear.base import NO_ROWS
 from multiace.linear.density import Density
+from multiace.linear.folds import Data
 from multiace.linear.posterior import Posterior
 from multiace.linear.ridge import Ridge
 from multiace.linear.sampling import posterior_deviations
 from multiace.linear.spectrum import EPS, Spectrum, checked_prior, ridge
-from multiace.linear.system import Data, checked_rows
+from multiace.linear.system import checked_rows
 
 __all__ = ["LSQR", "Bidiagonalisation", "Blocks"]
 
@@ -82,7 +83,7 @@ class LSQR(Ridge):
             self.error_ = process.error(spectrum, self.strength_)
             if process.finished:
                 break
-        self.solve(process.spectrum(), process.unseen)
+        self.solve(spectrum, process.unseen)
         self.posterior_ = self._committee(process)
         self.n_iter_ = process.k
         if self.error_ > self.tol:

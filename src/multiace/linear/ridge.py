@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from multiace.errors import InputError
 from multiace.linear.base import Solver, filled
-from multiace.linear.folds import Folds
+from multiace.linear.folds import Data, Folds
 from multiace.linear.posterior import Posterior
 from multiace.linear.spectrum import (
     Spectrum,
@@ -22,7 +22,6 @@ from multiace.linear.spectrum import (
     lowest,
     ridge,
 )
-from multiace.linear.system import Data
 
 __all__ = ["BayesianRidge", "Filtered", "Ridge", "TruncatedSVD"]
 

@@ -16,7 +16,8 @@ from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
 
 from multiace.errors import InputError
-from multiace.linear.system import Data, System
+from multiace.linear.folds import Folds
+from multiace.linear.system import System
 
 __all__ = [
     "Shrinkage",
@@ -77,9 +78,9 @@ class Spectrum:
         cls, A: np.ndarray, z: np.ndarray, rest: float, system: System | Spectrum, prior: np.ndarray
     ) -> Spectrum:
         """Decompose few rows A (m, p) with targets z (m,) that stand for all rows of a system, up to a rest."""
-        U, s, Vt = scipy.linalg.svd(A / prior, full_matrices=False)
-        keep = s > EPS * max(A.shape) * max(s.max(initial=0.0), TINY)
-        U, s, V = U[:, keep], s[keep], Vt[keep].T
+        U, s, Vt = scipy.linalg.svd(A / prior, full_matrices=False, overwrite_a=True)
+        r = int(np.sum(s > EPS * max(A.shape) * max(s.max(initial=0.0), TINY)))
+        U, s, V = U[:, :r], s[:r], Vt[:r].T
         d = U.T @ z
         rest += float(np.sum((z - U @ d) ** 2))
         return cls(s, V, d, rest, system.n_rows, system.log_weights, prior)
@@ -148,10 +149,12 @@ def gcv(spectrum: Spectrum, shrinkage: Shrinkage, strengths: ArrayLike) -> np.nd
     return np.where(freedom > 0, score, np.inf)
 
 
-def cross_validation(data: Data, prior: np.ndarray, shrinkage: Shrinkage, strengths: ArrayLike) -> np.ndarray:
+def cross_validation(
+    folds: Folds, prior: np.ndarray, shrinkage: Shrinkage, strengths: ArrayLike
+) -> np.ndarray:
     """Return the mean of w (y - Xc)² over all rows for each strength, (k,), c fitted without the part of the row."""
     errors, n = np.zeros(np.size(strengths)), 0
-    for train, test in data.splits():
+    for train, test in folds.splits():
         spectrum = Spectrum.of(train, prior)
         errors += test.squared_errors(spectrum.coefficients(shrinkage(spectrum.s[:, None] ** 2, strengths)))
         n += test.n_rows

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,23 +10,13 @@ from scipy.linalg import blas, lapack
 
 from multiace.errors import InputError, did_you_mean
 
-__all__ = ["FORMS", "Data", "System", "checked_rows", "merged"]
+__all__ = ["FORMS", "System", "checked_rows", "merged"]
 
 BLOCK = 1024  # rows that wait until they are compressed together
 PANEL = 32  # columns that LAPACK eliminates together
 LARGEST = 1e100  # whose square is still a number
 
 Origin = str | Callable[[int], str]
-
-
-class Data(Protocol):
-    """What solvers take: compressed rows, whole or in parts to hold out."""
-
-    def total(self) -> System:
-        """Return all rows."""
-
-    def splits(self) -> Iterable[tuple[System, System]]:
-        """Yield rows to fit and rows to test on; nothing where the rows are not in parts."""
 
 
 class System:
@@ -127,12 +116,12 @@ class System:
         return np.sqrt(np.diag(M)[:p])
 
     def total(self) -> System:
-        """Return itself: the rows are not in parts."""
-        return self
-
-    def splits(self) -> Iterable[tuple[System, System]]:
-        """Yield nothing: the rows are not in parts."""
-        return ()
+        """Return the system of all its rows, of which none wait."""
+        if not self.waiting:
+            return self
+        total = System(self.n_columns, self.form)
+        total.matrix, total.n_rows, total.log_weights = self.compressed(), self.n_rows, self.log_weights
+        return total
 
 
 def checked_rows(
