@@ -19,7 +19,7 @@ LEVELS = (
     ("layers",),
     ("model",),
     ("data", "deploy"),
-    ("verify",),
+    ("verify", "linear"),
     ("train",),
     ("evaluation", "tables"),
     ("report",),
