@@ -29,7 +29,7 @@ every_structure = pytest.mark.parametrize("name", STRUCTURES)
 @every_structure
 def test_the_reverse_of_an_edge_runs_the_other_way(name):
     at = graph(name)
-    vectors, _ = at.edge_vectors()
+    vectors = at.edge_vectors()
     assert torch.equal(at.senders[at.reverse], at.receivers)
     assert torch.equal(at.shifts[at.reverse], -at.shifts)
     assert torch.equal(at.reverse[at.reverse], torch.arange(at.n_edges))
@@ -52,7 +52,7 @@ def test_a_batch_holds_its_graphs_one_after_another():
     together = Graph.batch(parts)
     assert (together.n_graphs, together.n_nodes) == (4, 6 + 1 + 2 + 1)
     torch.testing.assert_close(
-        together.edge_vectors()[0], torch.cat([part.edge_vectors()[0] for part in parts]), rtol=0, atol=0
+        together.edge_vectors(), torch.cat([part.edge_vectors() for part in parts]), rtol=0, atol=0
     )
     assert torch.equal(together.senders[together.reverse], together.receivers)
     assert torch.equal(together.shifts[together.reverse], -together.shifts)
@@ -73,14 +73,14 @@ def test_given_vectors_survive_batching():
     at = graph("molecule")
     vectors = torch.randn(at.n_edges, 3, dtype=torch.float64)
     together = Graph.batch([at.with_vectors(vectors), graph("wire")])
-    assert torch.equal(together.edge_vectors()[0][: at.n_edges], vectors)
-    assert torch.equal(together.edge_vectors()[0][at.n_edges :], graph("wire").edge_vectors()[0])
+    assert torch.equal(together.edge_vectors()[: at.n_edges], vectors)
+    assert torch.equal(together.edge_vectors()[at.n_edges :], graph("wire").edge_vectors())
 
 
 def test_edge_vectors_follow_positions_and_cell():
     at = graph("wire")
     at = replace(at, positions=at.positions.requires_grad_(), cells=at.cells.requires_grad_())
-    at.edge_vectors()[0].square().sum().backward()
+    at.edge_vectors().square().sum().backward()
     assert at.positions.grad.any()
     assert at.cells.grad[0, 0].any()
 

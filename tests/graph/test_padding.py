@@ -36,8 +36,8 @@ def test_padding_is_a_graph_whose_structures_stay_as_they_are():
     assert torch.equal(whole.shifts[whole.reverse], -whole.shifts)
     assert torch.equal(whole.reverse[whole.reverse], torch.arange(whole.n_edges))
     assert (whole.receivers.diff() >= 0).all()
-    assert (whole.edge_vectors()[1][graph.n_edges :] == 7.0).all()
-    assert torch.equal(whole.edge_vectors()[0][: graph.n_edges], graph.edge_vectors()[0])
+    assert (whole.edge_lengths()[graph.n_edges :] == 7.0).all()
+    assert torch.equal(whole.edge_vectors()[: graph.n_edges], graph.edge_vectors())
     assert whole.pairs[0].shape == (whole.n_edges // 2, 2)
 
 

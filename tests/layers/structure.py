@@ -34,12 +34,12 @@ def graph(Q: torch.Tensor | None = None) -> Graph:
 
 
 def harmonics(graph: Graph, l_max: int) -> torch.Tensor:
-    return SphericalHarmonics(l_max)(*graph.edge_vectors())
+    return SphericalHarmonics(l_max)(graph.edge_vectors(), graph.edge_lengths())
 
 
 def radial(graph: Graph, num_radial: int = 3) -> torch.Tensor:
     """Some functions of the distance, one row per undirected pair."""
-    _, lengths = graph.edge_vectors()
+    lengths = graph.edge_lengths()
     lengths = lengths[graph.pairs[0][:, 0], None]
     n = torch.arange(1, num_radial + 1)
     return torch.sin(n * lengths) * (CUTOFF - lengths) ** 3

@@ -33,7 +33,7 @@ def table_of(network, basis, attributes, tolerance):
 
 def exact(network, basis, attributes, at):
     edges, _ = at.pairs
-    _, lengths = at.edge_vectors()
+    lengths = at.edge_lengths()
     j, i = (at.species[nodes[edges[:, 0]]] for nodes in (at.senders, at.receivers))
     return network(basis(lengths[edges[:, 0]], j, i), attributes, at)
 
@@ -47,7 +47,7 @@ def test_a_table_is_as_close_to_the_network_as_it_says(species, attributes, tran
     tolerance = 1e-6 if transform == "none" else 1e-5
     made, error = table_of(network, basis, attributes, tolerance)
     at = graph()
-    _, lengths = at.edge_vectors()
+    lengths = at.edge_lengths()
     R = exact(network, basis, attributes, at)
     read = made(lengths[at.pairs[0][:, 0]], attributes, at)
     size = made.values[:, :, 0].square().mean().sqrt()
@@ -88,7 +88,7 @@ def test_what_is_read_from_a_table_has_the_gradients_of_the_network(species):
     network, _ = build(species, attributes)
     basis, at, results = RadialEmbedding("bessel", 5, CUTOFF, trainable=True), graph(), []
     wanted = [attributes, *network.parameters(), *basis.parameters()]
-    _, lengths = at.edge_vectors()
+    lengths = at.edge_lengths()
     for made in (None, RadialFunction(network, basis, attributes).tabulate(2048)):
         r = lengths[at.pairs[0][:, 0]].requires_grad_()
         R = network(basis(r), attributes, at) if made is None else made(r, attributes, at)

@@ -146,7 +146,7 @@ def test_the_graph_is_not_changed():
 def test_edge_vectors_may_be_given_instead_of_positions():
     at = potential("base")
     graph = batch(at)
-    vectors, _ = graph.edge_vectors()
+    vectors = graph.edge_vectors()
     given = replace(graph, positions=torch.full_like(graph.positions, torch.nan)).with_vectors(vectors)
     assert_same_bits(vars(at(given, stress=True)), vars(at(graph, stress=True)))
 

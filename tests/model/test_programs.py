@@ -2,6 +2,7 @@
 
 import copy
 import gc
+from concurrent.futures import ThreadPoolExecutor
 
 import ase.build
 import pytest
@@ -32,6 +33,7 @@ RECORDED = [
     "base/element_embedding=continuous",
     "base/readout=last",
 ]
+UNRECORDED = ["base/nonlinearity=norm", "base/channel_coupling=full", "base/neighbor_norm=learned"]
 
 
 pytestmark = pytest.mark.usefixtures("compiled")
@@ -79,13 +81,44 @@ def test_a_program_that_reads_tables_gives_what_its_operations_give(name):
             assert not torch.equal(program, exact)
 
 
-@pytest.mark.parametrize(
-    "name", ["base/nonlinearity=norm", "base/channel_coupling=full", "base/neighbor_norm=learned"]
-)
+@pytest.mark.parametrize("name", UNRECORDED)
 def test_what_cannot_be_recorded_runs_as_it_is(name):
     at = random_potential(POINTS[name])
     assert at(batch_of([crystal(), molecule()], at)).energy.isfinite().all()
     assert not at.network.recorder.succeeds
+
+
+@pytest.mark.parametrize("tabulated", [False, True])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *RECORDED,
+        *UNRECORDED,
+        "base/zbl=True",
+        "base/radial_basis=chebyshev",
+        "base/distance_transform=agnesi",
+    ],
+)
+def test_a_prediction_is_that_of_a_training_step(name, tabulated):
+    """Energies and forces from one program, and from one for each pass of PyTorch's autograd."""
+    at = random_potential(POINTS[name])
+    graph = batch_of([crystal(), molecule()], at)
+    tables = at.network.tabulate() if tabulated else None
+    once, kept = (at(graph, stress=True, tables=tables, create_graph=kept) for kept in (False, True))
+    assert not once.forces.requires_grad and not once.energy.requires_grad
+    for field in ("energy", "site_energies", "forces"):
+        assert_close(getattr(once, field), getattr(kept, field).detach(), 1e-12)
+    assert_close(once.stress[0], kept.stress[0].detach(), 1e-12)
+
+
+def test_a_program_in_several_threads_keeps_its_numbers():
+    """Their runs share neither memory nor results."""
+    at = small_potential()
+    graph = graph_of(methanol(), at)
+    expected = at(graph).forces
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: at(graph).forces, range(60)))
+    assert all(torch.equal(forces, expected) for forces in found)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

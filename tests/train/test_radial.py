@@ -65,7 +65,7 @@ def test_the_gradient_of_a_step_with_tables_is_that_of_the_networks(potential, b
 
 
 def test_tables_are_for_steps_of_many_pairs_and_end_at_the_nearest(potential, batch):
-    pairs, nearest = batch.graph.n_edges // 2, float(batch.graph.edge_vectors()[1].min())
+    pairs, nearest = batch.graph.n_edges // 2, float(batch.graph.edge_lengths().min())
     assert tables_for(potential.network, batch.graph, 256) is None
     tables = tables_for(potential.network, batch.graph, 16)
     for values in tables.values:

@@ -78,7 +78,7 @@ def edges_within(graph: Graph, cutoff: float) -> Graph:
     Raises:
         InputError: If two atoms have come to one place.
     """
-    _, lengths = graph.edge_vectors()
+    lengths = graph.edge_lengths()
     if len(lengths) and lengths.min() < COINCIDENT:
         edge = int(lengths.argmin())
         raise at_one_place(int(graph.senders[edge]), int(graph.receivers[edge]))

@@ -11,8 +11,6 @@ from torch import Tensor
 
 __all__ = ["Graph"]
 
-DERIVED = ("pairs", "first", "volumes")  # of fields that edge vectors do not change
-
 
 @dataclass(frozen=True)
 class Graph:
@@ -100,18 +98,22 @@ class Graph:
         """Volume of each cell [Å³], (n_graphs,); 0 where not periodic in three directions."""
         return torch.linalg.det(self.cells).abs()
 
-    def edge_vectors(self) -> tuple[Tensor, Tensor]:
-        """Return r_ij (n_edges, 3) and |r_ij| (n_edges,) [Å], float64, differentiable."""
-        vectors = self.vectors
-        if vectors is None:
-            translations = torch.einsum("ea,eax->ex", self.shifts, self.cells[self.edge_graph])
-            vectors = self.positions[self.receivers] - self.positions[self.senders] + translations
-        return vectors, torch.linalg.vector_norm(vectors, dim=-1)
+    def edge_vectors(self) -> Tensor:
+        """Return r_ij [Å], (n_edges, 3) float64, differentiable."""
+        if self.vectors is not None:
+            return self.vectors
+        translations = (self.shifts[:, :, None] * self.cells[self.edge_graph]).sum(dim=1)
+        return self.positions[self.receivers] - self.positions[self.senders] + translations
+
+    def edge_lengths(self) -> Tensor:
+        """Return |r_ij| [Å], (n_edges,) float64, differentiable."""
+        return torch.linalg.vector_norm(self.edge_vectors(), dim=-1)
 
     def with_vectors(self, vectors: Tensor) -> Graph:
         """Return the same graph with these edge vectors (n_edges, 3) in place of its positions."""
         graph = replace(self, vectors=vectors)
-        vars(graph).update({name: value for name, value in vars(self).items() if name in DERIVED})
+        derived = {"pairs": self.pairs, "first": self.first}
+        vars(graph).update(derived | {name: vars(self)[name] for name in ("volumes",) if name in vars(self)})
         return graph
 
     def to(self, device: torch.device | str) -> Graph:
@@ -160,5 +162,5 @@ class Graph:
             reverse=torch.cat([g.reverse for g in graphs]) + first_edge,
             cells=torch.cat([g.cells for g in graphs]),
             node_graph=torch.cat([g.node_graph for g in graphs]) + of_node,
-            vectors=torch.cat([g.edge_vectors()[0] for g in graphs]) if vectors_given else None,
+            vectors=torch.cat([g.edge_vectors() for g in graphs]) if vectors_given else None,
         )

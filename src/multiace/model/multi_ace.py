@@ -85,10 +85,27 @@ class MultiACE(nn.Module):
             graph: The atoms and edges.
             tables: From :meth:`tabulate`, to be read instead of the radial networks.
         """
-        vectors, lengths = graph.edge_vectors()
-        Y = ops.spherical_harmonics(vectors.to(self.dtype), self.angular)  # Y_lm(r̂)
+        energies, _ = self._energies(graph, tables)
+        return ops.fused(self.recorder, energies)
+
+    def with_gradient(self, graph: Graph, tables: RadialTables | None = None) -> tuple[Tensor, Tensor]:
+        """Return the same, and the gradient of its sum with respect to the edge vectors, (n_edges, 3) float64.
+
+        One program computes both, in less memory and time, and nothing of it can be differentiated again.
+        """
+        vectors = graph.edge_vectors().detach().requires_grad_()
+        with torch.enable_grad():
+            energies, moving = self._energies(graph.with_vectors(vectors), tables)
+        ones = torch.ones(graph.n_nodes, len(self.readouts), dtype=self.dtype, device=vectors.device)
+        value, gradients = ops.value_and_gradients(self.recorder, energies, ones, moving)
+        (g,) = torch.autograd.grad([energies.tensors[n] for n in moving], [vectors], gradients)
+        return value, g
+
+    def _energies(self, graph: Graph, tables: RadialTables | None) -> tuple[ops.Computation, list[int]]:
+        """What :meth:`forward` computes, and which tensors of it depend on the edge vectors."""
+        vectors = graph.edge_vectors()
         one_edge = graph.pairs[0][:, 0]  # of each undirected pair
-        r = lengths[one_edge]
+        r = torch.linalg.vector_norm(vectors[one_edge], dim=-1)
         elements: ElementEmbedding = self.elements
         networks: Sequence[RadialNetwork | RadialTable] = self.radial_networks
         if tables is None:
@@ -101,7 +118,8 @@ class MultiACE(nn.Module):
         R = [radial] if recorded else [network(radial, elements.table, graph) for network in networks]
         values = tables.values if tables is not None and recorded else []  # of tables that are read below
 
-        def site_energies(h: Tensor, Y: Tensor, *R: Tensor) -> Tensor:
+        def site_energies(vectors: Tensor, h: Tensor, *R: Tensor) -> Tensor:
+            Y = ops.spherical_harmonics(vectors, self.angular)  # Y_lm(r̂)
             energies: list[Tensor] = []
             for t, (layer, network) in enumerate(zip(self.layers, networks, strict=True)):
                 h = layer(h, Y, network(R[0], elements.table, graph) if recorded else R[t], elements, graph)
@@ -110,8 +128,10 @@ class MultiACE(nn.Module):
                     energies.append(readout(h))  # E_i = Σ_t R_t(h_i)
             return torch.cat(energies, dim=1) if len(energies) > 1 else energies[0]
 
+        tensors = [vectors.to(self.dtype), h, *R, *values]
         persistent = [] if tables is None else tables.made
-        return ops.fused(self.recorder, site_energies, [h, Y, *R, *values], graph.indices, persistent)
+        moving = [0, *range(2, 2 + len(R))]
+        return ops.Computation(site_energies, tensors, graph.indices, persistent), moving
 
     def tabulate(self, tolerance: float = TOLERANCE) -> RadialTables | None:
         """Tabulate R of all layers, for inference.

@@ -140,38 +140,55 @@ class Potential(nn.Module):
             create_graph: Keep the result differentiable, to train on forces or for Hessians.
             tables: Of the radial networks, ``network.tabulate()``, to be read instead of them.
         """
-        vectors, _ = graph.edge_vectors()
+        vectors = graph.edge_vectors()
         gradient_wanted = forces or stress
+        g: Tensor | None = None
         if gradient_wanted and torch.is_inference_mode_enabled():
             raise InputError(
                 "forces are a gradient, which torch.inference_mode() forbids; use torch.no_grad()."
             )
-        if gradient_wanted and not vectors.requires_grad:
-            vectors = vectors.detach().requires_grad_()
-        with torch.set_grad_enabled(gradient_wanted or torch.is_grad_enabled()):
-            site_energies = self._terms(graph.with_vectors(vectors), tables).sum(dim=1)
-            energy = _sum_by(site_energies, graph.node_graph, graph.n_graphs)
-            total = energy.sum()
-        if not gradient_wanted:
+        if gradient_wanted and not create_graph:
+            vectors = vectors.detach()
+            terms, g = self._terms_and_gradient(graph.with_vectors(vectors), tables)
+        else:
+            if gradient_wanted and not vectors.requires_grad:
+                vectors = vectors.detach().requires_grad_()
+            with torch.set_grad_enabled(gradient_wanted or torch.is_grad_enabled()):
+                terms = self._terms(graph.with_vectors(vectors), tables)
+                if gradient_wanted:
+                    g = _gradient(terms, vectors, create_graph=True)
+        site_energies = terms.sum(dim=1)
+        energy = _sum_by(site_energies, graph.node_graph, graph.n_graphs)
+        if g is None:
             return Prediction(energy, site_energies)
-        (g,) = torch.autograd.grad([total], [vectors], create_graph=create_graph, materialize_grads=True)
-        if not create_graph:
-            energy, site_energies, vectors = energy.detach(), site_energies.detach(), vectors.detach()
+        F = _sum_by(g, graph.senders, graph.n_nodes).index_add_(0, graph.receivers, g, alpha=-1)
         return Prediction(
-            energy,
-            site_energies,
-            _sum_by(g, graph.senders, graph.n_nodes) - _sum_by(g, graph.receivers, graph.n_nodes)
-            if forces
-            else None,
-            self._stress(g, vectors, graph) if stress else None,
+            energy, site_energies, F if forces else None, self._stress(g, vectors, graph) if stress else None
         )
 
     def _terms(self, graph: Graph, tables: RadialTables | None = None) -> Tensor:
         """Site energies by term [eV]: E0 + shift + ZBL, then one column per readout; float64."""
-        reference = self.isolated_energies[graph.species] + self.shift
+        return self._joined(self._reference(graph), self.network(graph, tables))
+
+    def _terms_and_gradient(self, graph: Graph, tables: RadialTables | None) -> tuple[Tensor, Tensor]:
+        """The same and dE/dr_ij [eV/Å], (n_edges, 3), without a graph."""
+        with torch.no_grad():
+            network, g = self.network.with_gradient(graph, tables)
+            terms = self._joined(self._reference(graph), network)
+            g = self.scale * g
         if self.zbl is not None:
-            reference = reference + self.zbl(graph)
-        return torch.cat([reference[:, None], self.scale * self.network(graph, tables).double()], dim=1)
+            with torch.enable_grad():
+                vectors = graph.edge_vectors().requires_grad_()
+                g = g + _gradient(self.zbl(graph.with_vectors(vectors)), vectors)
+        return terms, g
+
+    def _reference(self, graph: Graph) -> Tensor:
+        """E0 + shift + ZBL of each atom [eV]."""
+        reference = self.isolated_energies[graph.species] + self.shift
+        return reference if self.zbl is None else reference + self.zbl(graph)
+
+    def _joined(self, reference: Tensor, network: Tensor) -> Tensor:
+        return torch.cat([reference[:, None], self.scale * network.double()], dim=1)
 
     def _stress(self, g: Tensor, vectors: Tensor, graph: Graph) -> Tensor:
         virial = _sum_by(vectors[:, :, None] * g[:, None, :], graph.edge_graph, graph.n_graphs)
@@ -249,6 +266,12 @@ class Potential(nn.Module):
             except InputError as error:
                 raise InputError(f"{path}: {error}") from None
         return potential.to(device or "cpu")
+
+
+def _gradient(energies: Tensor, vectors: Tensor, create_graph: bool = False) -> Tensor:
+    """Gradient of the sum with respect to edge vectors."""
+    (g,) = torch.autograd.grad([energies.sum()], [vectors], create_graph=create_graph, materialize_grads=True)
+    return g
 
 
 def _sum_by(values: Tensor, index: Tensor, size: int) -> Tensor:

@@ -49,7 +49,7 @@ class ZBL(nn.Module):
 
     def forward(self, graph: Graph) -> Tensor:
         """Return the energy of each atom [eV], (n_nodes,) float64: half of every pair's."""
-        _, r = graph.edge_vectors()
+        r = graph.edge_lengths()
         zi, zj = graph.species[graph.receivers], graph.species[graph.senders]
         Zi, Zj = self.numbers[zi], self.numbers[zj]
         x = r * (Zi**0.23 + Zj**0.23) / 0.46850

@@ -13,7 +13,7 @@ runs on any device; :func:`~multiace.ops.choice.definitions` does the former for
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ from multiace.ops.choice import choice
 from multiace.ops.compiler import CompilerError
 from multiace.ops.forms import traced
 from multiace.ops.paths import ConvolutionPaths, ProductPaths
-from multiace.ops.recorder import Recorder, UnrecordableError
+from multiace.ops.recorder import Computation, Recorder, UnrecordableError
 from multiace.ops.reference import Activation
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from multiace.basis.radial import RadialEmbedding
 
 __all__ = [
+    "Computation",
     "ConvolutionPaths",
     "ProductPaths",
     "Recorder",
@@ -47,6 +48,7 @@ __all__ = [
     "radial_basis",
     "spherical_harmonics",
     "symmetric_product",
+    "value_and_gradients",
 ]
 
 
@@ -106,28 +108,52 @@ def radial_basis(
     return radial(lengths, sender_species, receiver_species)
 
 
-def fused(
-    recorder: Recorder,
-    function: Callable[..., Tensor],
-    tensors: Sequence[Tensor],
-    constants: Sequence[Tensor],
-    persistent: Sequence[Tensor] = (),
-) -> Tensor:
-    """Return ``function(*tensors)``, as one operation where that is possible.
+def fused(recorder: Recorder, computation: Computation) -> Tensor:
+    """Return the result of a computation, as one operation where that is possible.
 
     Args:
-        recorder: Of the module that the function belongs to.
-        function: Any; one that does more than a recorder can write down is called as it is from then on.
-        tensors: Its arguments.
-        constants: Other tensors that it uses, which are not differentiated.
-        persistent: The same, but the same ones in each call as long as the recording is to be used again.
+        recorder: Of the module that the computation belongs to.
+        computation: Any; one that does more than a recorder can write down is called as it is from then on.
     """
-    if recorder.succeeds and tensors[0].is_cpu and not traced(tensors) and _implementation(tensors[0]) is cpu:
+    function, tensors, *_ = computation
+    if _records(recorder, tensors):
         try:
-            return recorder(function, tensors, constants, persistent)
+            return recorder(computation)
         except UnrecordableError:
             recorder.succeeds = False
     return function(*tensors)
+
+
+def value_and_gradients(
+    recorder: Recorder, computation: Computation, cotangent: Tensor, wanted: Sequence[int]
+) -> tuple[Tensor, Sequence[Tensor]]:
+    """Return the result of a computation, and gradients of <cotangent, result>; both without a graph.
+
+    Args:
+        recorder: Of the module that the computation belongs to.
+        computation: As in :func:`fused`.
+        cotangent: Of the shape of the result.
+        wanted: Numbers of the arguments whose gradients are returned.
+    """
+    function, tensors, *_ = computation
+    if _records(recorder, tensors):
+        try:
+            return recorder.value_and_gradients(computation, cotangent, wanted)
+        except UnrecordableError:
+            recorder.succeeds = False
+    with torch.enable_grad():
+        arguments = [tensor.detach().requires_grad_(n in wanted) for n, tensor in enumerate(tensors)]
+        value = function(*arguments)
+        gradients = torch.autograd.grad(
+            [value], [arguments[n] for n in wanted], [cotangent], materialize_grads=True
+        )
+    return value.detach(), gradients
+
+
+def _records(recorder: Recorder, tensors: Sequence[Tensor]) -> bool:
+    """Whether a computation with these arguments may be recorded."""
+    first = tensors[0]
+    return recorder.succeeds and first.is_cpu and not traced(tensors) and _implementation(first) is cpu
 
 
 def _implementation(tensor: Tensor, on_gpu: ModuleType = reference) -> ModuleType:

@@ -5,7 +5,9 @@
  * K_b being the channels of x, or how many of them are not zero.
  *
  * A row is one component of one node: contiguous channels. Rows of one element that share a matrix go through
- * a register-blocked product. `real` is float or double. */
+ * a register-blocked product, ROWS rows (a tile) and COLUMNS columns at a time. `real` is float or double. */
+#define CHUNK (32 * ROWS) /* rows that stay in the cache for all columns */
+
 /* An irrep of both sides: 2l+1 components, channels in and out, where it starts in a row of x, y and W, and K. */
 typedef struct { int64_t components, in, out, x, y, w, fan_in; } block;
 
@@ -31,25 +33,42 @@ INLINE int64_t place(const maps *s, order o, int64_t z, const block *b, int64_t 
   return of_x ? n * s->x_dim + b->x + m * b->in : n * s->y_dim + b->y + m * b->out;
 }
 
-/* Rows of x (or of y) times a matrix, summed over terms: rows of y (or of x); W: the matrices of each term. */
-static void products(const maps *s, order o, int64_t z, const block *b, const real *const *W, int to_x) {
+/* Rows of x times a matrix, or of y times its transpose, summed over terms: this thread's part of the tiles, the work
+ * being cut into chunks of rows, those into blocks of columns, and those into tiles; T: for a block of the transpose */
+static void products(const maps *s, order o, int64_t z, const block *b, int to_x, real *T) {
   const int64_t n_rows = (o.first[z + 1] - o.first[z]) * b->components;
   const int64_t inner = to_x ? b->out : b->in, columns = to_x ? b->in : b->out;
-#pragma omp for schedule(static) nowait
-  for (int64_t tile = 0; tile < (n_rows + ROWS - 1) / ROWS; ++tile) {
-    const int rows = n_rows - tile * ROWS < ROWS ? n_rows - tile * ROWS : ROWS;
-    int64_t from[ROWS];
-    real *out[ROWS];
-    for (int r = 0; r < ROWS; ++r) {
-      const int64_t row = tile * ROWS + (r < rows ? r : 0);
-      from[r] = place(s, o, z, b, row, !to_x);
-      out[r] = s->out + place(s, o, z, b, row, to_x);
-    }
+  const int64_t n_blocks = (columns + COLUMNS - 1) / COLUMNS, tiles = (n_rows + ROWS - 1) / ROWS;
+  const int64_t last = tiles * n_blocks * (omp_get_thread_num() + 1) / omp_get_num_threads();
+  int64_t at = tiles * n_blocks * omp_get_thread_num() / omp_get_num_threads(), chunk = -1, from[CHUNK], to[CHUNK];
+  while (at < last) {
+    const int64_t first = at / (CHUNK / ROWS * n_blocks) * CHUNK; /* row */
+    const int64_t here = n_rows - first < CHUNK ? n_rows - first : CHUNK, high = (here + ROWS - 1) / ROWS;
+    const int64_t in_chunk = at - first / ROWS * n_blocks, column = in_chunk / high * COLUMNS;
+    const int64_t width = columns - column < COLUMNS ? columns - column : COLUMNS;
+    const int64_t tile = in_chunk % high, end = high - tile < last - at ? high : tile + last - at;
+    if (chunk != first)
+      for (int64_t r = 0; r < high * ROWS; ++r) {
+        const int64_t row = first + (r < here ? r : here - 1); /* the last one fills up the last tile */
+        from[r] = place(s, o, z, b, row, !to_x);
+        to[r] = place(s, o, z, b, row, to_x);
+      }
+    chunk = first;
     for (int64_t t = 0; t < s->n_terms; ++t) {
-      const real *in[ROWS];
-      for (int r = 0; r < ROWS; ++r) in[r] = (to_x ? s->terms[t].y : s->terms[t].x) + from[r];
-      multiply(in, out, rows, W[t] + z * s->w_dim + b->w, inner, columns, scale_of(b), t > 0);
+      const real *W = s->terms[t].W + z * s->w_dim + b->w + column * (to_x ? inner : 1);
+      if (to_x) transpose(W, T, width, width, inner);
+      for (int64_t i = tile * ROWS; i < end * ROWS; i += ROWS) {
+        const real *in[ROWS];
+        real *out[ROWS];
+        for (int r = 0; r < ROWS; ++r) {
+          in[r] = (to_x ? s->terms[t].y : s->terms[t].x) + from[i + r];
+          out[r] = s->out + to[i + r] + column;
+        }
+        multiply(in, out, here - i < ROWS ? here - i : ROWS, to_x ? T : W, to_x ? width : columns, inner, width,
+                 scale_of(b), t > 0);
+      }
     }
+    at += end - tile;
   }
 }
 
@@ -63,32 +82,23 @@ static void clear(const maps *s, int of_x) {
 
 void derivative_y(const maps *s) {
   order o = sort_nodes(s->species, s->n_nodes, s->n_matrices);
-  const real *W[s->n_terms];
-  for (int64_t t = 0; t < s->n_terms; ++t) W[t] = s->terms[t].W;
   clear(s, 0);
 #pragma omp parallel num_threads(s->threads) if (s->threads > 1)
-  EACH_MATRIX products(s, o, z, b, W, 0);
+  EACH_MATRIX products(s, o, z, b, 0, NULL);
   free_order(o);
 }
 
 void derivative_x(const maps *s) {
   order o = sort_nodes(s->species, s->n_nodes, s->n_matrices);
-  const int64_t n = s->n_matrices * s->w_dim;
-  const real *W[s->n_terms];
-  real *T = reals(s->n_terms * n);
-  for (int64_t t = 0; t < s->n_terms; ++t) W[t] = T + t * n;
+  int64_t most = 0;
+  for (const block *b = s->blocks; b < s->blocks + s->n_blocks; ++b) most = b->out > most ? b->out : most;
   clear(s, 1);
 #pragma omp parallel num_threads(s->threads) if (s->threads > 1)
   {
-    for (int64_t t = 0; t < s->n_terms; ++t)
-      EACH_MATRIX if (o.first[z] < o.first[z + 1]) {
-        const int64_t at = z * s->w_dim + b->w;
-        transpose(s->terms[t].W + at, T + t * n + at, b->in, b->out);
-      }
-#pragma omp barrier
-    EACH_MATRIX products(s, o, z, b, W, 1);
+    real *T = reals(most * COLUMNS);
+    EACH_MATRIX products(s, o, z, b, 1, T);
+    free(T);
   }
-  free(T);
   free_order(o);
 }
 

@@ -21,6 +21,7 @@
 #define INLINE static inline __attribute__((always_inline, unused))
 #define UNUSED static __attribute__((unused))
 #define UNROLL _Pragma("GCC unroll 8")
+#define UNROLL16 _Pragma("GCC unroll 16")
 #define LOAD(p) (*(const vec *)(p))
 #define STORE(p) (*(vec *)(p))
 typedef real vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real))));
@@ -31,12 +32,12 @@ typedef int64_t mask __attribute__((vector_size(VECTOR_BYTES)));
 #endif
 
 /* `vectors` vectors of columns, from c on, of a product as below */
-INLINE void multiply_part(const real *const *in, real *const *out, int rows, const real *W, int64_t n, int64_t m,
-                             int64_t c, real scale, int add, int vectors) {
+INLINE void multiply_part(const real *const *in, real *const *out, int rows, const real *W, int64_t stride, int64_t n,
+                          int64_t c, real scale, int add, int vectors) {
   vec sums[ROWS][VECTORS] = {{{0}}};
   for (int64_t k = 0; k < n; ++k) {
     vec w[VECTORS];
-    UNROLL for (int v = 0; v < vectors; ++v) w[v] = LOAD(W + k * m + c + v * LANES);
+    UNROLL for (int v = 0; v < vectors; ++v) w[v] = LOAD(W + k * stride + c + v * LANES);
     UNROLL for (int r = 0; r < ROWS; ++r)
       UNROLL for (int v = 0; v < vectors; ++v) sums[r][v] += in[r][k] * w[v];
   }
@@ -49,19 +50,19 @@ INLINE void multiply_part(const real *const *in, real *const *out, int rows, con
   }
 }
 
-/* out[r] = scale in[r] W, or added to it, for up to ROWS rows; W: n x m */
-UNUSED void multiply(const real *const *in, real *const *out, int rows, const real *W, int64_t n, int64_t m, real scale,
-                     int add) {
+/* out[r] = scale in[r] W, or added to it, for up to ROWS rows; W: n x m, its rows `stride` apart */
+UNUSED void multiply(const real *const *in, real *const *out, int rows, const real *W, int64_t stride, int64_t n,
+                     int64_t m, real scale, int add) {
   int64_t c = 0;
-  for (; c + COLUMNS <= m; c += COLUMNS) multiply_part(in, out, rows, W, n, m, c, scale, add, VECTORS);
+  for (; c + COLUMNS <= m; c += COLUMNS) multiply_part(in, out, rows, W, stride, n, c, scale, add, VECTORS);
 #if VECTORS > 2
-  for (; c + 2 * LANES <= m; c += 2 * LANES) multiply_part(in, out, rows, W, n, m, c, scale, add, 2);
+  for (; c + 2 * LANES <= m; c += 2 * LANES) multiply_part(in, out, rows, W, stride, n, c, scale, add, 2);
 #endif
-  for (; c + LANES <= m; c += LANES) multiply_part(in, out, rows, W, n, m, c, scale, add, 1);
+  for (; c + LANES <= m; c += LANES) multiply_part(in, out, rows, W, stride, n, c, scale, add, 1);
   for (; c < m; ++c) {
     real s[ROWS] = {0};
     for (int64_t k = 0; k < n; ++k)
-      for (int r = 0; r < ROWS; ++r) s[r] += in[r][k] * W[k * m + c];
+      for (int r = 0; r < ROWS; ++r) s[r] += in[r][k] * W[k * stride + c];
     for (int r = 0; r < rows; ++r) out[r][c] = scale * s[r] + (add ? out[r][c] : 0);
   }
 }
@@ -127,13 +128,13 @@ UNUSED void outer(const real *const *a, const real *const *b, int rows, real *W,
 
 /* Exchange rows and columns of LANES vectors: every step swaps the parts of two rows off the diagonal. */
 INLINE void exchange(vec *v) {
-  for (int step = 1; step < LANES; step *= 2) {
+  UNROLL for (int step = 1; step < LANES; step *= 2) {
     mask first, second; /* lanes of (v[i], v[i + step]) */
-    for (int lane = 0; lane < LANES; ++lane) {
+    UNROLL16 for (int lane = 0; lane < LANES; ++lane) {
       first[lane] = lane & step ? LANES + lane - step : lane;
       second[lane] = lane & step ? LANES + lane : lane + step;
     }
-    for (int i = 0; i < LANES; ++i)
+    UNROLL16 for (int i = 0; i < LANES; ++i)
       if (!(i & step)) {
         const vec a = v[i], b = v[i + step];
         v[i] = __builtin_shuffle(a, b, first);
@@ -142,19 +143,18 @@ INLINE void exchange(vec *v) {
   }
 }
 
-/* T = W^T, W: n x m; the threads of a team share the work */
-UNUSED void transpose(const real *W, real *T, int64_t n, int64_t m) {
-#pragma omp for schedule(static) nowait
+/* T = W^T, W: n x m, the rows of T `stride` apart */
+UNUSED void transpose(const real *W, real *T, int64_t stride, int64_t n, int64_t m) {
   for (int64_t row = 0; row < n; row += LANES) {
     int64_t c = 0;
     for (; n - row >= LANES && c + LANES <= m; c += LANES) {
       vec v[LANES];
       for (int i = 0; i < LANES; ++i) v[i] = LOAD(W + (row + i) * m + c);
       exchange(v);
-      for (int i = 0; i < LANES; ++i) STORE(T + (c + i) * n + row) = v[i];
+      for (int i = 0; i < LANES; ++i) STORE(T + (c + i) * stride + row) = v[i];
     }
     for (int64_t r = row; r < n && r < row + LANES; ++r)
-      for (int64_t d = c; d < m; ++d) T[d * n + r] = W[r * m + d];
+      for (int64_t d = c; d < m; ++d) T[d * stride + r] = W[r * m + d];
   }
 }
 

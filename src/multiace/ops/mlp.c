@@ -27,7 +27,7 @@ static void product(const real *in, const real *W, real *out, int64_t rows, int6
       a[r] = in + (first + (r < here ? r : 0)) * n;
       o[r] = out + (first + r) * m;
     }
-    multiply(a, o, here, W, n, m, scale, add);
+    multiply(a, o, here, W, m, n, m, scale, add);
   }
 }
 
@@ -132,8 +132,12 @@ static void forward(const network *net, numbers W, const real **h, real *const *
 /* The matrices of W and its directions, each transposed. Called by all threads of a team. */
 static void transpose_all(const network *net, numbers W, real *const *T) {
   for (int b = 0; b <= DIRECTIONS; ++b)
-    for (int64_t l = 0; T[b] && l < net->n_layers; ++l)
-      transpose(W[b] + offset_of(net, l), T[b] + offset_of(net, l), net->sizes[l], net->sizes[l + 1]);
+    for (int64_t l = 0; T[b] && l < net->n_layers; ++l) {
+      const int64_t n = net->sizes[l], m = net->sizes[l + 1], at = offset_of(net, l);
+#pragma omp for schedule(static) nowait
+      for (int64_t row = 0; row < n; row += LANES)
+        transpose(W[b] + at + row * m, T[b] + at + row, n, n - row < LANES ? n - row : LANES, m);
+    }
 }
 
 static void allocate_transposed(const network *net, numbers W, real **T) {

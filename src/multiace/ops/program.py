@@ -23,6 +23,7 @@ from multiace.ops.nodes import Constant, Node, evaluation_order
 __all__ = ["Program", "Shapes", "program"]
 
 ALIGNMENT, WORD = 64, 8  # bytes
+LARGEST_SPARE = 1 << 24  # bytes that a program holds from run to run
 
 
 class Rows(NamedTuple):
@@ -111,6 +112,7 @@ class Program:
         self.of_outputs = [buffer_of[node] for node in self.outputs]
         self.of_kept = [buffer_of[node] for node in self.kept]
         self._lay_out(calls)
+        self.spare: list[Tensor] = []  # memory of the last run, if nothing of it was kept
 
     def _place(self, node: Node) -> Place:
         if node not in self.places:
@@ -193,7 +195,7 @@ class Program:
         sizes = -(n_rows * self.row_bytes // -ALIGNMENT) * ALIGNMENT
         sizes[self.of_outputs] = 0
         ends = np.cumsum(sizes)
-        memory = torch.empty(int(sizes.sum()), dtype=torch.uint8)
+        memory = self._memory(int(ends[-1]) if len(ends) else 0)
         buffers = memory.data_ptr() + ends - sizes
         buffers[self.of_outputs] = [output.data_ptr() for output in outputs]
         addresses = [tensor.data_ptr() for tensor in tensors]
@@ -204,7 +206,17 @@ class Program:
         start = words.ctypes.data
         for kernel, offset in self.kernels:
             kernel(start + offset)
+        if not self.kept and memory.numel() <= LARGEST_SPARE:
+            self.spare[:] = [memory]
         return outputs, memory, dict(zip(self.kept, buffers[self.of_kept].tolist(), strict=True))
+
+    def _memory(self, size: int) -> Tensor:
+        """So many bytes or more: what the last run had, or new pages of the system, which cost time."""
+        try:
+            memory = self.spare.pop()  # no other thread has it then
+        except IndexError:
+            return torch.empty(size, dtype=torch.uint8)
+        return memory if memory.numel() >= size else torch.empty(size, dtype=torch.uint8)
 
 
 def soonest_order(outputs: Sequence[Node], known: frozenset[Node]) -> list[Node]:

@@ -20,7 +20,7 @@ from multiace.ops.forms import Form, wanted_gradients
 from multiace.ops.nodes import Constant, Node, Term, gradients, intern, leaf, total
 from multiace.ops.program import Shapes, program
 
-__all__ = ["Recorder", "Symbol", "UnrecordableError"]
+__all__ = ["Computation", "Recorder", "Symbol", "UnrecordableError"]
 
 
 class UnrecordableError(Exception):
@@ -270,6 +270,23 @@ def _values(
     return recording.evaluate(nodes, keep=False)
 
 
+class Computation(NamedTuple):
+    """A function of tensors with its arguments.
+
+    Attributes:
+        function: Makes one tensor of tensors; to be recorded, with the operations that :class:`Symbol` takes. Other
+            tensors in it are differentiated too.
+        tensors: Its arguments, on the CPU all float32 or all float64.
+        constants: Tensors that the function uses, other ones in each call, that are not differentiated.
+        persistent: The same, but the same ones in each call as long as a recording is to be used again.
+    """
+
+    function: Callable[..., Any]
+    tensors: Sequence[Tensor]
+    constants: Sequence[Tensor]
+    persistent: Sequence[Tensor] = ()
+
+
 class Recorded(NamedTuple):
     """A recording to be used again: its result, and how to find the tensors that are not given."""
 
@@ -281,11 +298,12 @@ class Recorded(NamedTuple):
     persistent: Sequence[Tensor]
     lasting: bool
 
-    def holds(self, tensors: Sequence[Tensor], persistent: Sequence[Tensor]) -> bool:
+    def holds(self, computation: Computation) -> bool:
         """Whether the same would be recorded now."""
+        persistent = computation.persistent
         return (
             self.lasting
-            and self.rows == rows_of(tensors)
+            and self.rows == rows_of(computation.tensors)
             and len(persistent) == len(self.persistent)
             and all(a is b for a, b in zip(persistent, self.persistent, strict=True))
             and all(look_up() is d and d._version == version for look_up, d, version in self.divisors)
@@ -313,41 +331,51 @@ class Recorder:
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"recorded": None}
 
-    def __call__(
-        self,
-        function: Callable[..., Any],
-        tensors: Sequence[Tensor],
-        constants: Sequence[Tensor],
-        persistent: Sequence[Tensor] = (),
-    ) -> Tensor:
-        """Return ``function(*tensors)``.
-
-        Args:
-            function: Makes one symbol of symbols, with the operations that :class:`Symbol` takes. Other tensors in it
-                are differentiated too.
-            tensors: Its arguments, on the CPU, all float32 or all float64.
-            constants: Tensors that the function uses, other ones in each call, that are not differentiated.
-            persistent: The same, but the same ones in each call as long as the recording is to be used again.
+    def __call__(self, computation: Computation) -> Tensor:
+        """Return the result of a computation, differentiable.
 
         Raises:
-            UnrecordableError: If the function does anything else with its arguments.
+            UnrecordableError: If its function does anything with its arguments that :class:`Symbol` does not take.
         """
-        recorded = self.recorded
-        if recorded is None or not recorded.holds(tensors, persistent):
-            recorded = self._record(function, tensors, constants, persistent)
-            self.recorded = recorded if recorded.lasting else None
-        leaves = [*tensors, *(look_up() for look_up in recorded.leaves)]
-        recording = Recording(leaves, [*constants, *(look_up() for look_up in recorded.constants)])
+        recorded, recording = self._recording(computation)
+        leaves = recording.leaves
         (value,) = _values(recording, (recorded.node,), range(len(leaves)), leaves)
         return value
 
-    def _record(
-        self,
-        function: Callable[..., Any],
-        tensors: Sequence[Tensor],
-        constants: Sequence[Tensor],
-        persistent: Sequence[Tensor],
-    ) -> Recorded:
+    def value_and_gradients(
+        self, computation: Computation, cotangent: Tensor, wanted: Sequence[int]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return the result of a computation, and gradients of <cotangent, result>; one program, without a graph.
+
+        Args:
+            computation: As in :meth:`__call__`.
+            cotangent: Of the shape of the result.
+            wanted: Numbers of the arguments whose gradients are returned.
+        """
+        recorded, recording = self._recording(computation)
+        tensors = computation.tensors
+        pair = (recorded.node, leaf(recording.add(cotangent), cotangent))
+        nodes = gradients((pair,), tuple(leaf(n, tensors[n]) for n in wanted))
+        present = dict.fromkeys(node for node in (recorded.node, *nodes) if node is not None)
+        values = dict(zip(present, recording.evaluate(tuple(present), keep=False), strict=True))
+        found = [
+            torch.zeros_like(tensors[n]) if node is None else values[node].view(tensors[n].shape)
+            for n, node in zip(wanted, nodes, strict=True)
+        ]
+        return values[recorded.node], found
+
+    def _recording(self, computation: Computation) -> tuple[Recorded, Recording]:
+        """What a computation does, recorded now or before, and a recording to evaluate it."""
+        recorded = self.recorded
+        if recorded is None or not recorded.holds(computation):
+            recorded = self._record(computation)
+            self.recorded = recorded if recorded.lasting else None
+        leaves = [*computation.tensors, *(look_up() for look_up in recorded.leaves)]
+        constants = [*computation.constants, *(look_up() for look_up in recorded.constants)]
+        return recorded, Recording(leaves, constants)
+
+    def _record(self, computation: Computation) -> Recorded:
+        function, tensors, constants, persistent = computation
         recording = Recording(tensors, constants)
         node = function(*map(recording.lift, tensors)).node
         leaves, others = recording.leaves[len(tensors) :], recording.constants[len(constants) :]

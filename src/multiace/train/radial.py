@@ -70,7 +70,7 @@ def tables_for(network: MultiACE, graph: Graph, intervals: int) -> RadialTables 
     """
     if intervals == 0 or graph.n_edges == 0:
         return None
-    functions, (_, lengths) = network.radial_functions, graph.edge_vectors()
+    functions, lengths = network.radial_functions, graph.edge_lengths()
     nearest = int(lengths.min() * intervals / network.config.cutoff)
     unread = max(nearest - 1, 0)  # one more is kept for the rounding of float32
     n_pairs = graph.n_edges // 2
