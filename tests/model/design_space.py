@@ -16,6 +16,7 @@ import torch
 from multiace.graph import Graph
 from multiace.graph.neighbors import build_graph
 from multiace.model import PRESETS, ModelConfig, Potential, Statistics
+from multiace.model import config as model_config
 from multiace.model.config import FIRST_LAYER_FIELDS, TABLES
 
 ELEMENTS = ("H", "C", "O")
@@ -37,6 +38,21 @@ BASE = ModelConfig(
 
 OUTSIDE_THE_NETWORK = ("energy_reference", "scale", "shift")
 """What these choose is measured on data, see tests/data/test_statistics.py; a potential takes the numbers."""
+
+COMPLETE = {
+    "channel_coupling": "complete",
+    "hidden_irreps": "2x0e",
+    "num_layers": 1,
+    "correlation": 3,
+    "num_radial": 3,
+    "total_degree": (6.0, 6.0, 5.0),
+    "radial_network": "none",
+    "first_self_connection": "none",
+}
+
+ONLY_COMPLETE = (("channel_coupling", "complete"), ("radial_network", "none"))
+OF_COMPLETE: dict[str, list] = {"total_degree": [(5.0,)], "degree_weight": [2.0]}
+"""Values that complete coupling alone has."""
 
 NEEDS: dict[str, dict] = {
     "activation": {"nonlinearity": "gate"},
@@ -88,6 +104,20 @@ COMBINATIONS: dict[str, dict] = {
         "l_max": 1,
         "product_elements": True,
     },
+    "complete": COMPLETE,
+    "complete, elements": {**COMPLETE, "product_elements": True, "hidden_irreps": "1x0e", "readout_width": 0},
+    "complete, five factors": {**COMPLETE, "correlation": 5, "total_degree": (5.0,), "l_max": 1},
+    "complete, continuous": {
+        **COMPLETE,
+        "product_elements": True,
+        "element_embedding": "continuous",
+        "embedding_dim": 2,
+        "radial_basis": "gaussian",
+        "trainable_radial": True,
+        "distance_transform": "agnesi",
+        "neighbor_norm": "learned",
+        "zbl": True,
+    },
     "gaussian, trained": {"radial_basis": "gaussian", "trainable_radial": True},
     "continuous, pair": {"element_embedding": "continuous", "embedding_dim": 2, "radial_species": "pair"},
     "continuous, product": {
@@ -117,15 +147,22 @@ COMBINATIONS: dict[str, dict] = {
 def one_key_changes(base: ModelConfig) -> dict[str, dict]:
     """Changes of one field (with what it needs) away from ``base``, by name."""
     changes: dict[str, dict] = {}
-    for field in [*TABLES, *NUMBERS]:
+    complete, fixed = base.channel_coupling == "complete", {"channel_coupling", *model_config.COMPLETE}
+    for field in [*TABLES, *NUMBERS, *(OF_COMPLETE if complete else ())]:
         if field in OUTSIDE_THE_NETWORK:
             continue
         needs = {key: value for key, value in NEEDS.get(field, {}).items() if getattr(base, key) != value}
         values = [*TABLES.get(field, ()), *NUMBERS.get(field, ())]
+        if complete:
+            needs = {"total_degree": (5.0,)} if field == "correlation" else needs
+            values += OF_COMPLETE.get(field, [])
+            values = values if {field, *needs}.isdisjoint(fixed) else []
+        else:
+            values = [value for value in values if (field, value) not in ONLY_COMPLETE]
         for value in values:
             if value != getattr(base, field) or needs:
                 changes[f"{field}={value}"] = {**needs, field: value}
-        if field in FIRST_LAYER_FIELDS and not needs:
+        if field in FIRST_LAYER_FIELDS and not needs and not complete:
             other = next(value for value in values if value != getattr(base, field))
             changes[f"first_layer.{field}={other}"] = {"first_layer": {field: other}}
     return changes

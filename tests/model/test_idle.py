@@ -44,7 +44,7 @@ REFUSED = {
     "hidden_irreps = 8x0e + 8x1o: with num_layers = 1 no layer passes 1o on; leave that out, or set "
     "num_layers = 2.": {"num_layers": 1, "hidden_irreps": "8x0e + 8x1o"},
     "hidden_irreps = 8x0e + 8x2e: with num_layers = 1 no": {
-        "preset": "ace",
+        "preset": "ace-tensor-reduced",
         "hidden_irreps": "8x0e + 8x2e",
     },
     f"hidden_irreps = {BOTH}: with num_layers = 2 no layer passes 0o, 1e on; leave that out, or set "
@@ -95,6 +95,7 @@ def test_a_field_given_without_effect_is_refused(sentence):
         {"preset": "botnet", "hidden_irreps": "8x0e"},
         {"preset": "mace", "correlation": 1, "product_elements": False},
         {"preset": "ace", "l_max": 6},
+        {"preset": "ace", "total_degree": 7},
         {"preset": "nequip", "odd_activation": "softsign"},
         {"radial_network": "linear", "radial_widths": [4], "first_layer": {"radial_network": "mlp"}},
         {"nonlinearity": "gate", "first_layer": {"activation": "gelu"}},

@@ -86,6 +86,11 @@ class AceBasis:
         """The largest number of factors, ν."""
         return len(self.truncation.degrees)
 
+    @property
+    def n_channels(self) -> int:
+        """Number of one-particle functions of each l, if none were cut off: elements times radial functions."""
+        return self.n_elements * self.truncation.num_radial
+
     def degree(self, v: OneParticle) -> float:
         """n + w l."""
         return v.n + self.truncation.weight * v.l
@@ -103,15 +108,18 @@ class AceBasis:
         return tuple(v for v in functions if self.degree(v) <= highest)
 
     @cached_property
-    def starts(self) -> dict[OneParticle, int]:
-        """Where the components of each v begin among those of A."""
-        ends = np.cumsum([0, *(2 * v.l + 1 for v in self.one_particle)])
-        return dict(zip(self.one_particle, ends.tolist(), strict=False))
+    def components(self) -> dict[OneParticle, range]:
+        """Where the 2l + 1 components of each v are in a row of A: by l, then m, then channel (element, n)."""
+        K = self.n_channels
+        return {
+            v: range(K * v.l**2 + v.element * self.truncation.num_radial + v.n - 1, K * (v.l + 1) ** 2, K)
+            for v in self.one_particle
+        }
 
     @property
     def n_components(self) -> int:
-        """Number of components of A."""
-        return sum(2 * v.l + 1 for v in self.one_particle)
+        """Number of components of A, those that no function uses included."""
+        return self.n_channels * (self.truncation.l_max + 1) ** 2
 
     @cached_property
     def multisets(self) -> tuple[Multiset, ...]:
@@ -161,7 +169,10 @@ class AceBasis:
             monomials, C = equivariant_polynomials(powers_of(multiset.factors), self.irrep.l)
             path, M, monomial = np.nonzero(np.abs(C) >= 1e-12)
             used, column = np.unique(monomial, return_inverse=True)
-            components = monomials[used] + [self.starts[v] for v in multiset.factors]
+            components = np.stack(
+                [np.array(self.components[v])[monomials[used, n]] for n, v in enumerate(multiset.factors)],
+                axis=1,
+            )
             padding = np.full((len(used), self.correlation - len(multiset.factors)), -1)
             factors.append(np.hstack([components, padding]))
             columns.append(np.stack([path + multiset.first, M, column + n_monomials]))

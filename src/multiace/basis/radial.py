@@ -27,6 +27,7 @@ __all__ = [
     "LegendreBasis",
     "NoTransform",
     "RadialEmbedding",
+    "WideAgnesiTransform",
     "cosine_envelope",
     "polynomial_envelope",
 ]
@@ -244,10 +245,10 @@ class AgnesiTransform(nn.Module):
     r"""Stretch the bonding region and compress the tail, for each pair of elements on its own scale.
 
     .. math:: y(r) = \Bigl[1 + a\, \frac{x^q}{1 + x^{q-p}}\Bigr]^{-1}, \quad x = r / r_0, \quad
-              r_0 = \tfrac{1}{2}(r_{z_i} + r_{z_j}), \qquad
+              r_0 = \tfrac{s}{2}(r_{z_i} + r_{z_j}), \qquad
               \rho(r) = r_c\, \frac{1 - y(r)}{1 - y(r_c)}
 
-    y falls from 1 at r = 0. ρ rises from 0 to r_c over the same interval as r, so that every radial
+    s is 1, half a bond length. y falls from 1 at r = 0. ρ rises from 0 to r_c over the same interval as r, so that every radial
     basis is used over the whole range on which it is defined. r_0 and the factor before 1 - y are kept with
     the weights.
 
@@ -262,7 +263,7 @@ class AgnesiTransform(nn.Module):
     MACE feeds y itself to its basis, as if it were a distance in Å; here it is first mapped to [0, r_c].
     """
 
-    a, p, q = 1.0805, 4.5791, 0.9183
+    a, p, q, s = 1.0805, 4.5791, 0.9183, 1.0
     r0: Tensor
     scale: Tensor
 
@@ -274,7 +275,7 @@ class AgnesiTransform(nn.Module):
                 f"got {covalent_radii}."
             )
         radii = covalent_radii.to(torch.float64)
-        r0 = 0.5 * (radii[:, None] + radii[None, :])
+        r0 = 0.5 * self.s * (radii[:, None] + radii[None, :])
         self.register_buffer("r0", r0)  # [n_species, n_species]
         self.register_buffer("scale", cutoff / self._one_minus_y(cutoff / r0))
 
@@ -291,9 +292,16 @@ class AgnesiTransform(nn.Module):
         return t / (1.0 + t)
 
 
+class WideAgnesiTransform(AgnesiTransform):
+    """The same with s = 3: r_0 is one and a half bond lengths, so that the basis resolves second neighbours too."""
+
+    s = 3.0
+
+
 DISTANCE_TRANSFORMS: dict[str, Callable[[float, Tensor | None], nn.Module]] = {
     "none": NoTransform,
     "agnesi": AgnesiTransform,
+    "agnesi_wide": WideAgnesiTransform,
 }
 """Choices of the distance transform: ``Transform(cutoff, covalent_radii)``, maps [0, r_c] onto itself. A transform must
 be symmetric in sender and receiver: the basis is evaluated once per undirected pair."""

@@ -157,6 +157,7 @@ class Calculator(AseCalculator):
         pays = potential.config.dtype == "float32" and potential.device.type == "cpu"  # a GPU multiplies fast
         self.tabulates = radial == "table" or (radial == "auto" and pays)
         self.tables: RadialTables | None = None
+        self.fixed: RadialTables | None = None  # in their place where networks are evaluated
         self._tabulate()
         self.passed = False
         self.predictor: Predictor | None = None
@@ -197,7 +198,8 @@ class Calculator(AseCalculator):
     def _predict(self, graph: Graph, stress: bool) -> Prediction:
         if self.predictor is not None:
             return self.predictor(graph, stress=stress, tables=self.tables)
-        return self.potential(graph.to(self.potential.device), stress=stress, tables=self.tables)
+        tables = self.tables or self.fixed
+        return self.potential(graph.to(self.potential.device), stress=stress, tables=tables)
 
     def _pass_gate(self, structure: Atoms) -> None:
         """Compare with the definitions; give up tables that are not close enough, refuse anything else."""
@@ -235,11 +237,16 @@ class Calculator(AseCalculator):
     def _tabulate(self) -> RadialTables | None:
         """Return the tables, made anew if weights have changed."""
         network = self.potential.network
+        if self.fixed is None or self.fixed.version != network.version():
+            self.fixed = network.fixed()
         if self.tabulates and (self.tables is None or self.tables.version != network.version()):
             self.tables, self.passed = network.tabulate(), False
             self.tabulates = self.tables is not None
             if self.radial == "table" and not self.tabulates:
-                raise InputError("tables of the radial networks would be too large; choose radial = network.")
+                raise InputError(
+                    "tables of the radial networks would be too large, or there are no such networks; choose radial = "
+                    "network."
+                )
         return self.tables
 
 

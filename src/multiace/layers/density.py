@@ -134,7 +134,7 @@ DENSITIES: dict[str, type[ChannelwiseDensity] | type[FullDensity]] = {
     "channelwise": ChannelwiseDensity,
     "full": FullDensity,
 }
-"""Choices of ``ModelConfig.channel_coupling``: the density of each."""
+"""The density of each channel coupling but the complete one."""
 
 NEIGHBOR_NORMS: dict[str, Callable[[float], nn.Module]] = {
     "mean": FixedNorm,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -74,9 +76,13 @@ class FixedElements:
         """Return W(z) of all elements."""
         if not isinstance(W, nn.Parameter) or isinstance(self.elements, OneHotEmbedding):
             return self.elements(W)
+        return self.once(W, self.elements)
+
+    def once(self, W: Tensor, make: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return what was made of a parameter, or make it."""
         if id(W) not in self.made:
             with torch.inference_mode(False), torch.no_grad():  # what is kept must serve training too
-                self.made[id(W)] = (W, self.elements(W))
+                self.made[id(W)] = (W, make(W))
         return self.made[id(W)][1]
 
 

@@ -33,7 +33,7 @@ RADIAL_SPECIES: dict[str, tuple[int, Callable[[Tensor, Tensor, Tensor], Tensor |
 }
 """Choices of ``ModelConfig.radial_species``: power of the embedding dimension, and the attributes of an edge."""
 
-RADIAL_NETWORKS = ("linear", "mlp")
+RADIAL_NETWORKS = ("linear", "mlp", "none")
 """Choices of ``ModelConfig.radial_network``."""
 
 
@@ -87,6 +87,16 @@ class RadialNetwork(nn.Module):
         self.mlp = MLP([num_radial * n_attributes, *widths, n_weights], num_radial, activation)
         bias_sizes = [(n_attributes, self.mlp.sizes[1]), *((m,) for m in self.mlp.sizes[2:])] if bias else []
         self.biases = nn.ParameterList(torch.zeros(size) for size in bias_sizes)
+
+    @property
+    def n_weights(self) -> int:
+        """Number of weights of a row."""
+        return self.mlp.sizes[-1]
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether R is not linear in the basis."""
+        return len(self.mlp.sizes) > 2
 
     @property
     def is_plain(self) -> bool:

@@ -14,6 +14,7 @@ from torch import Tensor
 from multiace import ops
 from multiace.basis.radial import NoTransform, RadialEmbedding
 from multiace.graph import Graph
+from multiace.layers.complete import FixedRadial
 from multiace.layers.embedding import ElementEmbedding, FixedElements
 from multiace.layers.radial import RadialNetwork
 
@@ -79,7 +80,7 @@ class RadialTables:
     """The tables of a network, and what makes weights of elements.
 
     Attributes:
-        layers: One for each layer.
+        layers: One for each layer, or none: the networks are evaluated.
         elements: Makes W(z); for inference once for each W.
         error: Largest error halfway between knots, relative to the root mean square of R; NaN if not measured.
         version: Of the weights that were tabulated; see :meth:`multiace.model.multi_ace.MultiACE.version`.
@@ -111,7 +112,7 @@ class RadialFunction(NamedTuple):
         attributes: a(z) of every element, (n_species, embedding_dim).
     """
 
-    network: RadialNetwork
+    network: RadialNetwork | FixedRadial
     basis: RadialEmbedding
     attributes: Tensor
 
@@ -142,7 +143,7 @@ class RadialFunction(NamedTuple):
 
     def fits(self, intervals: int) -> bool:
         """Whether the table is small enough."""
-        return self.n_tables * intervals * 2 * self.network.mlp.sizes[-1] <= LARGEST
+        return self.n_tables * intervals * 2 * self.network.n_weights <= LARGEST
 
     def __call__(self, r: Tensor) -> Tensor:
         """Return R at distances r (n,) [Å] for each table, (n_tables, n, n_weights)."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from multiace.basis.irreps import Irreps
 from multiace.graph import Graph
+from multiace.layers.complete import CompleteDensity
 from multiace.layers.density import ChannelwiseDensity, FullDensity
 from multiace.layers.embedding import ElementEmbedding
 from multiace.layers.equivariant import ElementLinear, Gate, NormActivation
@@ -54,7 +55,7 @@ class Layer(nn.Module):
 
     def __init__(
         self,
-        density: ChannelwiseDensity | FullDensity,
+        density: ChannelwiseDensity | FullDensity | CompleteDensity,
         self_connection: str,
         product: nn.Module,
         nonlinearity: nn.Module,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from typing import Any, Self
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -15,7 +18,7 @@ __all__ = ["NO_ROWS", "Solver", "filled"]
 NO_ROWS = "there are no rows to fit: structures need energies, forces or stresses, of a weight above 0."
 
 
-class Solver:
+class Solver(ABC):
     """Coefficients c of linear rows, under scikit-learn's names; ``fit`` of each solver sets what stands here.
 
     Attributes:
@@ -39,6 +42,10 @@ class Solver:
     log_evidence_: float | None = None
     unseen_: np.ndarray
     notes_: tuple[str, ...] = ()
+
+    @abstractmethod
+    def fit(self, data: Any) -> Self:
+        """Find the coefficients of rows, a System or Folds of them."""
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """Return Xc, (n,)."""

@@ -173,7 +173,7 @@ def fill(network: MultiACE, blocks: Sequence[Block], mlp_width: int, parameters:
     """
     config, n_elements = network.config, len(network.config.elements)
     W = parameters.take("node_embedding.linear.weight", n_elements, config.channels)
-    network.embedding.weight.copy_(W * n_elements**-0.5)
+    network.get_parameter("embedding.weight").copy_(W * n_elements**-0.5)
     h = config.irreps.keep([Irrep(0, 1)])
     for t, (layer, block) in enumerate(zip(network.layers, blocks, strict=True)):
         layout = _Layout(h, config.l_max, config.irreps, block.gated)

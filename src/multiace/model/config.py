@@ -8,13 +8,15 @@ from typing import Any, Literal, Self
 from ase.data import atomic_numbers
 from pydantic import Field, field_validator, model_validator
 
-from multiace.basis.irreps import Irreps
+from multiace.basis.ace import Truncation
+from multiace.basis.irreps import Irrep, Irreps
 from multiace.basis.radial import DISTANCE_TRANSFORMS, ENVELOPES, RADIAL_BASES
 from multiace.config import Config, Idle, choose, refuse_idle, when_given
 from multiace.errors import InputError, brief, did_you_mean
 from multiace.layers.activations import ACTIVATIONS, ODD_ACTIVATIONS
-from multiace.layers.density import DENSITIES, NEIGHBOR_NORMS
+from multiace.layers.density import NEIGHBOR_NORMS
 from multiace.layers.embedding import ELEMENT_EMBEDDINGS
+from multiace.layers.product import CHANNEL_COUPLINGS
 from multiace.layers.radial import RADIAL_NETWORKS, RADIAL_SPECIES
 from multiace.layers.update import NONLINEARITIES, SELF_CONNECTIONS
 from multiace.model.idle import idle_fields
@@ -34,7 +36,7 @@ TABLES: dict[str, Any] = {
     "radial_activation": ACTIVATIONS,
     "radial_species": RADIAL_SPECIES,
     "element_embedding": ELEMENT_EMBEDDINGS,
-    "channel_coupling": DENSITIES,
+    "channel_coupling": CHANNEL_COUPLINGS,
     "neighbor_norm": NEIGHBOR_NORMS,
     "first_self_connection": SELF_CONNECTIONS,
     "self_connection": SELF_CONNECTIONS,
@@ -64,6 +66,17 @@ FIRST_LAYER_FIELDS = (
     "odd_activation",
 )
 """Fields that ``first_layer`` may set."""
+
+COMPLETE = {
+    "num_layers": 1,
+    "radial_network": "none",
+    "radial_species": "none",
+    "radial_bias": False,
+    "first_self_connection": "none",
+    "nonlinearity": "none",
+    "first_layer": {},
+}
+"""What complete coupling asks of other fields."""
 
 OWN_FIELDS = ("elements", "energy_reference", "isolated_energies", "dtype")
 """Fields that models of one architecture may differ in."""
@@ -108,14 +121,27 @@ class ModelConfig(Config):
     )
     num_layers: int = Field(5, ge=1, le=8, description="number of message-passing layers T")
     correlation: int = Field(
-        1, ge=1, le=4, description="correlation order ν of the product basis; a message has ν + 1 bodies"
+        1,
+        ge=1,
+        le=5,
+        description="correlation order ν of the product basis; a message has ν + 1 bodies; 5 if coupling is complete",
     )
     product_elements: bool = Field(
         False, description="whether the weights of the product basis depend on the receiver's element"
     )
     channel_coupling: str = Field(
         "channelwise",
-        description="channelwise: channels stay apart in φ and in products (uvu); full: all pairs are mixed",
+        description="channelwise: channels stay apart in φ and in products (uvu); full: all pairs are mixed; "
+        "complete: all products of one-particle functions up to total_degree, each with its own coefficient (linear "
+        "ACE, one layer)",
+    )
+    total_degree: tuple[float, ...] = Field(
+        (12.0,),
+        description="complete coupling: largest Σ (n + degree_weight l) over the factors of a product, n from 1, for "
+        "each order 1..ν; one number serves all orders",
+    )
+    degree_weight: float = Field(
+        1.5, gt=0, description="complete coupling: what a degree l counts in total_degree against one of n"
     )
 
     # radial part
@@ -130,7 +156,10 @@ class ModelConfig(Config):
     )
     envelope_power: int = Field(6, ge=1, description="power p of the polynomial envelope")
     distance_transform: str = Field("none", description="map of the distance that the basis sees")
-    radial_network: str = Field("mlp", description="radial weights R: linear in the basis, or an MLP of it")
+    radial_network: str = Field(
+        "mlp",
+        description="radial weights R: linear in the basis, an MLP of it, or none: R is the basis (complete coupling)",
+    )
     radial_widths: tuple[int, ...] = Field((64, 64, 64), description="hidden widths of the radial MLP")
     radial_activation: str = Field("silu", description="activation of the radial MLP" + KINKS)
     radial_species: str = Field(
@@ -259,9 +288,15 @@ class ModelConfig(Config):
                 )
         return {field: tuple(value) if isinstance(value, list) else value for field, value in changes.items()}
 
+    @field_validator("total_degree", mode="before")
+    @classmethod
+    def _for_all_orders(cls, degrees: Any) -> Any:
+        return (degrees,) if isinstance(degrees, int | float) else degrees
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         irreps = self.irreps
+        self._check_coupling()
         if not irreps.mul("0e"):
             raise InputError(
                 f"model.hidden_irreps = {self.hidden_irreps!r} has no 0e, so that there is nothing to read the "
@@ -302,6 +337,39 @@ class ModelConfig(Config):
         if self.first_layer:
             self.of_layer(0)
         return self
+
+    def _check_coupling(self) -> None:
+        """Refuse what complete coupling has no place for, and what only it has."""
+        if self.channel_coupling != "complete":
+            for field, value in (("correlation", 5), ("radial_network", "none")):
+                if getattr(self, field) == value:
+                    raise InputError(
+                        f"model.{field} = {value} needs channel_coupling = complete, not {self.channel_coupling}."
+                    )
+            return
+        changes = [
+            f"{field} = {str(value).lower()}"
+            for field, value in COMPLETE.items()
+            if getattr(self, field) != value
+        ]
+        if self.irreps.irreps != [Irrep(0, 1)]:
+            changes.append(f"hidden_irreps = {self.channels or 1}x0e")
+        if changes:
+            raise InputError(
+                "model.channel_coupling = complete is one layer of products without other weights; set "
+                f"{', '.join(changes)}."
+            )
+        if len(self.total_degree) not in (1, self.correlation) or min(self.total_degree, default=0) <= 0:
+            raise InputError(
+                f"model.total_degree = {list(self.total_degree)}: one positive number is needed, or one for each of "
+                f"the {self.correlation} orders."
+            )
+
+    @property
+    def truncation(self) -> Truncation:
+        """Which products complete coupling has."""
+        degrees = self.total_degree * (self.correlation if len(self.total_degree) == 1 else 1)
+        return Truncation(degrees, self.degree_weight, self.l_max, self.num_radial)
 
     def idle(self) -> Iterator[Idle]:
         """Find the fields that change nothing beside the others."""

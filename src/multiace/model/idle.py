@@ -28,8 +28,10 @@ class Beside(NamedTuple):
 
 BESIDE = (
     Beside("envelope_power", "envelope", ("cosine",), "polynomial"),
-    Beside("radial_widths", "radial_network", ("linear",), "mlp"),
-    Beside("radial_activation", "radial_network", ("linear",), "mlp"),
+    Beside("radial_widths", "radial_network", ("linear", "none"), "mlp"),
+    Beside("radial_activation", "radial_network", ("linear", "none"), "mlp"),
+    Beside("total_degree", "channel_coupling", ("channelwise", "full"), "complete"),
+    Beside("degree_weight", "channel_coupling", ("channelwise", "full"), "complete"),
     Beside("embedding_dim", "element_embedding", ("one_hot",), "continuous"),
     Beside("self_connection", "num_layers", (1,), "2 or more (of the first layer: first_self_connection)"),
     Beside("activation", "nonlinearity", ("none",), "gate or norm"),

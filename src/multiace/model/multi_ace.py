@@ -11,10 +11,12 @@ from ase.data import atomic_numbers, covalent_radii
 from torch import Tensor, nn
 
 from multiace import ops
+from multiace.basis.ace import AceBasis
 from multiace.basis.angular import SphericalHarmonics
 from multiace.basis.irreps import Irrep, Irreps
 from multiace.basis.radial import RadialEmbedding
 from multiace.graph import Graph
+from multiace.layers.complete import CompleteDensity, CompleteProduct, ElementChannels, FixedRadial
 from multiace.layers.density import DENSITIES, NEIGHBOR_NORMS
 from multiace.layers.embedding import ELEMENT_EMBEDDINGS, ElementEmbedding, FixedElements, InitialFeatures
 from multiace.layers.product import PRODUCTS, IdentityProduct
@@ -61,13 +63,22 @@ class MultiACE(nn.Module):
             len(config.elements), config.embedding_dim
         )
         embedding_dim = self.elements.table.shape[1]
-        self.embedding = InitialFeatures(embedding_dim, config.channels)
+        complete = config.channel_coupling == "complete"
+        self.embedding = (
+            ElementChannels(config.num_radial)
+            if complete
+            else InitialFeatures(embedding_dim, config.channels)
+        )
         self.layers = nn.ModuleList()
         self.readouts = nn.ModuleList()
         h = config.irreps.keep([Irrep(0, 1)])
         for t in range(config.num_layers):
             last = t == config.num_layers - 1
-            layer: Layer = build_layer(config.of_layer(t), h, last, embedding_dim, num_neighbors)
+            layer: Layer = (
+                build_complete_layer(config, embedding_dim, num_neighbors)
+                if complete
+                else build_layer(config.of_layer(t), h, last, embedding_dim, num_neighbors)
+            )
             self.layers.append(layer)
             h = layer.irreps.h_out
             if last or config.readout == "every":
@@ -107,12 +118,14 @@ class MultiACE(nn.Module):
         one_edge = graph.pairs[0][:, 0]  # of each undirected pair
         r = torch.linalg.vector_norm(vectors[one_edge], dim=-1)
         elements: ElementEmbedding = self.elements
-        networks: Sequence[RadialNetwork | RadialTable] = self.radial_networks
-        if tables is None:
+        networks: Sequence[RadialNetwork | FixedRadial | RadialTable] = self.radial_networks
+        if tables is not None:
+            elements = tables.elements
+        if tables is None or not tables.layers:
             z_j, z_i = (graph.species[nodes[one_edge]] for nodes in (graph.senders, graph.receivers))
             radial = ops.radial_basis(r, z_j, z_i, self.radial_basis)  # e_n(r) x envelope
         else:
-            elements, networks, radial = tables.elements, tables.layers, r.to(self.dtype)
+            networks, radial = tables.layers, r.to(self.dtype)
         h = self.embedding(graph.species, elements)  # h⁰
         recorded = all(network.is_plain for network in networks)  # else R is made before
         R = [radial] if recorded else [network(radial, elements.table, graph) for network in networks]
@@ -141,9 +154,12 @@ class MultiACE(nn.Module):
                 default is what rounding to float32 does to the network itself.
 
         Returns:
-            The tables, or None where one would be too large. They do not follow changes of the weights.
+            The tables, or None where one would be too large, or R is the basis itself. They do not follow changes
+            of the weights.
         """
         layers, error = [], 0.0
+        if all(isinstance(network, FixedRadial) for network in self.radial_networks):
+            return None  # there is nothing to save
         for function in self.radial_functions:
             found = tabulate([function], tolerance)
             if found is None:
@@ -152,6 +168,10 @@ class MultiACE(nn.Module):
             layers.append(replace(table, values=table.values.to(self.dtype)))
             error = max(error, of_layer)
         return RadialTables(layers, FixedElements(self.elements), error, self.version())
+
+    def fixed(self) -> RadialTables:
+        """What does not depend on positions, made once; the radial networks are evaluated."""
+        return RadialTables([], FixedElements(self.elements), 0.0, self.version())
 
     def version(self) -> tuple[Any, ...]:
         """What changes when a weight does."""
@@ -163,7 +183,7 @@ class MultiACE(nn.Module):
         )
 
     @property
-    def radial_networks(self) -> list[RadialNetwork]:
+    def radial_networks(self) -> list[RadialNetwork | FixedRadial]:
         """The radial network of each layer."""
         return [cast("Layer", layer).density.radial_network for layer in self.layers]
 
@@ -176,9 +196,14 @@ class MultiACE(nn.Module):
         ]
 
     @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.parameters()).device
+
+    @property
     def dtype(self) -> torch.dtype:
         """Type of the parameters."""
-        return self.embedding.weight.dtype
+        return self.radial_basis.like.dtype
 
 
 def build_layer(
@@ -219,5 +244,22 @@ def build_layer(
         product=product,
         nonlinearity=nonlinearity,
         irreps=LayerIrreps(h_in, A, m, h_out),
+        embedding_dim=embedding_dim,
+    )
+
+
+def build_complete_layer(config: ModelConfig, embedding_dim: int, num_neighbors: float) -> Layer:
+    """Build the layer of linear ACE, from the elements alone to invariants."""
+    norm = NEIGHBOR_NORMS[config.neighbor_norm](num_neighbors)
+    density = CompleteDensity(embedding_dim, config.num_radial, config.l_max, norm)
+    basis = AceBasis(embedding_dim, config.truncation)
+    product = CompleteProduct(basis, config.channels, embedding_dim if config.product_elements else 0)
+    h, A, m = density.paths.irreps_in, density.paths.irreps_out, config.irreps
+    return Layer(
+        density=density,
+        self_connection="none",
+        product=product,
+        nonlinearity=NONLINEARITIES["none"](m, config.activation, config.odd_activation),
+        irreps=LayerIrreps(h, A, m, m),
         embedding_dim=embedding_dim,
     )

@@ -157,14 +157,26 @@ class Potential(nn.Module):
                 terms = self._terms(graph.with_vectors(vectors), tables)
                 if gradient_wanted:
                     g = _gradient(terms, vectors, create_graph=True)
-        site_energies = terms.sum(dim=1)
+        return self._prediction(graph.with_vectors(vectors), terms.sum(dim=1), g, forces, stress)
+
+    def _prediction(
+        self, graph: Graph, site_energies: Tensor, g: Tensor | None, forces: bool, stress: bool
+    ) -> Prediction:
+        """What follows from the energies of atoms and the gradient g with respect to edge vectors."""
         energy = _sum_by(site_energies, graph.node_graph, graph.n_graphs)
         if g is None:
             return Prediction(energy, site_energies)
         F = _sum_by(g, graph.senders, graph.n_nodes).index_add_(0, graph.receivers, g, alpha=-1)
-        return Prediction(
-            energy, site_energies, F if forces else None, self._stress(g, vectors, graph) if stress else None
-        )
+        sigma = self._stress(g, graph.edge_vectors(), graph) if stress else None
+        return Prediction(energy, site_energies, F if forces else None, sigma)
+
+    def without_network(self, graph: Graph) -> Prediction:
+        """Predict E0, shift and ZBL alone, all targets, without a graph: what a linear fit takes for given."""
+        graph = graph.with_vectors(graph.edge_vectors().detach())
+        with torch.no_grad():
+            return self._prediction(
+                graph, self._reference(graph), self._reference_gradient(graph), forces=True, stress=True
+            )
 
     def _terms(self, graph: Graph, tables: RadialTables | None = None) -> Tensor:
         """Site energies by term [eV]: E0 + shift + ZBL, then one column per readout; float64."""
@@ -175,17 +187,21 @@ class Potential(nn.Module):
         with torch.no_grad():
             network, g = self.network.with_gradient(graph, tables)
             terms = self._joined(self._reference(graph), network)
-            g = self.scale * g
-        if self.zbl is not None:
-            with torch.enable_grad():
-                vectors = graph.edge_vectors().requires_grad_()
-                g = g + _gradient(self.zbl(graph.with_vectors(vectors)), vectors)
-        return terms, g
+            return terms, self.scale * g + self._reference_gradient(graph)
 
     def _reference(self, graph: Graph) -> Tensor:
         """E0 + shift + ZBL of each atom [eV]."""
         reference = self.isolated_energies[graph.species] + self.shift
         return reference if self.zbl is None else reference + self.zbl(graph)
+
+    def _reference_gradient(self, graph: Graph) -> Tensor:
+        """Gradient of its sum with respect to edge vectors [eV/Å], (n_edges, 3), without a graph."""
+        vectors = graph.edge_vectors()
+        if self.zbl is None:
+            return torch.zeros_like(vectors)
+        with torch.enable_grad():
+            vectors = vectors.detach().requires_grad_()
+            return _gradient(self.zbl(graph.with_vectors(vectors)), vectors)
 
     def _joined(self, reference: Tensor, network: Tensor) -> Tensor:
         return torch.cat([reference[:, None], self.scale * network.double()], dim=1)

@@ -46,6 +46,31 @@ MACE = ModelConfig(
 
 ACE = ModelConfig(
     cutoff=5.0,
+    l_max=4,
+    hidden_irreps="1x0e",
+    num_layers=1,
+    correlation=4,
+    product_elements=True,
+    channel_coupling="complete",
+    total_degree=(12.0, 11.0, 9.0, 8.0),
+    degree_weight=0.7,
+    radial_basis="legendre",
+    num_radial=9,
+    envelope="polynomial",
+    envelope_power=2,
+    distance_transform="agnesi_wide",
+    radial_network="none",
+    neighbor_norm="none",
+    first_self_connection="none",
+    readout_width=0,
+    scale="none",
+    shift="none",
+    dtype="float64",
+)
+"""Linear ACE (Drautz, PRB 99, 014104): all products of up to four factors, solved for by linear algebra."""
+
+ACE_TENSOR_REDUCED = ModelConfig(
+    cutoff=5.0,
     l_max=3,
     hidden_irreps="32x0e",
     num_layers=1,
@@ -63,7 +88,7 @@ ACE = ModelConfig(
     readout_width=0,
     shift="none",
 )
-"""Linear in the products of one density (Drautz, PRB 99, 014104), tensor-reduced to 32 channels."""
+"""Linear in the products of one density, tensor-reduced to 32 channels (Darby et al., arXiv:2210.01705)."""
 
 SCHNET = ModelConfig(
     cutoff=5.0,
@@ -108,6 +133,7 @@ LINEAR_CHANGE = {"nonlinearity": "none"}
 
 PRESETS: dict[str, ModelConfig] = {
     "ace": ACE,
+    "ace-tensor-reduced": ACE_TENSOR_REDUCED,
     "nequip": NEQUIP,
     "nequip-linear": NEQUIP.replace(**LINEAR_CHANGE),
     "botnet": BOTNET,
@@ -116,7 +142,8 @@ PRESETS: dict[str, ModelConfig] = {
     "mace": MACE,
     "schnet": SCHNET,
     "painn": PAINN,
-    "ace-small": ACE.replace(hidden_irreps="16x0e", num_radial=6),
+    "ace-small": ACE.replace(l_max=3, correlation=3, num_radial=8, total_degree=(9.0, 9.0, 7.0)),
+    "ace-tensor-reduced-small": ACE_TENSOR_REDUCED.replace(hidden_irreps="16x0e", num_radial=6),
     "nequip-small": NEQUIP_SMALL,
     "nequip-linear-small": NEQUIP_SMALL.replace(**LINEAR_CHANGE),
     "botnet-small": BOTNET_SMALL,

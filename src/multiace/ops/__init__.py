@@ -28,6 +28,7 @@ from multiace.ops.compiler import CompilerError
 from multiace.ops.forms import traced
 from multiace.ops.paths import ConvolutionPaths, ProductPaths
 from multiace.ops.recorder import Computation, Recorder, UnrecordableError
+from multiace.ops.recursion import Monomials, recursion
 from multiace.ops.reference import Activation
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Computation",
     "ConvolutionPaths",
+    "Monomials",
     "ProductPaths",
     "Recorder",
     "convolution",
@@ -45,7 +47,9 @@ __all__ = [
     "interpolate",
     "linear",
     "mlp",
+    "polynomial",
     "radial_basis",
+    "recursion",
     "spherical_harmonics",
     "symmetric_product",
     "value_and_gradients",
@@ -74,6 +78,11 @@ def linear(x: Tensor, W: Tensor, species: Tensor | None, irreps_in: Irreps, irre
 def symmetric_product(A: Tensor, W: Tensor, species: Tensor | None, paths: ProductPaths) -> Tensor:
     """Sum the weighted products of up to ν factors; see :func:`multiace.ops.reference.symmetric_product`."""
     return _implementation(A, on_gpu=cpu).symmetric_product(A, W, species, paths)
+
+
+def polynomial(A: Tensor, W: Tensor, species: Tensor | None, monomials: Monomials) -> Tensor:
+    """Sum monomials of all components; see :func:`multiace.ops.reference.polynomial`."""
+    return _implementation(A).polynomial(A, W, species, monomials)
 
 
 def gate(x: Tensor, irreps_out: Irreps, activation: Activation, odd_activation: Activation) -> Tensor:

@@ -24,6 +24,7 @@ from multiace.ops.codegen import convolution_source
 from multiace.ops.compiler import compile_c
 from multiace.ops.forms import Call, Form, Term
 from multiace.ops.paths import ConvolutionPaths, ProductPaths, gate_irreps, linear_blocks
+from multiace.ops.recursion import Monomials
 from multiace.ops.reference import Activation
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "interpolate",
     "linear",
     "mlp",
+    "polynomial",
     "spherical_harmonics",
     "symmetric_product",
 ]
@@ -441,6 +443,49 @@ def _call_mlp(term: Term, constants: Sequence[Any], slot: int, result: Tensor) -
 
 MLP = Form(
     "mlp", 3, "Tensor scale, str activation, int fan_in, int[] sizes", _mlp_shape, _call_mlp, nonlinear=2
+)
+
+
+# ---------------------------------------------------------------------------- monomials: S(A; W, g)
+
+
+def polynomial(A: Tensor, W: Tensor, species: Tensor | None, monomials: Monomials) -> Tensor:
+    """Same as :func:`multiace.ops.reference.polynomial`."""
+    _, *tables = monomials
+    return MONOMIALS((A, W), (species, A.shape[1], W.shape[0], W.shape[1], W.shape[2], *tables))
+
+
+def _monomials_shape(a: Sequence[Tensor | None], constants: Sequence[Any], slot: int) -> Sequence[int]:
+    _, n_components, *sizes, _, _, _, _ = constants
+    if slot == 1:
+        return sizes
+    return _n_rows(a[0], a[2]), n_components if slot == 0 else sizes[-1]
+
+
+@cache
+def _monomials_kernel(dtype: torch.dtype, directions: int, slot: int) -> Callable[..., None]:
+    return _function(compile_c(_smooth_source("monomials.c", dtype, directions)), f"derivative_{'AWg'[slot]}")
+
+
+def _call_monomials(term: Term, constants: Sequence[Any], slot: int, result: Tensor) -> Call:
+    A, W, g, *directions = term
+    species, n_components, n_matrices, _, channels, products, left, first, right = constants
+    return _monomials_kernel(A.dtype, len(directions), slot), [
+        *_directions(A, directions),
+        *(_address(W), _address(g), result.data_ptr(), _address(species)),
+        *(A.shape[0], n_matrices, channels, n_components, products.shape[0], left.shape[0]),
+        *(torch.get_num_threads(), *map(_address, (products, left, first, right))),
+    ]
+
+
+MONOMIALS = Form(
+    "monomials",
+    3,
+    "Tensor? species, int n_components, int n_matrices, int n_monomials, int channels, "
+    "Tensor products, Tensor left, Tensor first, Tensor right",
+    _monomials_shape,
+    _call_monomials,
+    nonlinear=1,
 )
 
 

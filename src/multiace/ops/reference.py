@@ -18,6 +18,7 @@ from torch import Tensor
 from multiace.basis.coupling import clebsch_gordan
 from multiace.basis.irreps import Irrep, Irreps
 from multiace.ops.paths import ConvolutionPaths, ProductPaths, gate_irreps, linear_blocks
+from multiace.ops.recursion import Monomials
 
 __all__ = ["convolution", "gate", "interpolate", "linear", "mlp", "symmetric_product"]
 
@@ -209,6 +210,32 @@ def mlp(x: Tensor, W: Tensor, sizes: Sequence[int], fan_in: int, activation: Act
         x = activation(x) if layer > 0 else x
         x = x @ (part.view(shape) * (shape[0] if layer > 0 else fan_in) ** -0.5)
     return x
+
+
+def polynomial(A: Tensor, W: Tensor, species: Tensor | None, monomials: Monomials) -> Tensor:
+    r"""Sums of monomials of all components, those of linear ACE.
+
+    .. math:: m_{i,k} = \sum_t W_{tk}(z_i) \prod_{\xi=1}^{\nu} A_{i,f_{t\xi}}
+
+    Args:
+        A: (n_nodes, components).
+        W: (n_species or 1, monomials, channels).
+        species: z, (n_nodes,); None: all nodes take the first matrix.
+        monomials: With the factors f.
+
+    Returns:
+        m, (n_nodes, channels).
+    """
+    padded = torch.cat([A, A.new_ones(len(A), 1)], dim=1)  # its last column stands for what is not there
+    first, *others = monomials.factors.unbind(1)
+    products = padded[:, first]
+    for factor in others:
+        products = products * padded[:, factor]
+    if species is None:
+        return products @ W[0]
+    n_species, _, channels = W.shape
+    of_all = (products @ W.transpose(0, 1).flatten(1)).view(len(A), n_species, channels)
+    return of_all[torch.arange(len(A), device=A.device), species]
 
 
 def gate(x: Tensor, irreps_out: Irreps, activation: Activation, odd_activation: Activation) -> Tensor:

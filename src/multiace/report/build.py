@@ -63,7 +63,10 @@ def write_report(
 
     sets = {evaluation.name: set_errors(evaluation, potential) for evaluation in evaluations}
     sections = [error_section(evaluations), parity_section(sets)] if evaluations else []
-    sections.append(learning_section(folder / "metrics.csv"))
+    if "linear_fit" in potential.metadata:
+        sections.append(linear_section(potential.metadata["linear_fit"]))
+    else:
+        sections.append(learning_section(folder / "metrics.csv"))
     if (folder / "data_check.json").exists():
         sections.append(data_section(folder / "data_check.json"))
     if scan is not None:
@@ -114,6 +117,18 @@ def lead(evaluations: Sequence[Evaluation], curves: Sequence[Curve]) -> str:
                 share = f"; {percent(rmse, spread)} of the spread" if spread > 0 else ""
                 items.append((value, unit, f"{what}, {evaluation.name}{share}"))
     return html.cards(items[:7]) if items else ""
+
+
+def linear_section(fit: dict[str, Any]) -> Section:
+    """How the coefficients were found."""
+    rows = [
+        ("solver", fit["solver"]),
+        ("basis functions", f"{fit['functions']:,}, of which {fit['seen']:,} see the elements of the data"),
+        ("rows", f"{fit['rows']:,}"),
+        ("effective coefficients", f"{fit['degrees_of_freedom']:,.0f}"),
+        ("noise of a force component", f"{1000 * fit['noise']:.3g} meV/Å"),
+    ]
+    return Section("Linear fit", html.table(("", ""), rows))
 
 
 def learning_section(path: Path) -> Section:

@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from multiace.config import Config, Idle, choose, parse_overrides, read_yaml
 from multiace.data.config import DataConfig
 from multiace.errors import InputError, did_you_mean
+from multiace.linear.solvers import SOLVERS
 from multiace.model.config import ModelConfig, outside_choices
 from multiace.model.file import read_model_file
 from multiace.train.log import LOGGERS
@@ -39,6 +40,18 @@ class TrainConfig(Config):
     *Progress* runs from 0 to 1: the larger of epoch / max_epochs and minutes / max_minutes.
     """
 
+    solver: str = Field(
+        "auto",
+        description="how parameters are found: gradient; or, where energies are linear in all of them "
+        f"(channel_coupling = complete), by linear algebra: {', '.join(SOLVERS)}; auto: bayesian_ridge where "
+        "possible, else gradient",
+    )
+    smoothness: float = Field(
+        1.0,
+        ge=0,
+        description="solvers: the penalty on a coefficient grows with this power of the roughness of its function, "
+        "1 + Σ (n - 1 + degree_weight l)²",
+    )
     start_from: str | None = Field(
         None,
         description="model file or run folder whose weights training starts from, with its elements, E0, scale "
@@ -149,6 +162,12 @@ class TrainConfig(Config):
             values = {**values, "batch_size": DEFAULT_BATCH_SIZE}
         return values
 
+    @field_validator("solver")
+    @classmethod
+    def _known_solver(cls, name: str) -> str:
+        choose(dict.fromkeys(("auto", "gradient", *SOLVERS)), name, "train.solver")
+        return name
+
     @field_validator("optimizer")
     @classmethod
     def _known_optimizer(cls, name: str) -> str:
@@ -199,6 +218,7 @@ class TrainConfig(Config):
             yield from self.idle_beside(
                 field, "schedule = plateau", schedule=("constant", "cosine", "one_cycle")
             )
+        yield from self.idle_beside("smoothness", "another solver", solver=("gradient", "least_squares"))
         yield from self.idle_beside("min_learning_rate", "another schedule", schedule=("constant",))
         squares = {f"{target}_loss": ("mse", "mae") for target in TARGETS}
         yield from self.idle_beside("huber_delta", "one of them to huber", **squares)

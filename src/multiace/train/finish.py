@@ -6,7 +6,7 @@ import platform
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning_fabric import Fabric
 
@@ -20,15 +20,19 @@ from multiace.train.validate import validate
 from multiace.verify.checks import of_potential, verify
 from multiace.verify.structures import KEPT, build, choose_few, keep
 
+if TYPE_CHECKING:
+    from multiace.train.linear_fit import LinearFit
+
 __all__ = ["finish", "reload"]
 
 
-def finish(learner: Learner, ended: str) -> Potential:
+def finish(learner: Learner | LinearFit, ended: str, found: dict[str, Any] | None = None) -> Potential:
     """Test the best model on every set, and write it with its errors and its provenance.
 
     Args:
         learner: The run.
-        ended: The bound that ended it.
+        ended: What ended it.
+        found: More to be kept in the model's file and in the summary.
     """
     run, data, state = learner.run, learner.data, learner.state
     place, fabric, console = learner.place, learner.fabric, learner.console
@@ -42,20 +46,22 @@ def finish(learner: Learner, ended: str) -> Potential:
     if place.main:
         console.errors(errors)
         verified = verification(learner, best) if run.train.verify else {}
-        best.save(place.model, metrics=errors, provenance=provenance(learner), **verified)
-        summary = {**asdict(state), "parameters": len(learner.flat.vector), "errors": errors}
+        best.save(place.model, metrics=errors, provenance=provenance(learner), **verified, **(found or {}))
+        parameters = sum(parameter.numel() for parameter in best.parameters())
+        summary = {**asdict(state), **(found or {}), "parameters": parameters, "errors": errors}
         for name in ("schedule", "run", "statistics", "totals"):
             del summary[name]
         summary["warnings"] = [found.sentence for found in data.check.of("warning")]
         warn(console, data.check)
         place.write_json(place.summary, summary)
-        console.print(f"end after epoch {state.epoch}: {ended}")
-        console.print(f"best epoch {state.best_epoch}; model: {place.model}")
+        epochs = state.epoch > 0
+        console.print(f"end after epoch {state.epoch}: {ended}" if epochs else f"end: {ended}")
+        console.print(f"{f'best epoch {state.best_epoch}; ' * epochs}model: {place.model}")
     fabric.barrier()
     return reload(place.model, run, fabric)
 
 
-def verification(learner: Learner, best: Potential) -> dict[str, Any]:
+def verification(learner: Learner | LinearFit, best: Potential) -> dict[str, Any]:
     """Verify the final model on a few structures of the training set, which stay in the run folder.
 
     Returns:
@@ -69,7 +75,7 @@ def verification(learner: Learner, best: Potential) -> dict[str, Any]:
     return {"verification": report.to_dict()}
 
 
-def provenance(learner: Learner) -> dict[str, Any]:
+def provenance(learner: Learner | LinearFit) -> dict[str, Any]:
     """Return what made this model: versions, data, config; files by name, without their folders."""
     packages = ("multiace", "torch", "numpy", "ase", "vesin")
     run, state = learner.run.to_dict(), learner.state

@@ -23,6 +23,7 @@ from multiace.train.console import Console
 from multiace.train.finish import finish, reload
 from multiace.train.folder import RunFolder
 from multiace.train.learner import Learner
+from multiace.train.linear_fit import LinearFit, is_solved
 from multiace.train.log import LOGGERS, Logger
 from multiace.train.memory import batch_in_memory
 from multiace.train.prepare import Prepared, prepare
@@ -79,6 +80,8 @@ def fit(run: RunConfig | str | Path, folder: str | Path | None = None, fork: boo
             return reload(place.model, run, fabric)
         data = prepare(run)
         place.make()
+        if is_solved(run):
+            return LinearFit(fabric, run, data, place).fit()
         return Training(fabric, run, data, place, fork).fit()
 
 

@@ -27,8 +27,8 @@ def tabulates(choice: str, network: MultiACE) -> bool:
         choice: ``train.radial``.
         network: The model, on its device.
     """
-    deep = any(len(network_of_layer.mlp.sizes) > 2 for network_of_layer in network.radial_networks)
-    return choice == "auto" and deep and network.embedding.weight.is_cpu
+    deep = any(of_layer.is_deep for of_layer in network.radial_networks)
+    return choice == "auto" and deep and network.device.type == "cpu"
 
 
 def present_intervals(network: MultiACE, state: State, console: Console) -> int:

@@ -1,0 +1,232 @@
+"""The linear route of training: rows of every structure, compressed as they come, and one solution."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning_fabric import Fabric
+
+from multiace.errors import InputError, Interrupted
+from multiace.linear.base import Solver
+from multiace.linear.solvers import SOLVERS
+from multiace.linear.store import load, save
+from multiace.linear.system import System
+from multiace.model.config import ModelConfig
+from multiace.model.potential import Potential
+from multiace.solve.ace import VOIGT, AceRows
+from multiace.train.config import RunConfig, TrainConfig
+from multiace.train.console import Console
+from multiace.train.finish import finish
+from multiace.train.folder import RunFolder
+from multiace.train.learner import initial
+from multiace.train.prepare import Prepared, report
+from multiace.train.state import State, to_plain
+from multiace.train.stop import Stop
+
+__all__ = ["LinearFit", "is_linear", "is_solved"]
+
+DEFAULT_SOLVER = "bayesian_ridge"
+SECONDS_BETWEEN_SAVES = 60.0
+ROWS = "rows.safetensors"
+GRADIENT_FIELDS = (
+    *("start_from", "max_epochs", "max_minutes", "optimizer", "learning_rate", "weight_decay", "schedule"),
+    *("warmup_epochs", "plateau_patience", "plateau_factor", "min_learning_rate", "ema_decay", "clip_norm"),
+    *("energy_loss", "forces_loss", "stress_loss", "huber_delta", "second_stage_start", "early_stopping"),
+    *(
+        "divergence_limit",
+        "divergence_retries",
+        "radial",
+        "checkpoint_every",
+        "devices",
+        "num_nodes",
+        "strategy",
+    ),
+)
+"""Fields of the train section that a solution has no use for."""
+
+
+def is_linear(model: ModelConfig) -> bool:
+    """Whether energies are linear in all parameters of a model."""
+    return (
+        model.channel_coupling == "complete"
+        and model.channels == 1
+        and model.readout_width == 0
+        and not model.trainable_radial
+        and model.element_embedding == "one_hot"
+        and model.neighbor_norm != "learned"
+    )
+
+
+def is_solved(run: RunConfig) -> bool:
+    """Whether a run is fitted by a solver.
+
+    Raises:
+        InputError: If a solver is asked for and the model is not linear, or a field is set that only training by
+            gradients reads.
+    """
+    solver, linear = run.train.solver, is_linear(run.model)
+    if solver == "gradient" or (solver == "auto" and not linear):
+        return False
+    if not linear:
+        raise InputError(
+            f"train.solver = {solver} needs a model whose energies are linear in all parameters: channel_coupling = "
+            "complete, hidden_irreps = 1x0e, readout_width = 0, trainable_radial = false, element_embedding = one_hot. "
+            "Set train.solver = gradient, or model.preset = ace."
+        )
+    defaults = TrainConfig()
+    for field in GRADIENT_FIELDS:
+        if getattr(run.train, field) != getattr(defaults, field):
+            raise InputError(
+                f"train.{field} has no effect where the model is solved for (train.solver = {solver}): remove it, or "
+                "set train.solver = gradient."
+            )
+    return True
+
+
+class LinearFit:
+    """A run that is solved for.
+
+    Args:
+        fabric: One process.
+        run: What to do.
+        data: From :func:`multiace.train.prepare.prepare`.
+        place: Where to write; locked.
+    """
+
+    def __init__(self, fabric: Fabric, run: RunConfig, data: Prepared, place: RunFolder) -> None:
+        self.fabric, self.run, self.config, self.place, self.data = fabric, run, run.train, place, data
+        self.console = Console(place.log)
+        self.state = State(
+            checksums=data.sources.checksums,
+            elements=list(data.model.elements),
+            statistics=to_plain(data.statistics),
+            run=run.to_dict(),
+        )
+        self.stop = Stop(fabric)
+        self.potential = initial(data)
+        self.rows = AceRows(self.potential)
+        self.columns = np.flatnonzero(self.rows.seen(data.train.all.graph))
+        self.rows.choose(self.columns)
+        report(self.console, data, self.potential)
+        place.describe(run, data.split)
+        place.write_json(place.data_check, data.check.to_dict())
+
+    def fit(self) -> Potential:
+        """Make the rows, solve, and return the potential."""
+        unseen = self.rows.n_columns - len(self.columns)
+        more = f"; {unseen:,} more see elements that are nowhere together in the data" if unseen else ""
+        self.console.print(f"linear system: {len(self.columns):,} basis functions{more}")
+        started = time.perf_counter()
+        with self.stop.listening(), self.console.progress("making rows") as show:
+            system = self.assembled(show)
+        self.console.print(f"{system.n_rows:,} rows in {time.perf_counter() - started:.0f} s")
+        solved = self.solve(system)
+        self.state.seconds = time.perf_counter() - started
+        self.potential.save(self.place.best)
+        return finish(self, f"{solved['solver']} of {system.n_rows:,} rows", {"linear_fit": solved})
+
+    def solve(self, system: System) -> dict[str, Any]:
+        """Find the coefficients, and put them into the potential; return what is known of the fit."""
+        name = DEFAULT_SOLVER if self.config.solver == "auto" else self.config.solver
+        prior = self.rows.roughness()[self.columns] ** self.config.smoothness
+        solver = SOLVERS[name](**({} if name in ("least_squares",) else {"prior": prior}))
+        started = time.perf_counter()
+        fit: Solver = solver.fit(system)
+        coefficients = np.zeros(self.rows.n_columns)
+        coefficients[self.columns] = fit.coef_
+        self.rows.put(self.potential, coefficients)
+        described = {
+            "solver": name,
+            "functions": int(self.rows.n_columns),
+            "seen": len(self.columns),
+            "rows": system.n_rows,
+            "degrees_of_freedom": fit.dof_,
+            "noise": math.sqrt(fit.noise_variance_),
+            "log_evidence": fit.log_evidence_,
+            "strength": getattr(fit, "strength_", None),
+        }
+        self.console.print(
+            f"{name}: {fit.dof_:.0f} effective coefficients, noise {described['noise']:.3g} eV/Å in forces, "
+            f"{time.perf_counter() - started:.0f} s"
+        )
+        for note in fit.notes_:
+            self.console.print(f"note: {note}")
+        return described
+
+    # ------------------------------------------------------------------ rows
+
+    def assembled(self, show: Callable[[float], None]) -> System:
+        """Return the rows of all structures, those included that an earlier run has made."""
+        path = self.place.checkpoints / ROWS
+        system, first = self.resumed(path)
+        saved = time.perf_counter()
+        n = len(self.data.train)
+        for number in range(first, n):
+            for X, y, weights in self.of_frame(number):
+                system.add(X, y, weights, origin=str(self.data.train.frames[number].source))
+            show((number + 1) / n)
+            late = time.perf_counter() - saved > SECONDS_BETWEEN_SAVES
+            if late or self.stop.signal is not None or number + 1 == n:
+                save(path, system, self.made_from(number + 1))
+                saved = time.perf_counter()
+            try:
+                self.stop.obey()
+            except Interrupted as interrupt:
+                sentence = (
+                    f"; the rows of {number + 1} of {n} structures are saved, and the same command goes on"
+                )
+                self.console.print(sentence[2:])
+                raise Interrupted(interrupt.number, sentence) from None
+        return system
+
+    def made_from(self, frames: int) -> dict[str, Any]:
+        """What rows depend on, and how many structures they are of."""
+        run = self.run.to_dict()
+        fields = ("energy_weight", "forces_weight", "stress_weight")
+        return {
+            "frames": frames,
+            "model": self.data.model.model_dump(mode="json"),
+            "weights": {name: run["train"][name] for name in fields},
+            "statistics": self.state.statistics,
+            "checksums": self.state.checksums,
+            "data": run["data"],
+        }
+
+    def resumed(self, path: Path) -> tuple[System, int]:
+        """Return the rows that a stopped run has left, and the number of the structure that comes next."""
+        if path.exists():
+            try:
+                system, state = load(path)
+            except InputError as error:
+                self.console.print(f"warning: {error}")
+            else:
+                if state == self.made_from(state.get("frames", 0)) and isinstance(system, System):
+                    self.console.print(f"going on after the rows of {state['frames']} structures in {path}")
+                    return system, int(state["frames"])
+                self.console.print(f"{path} has rows of another model or of other data; they are made again")
+        return System(len(self.columns)), 0
+
+    def of_frame(self, number: int) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
+        """Rows, targets and weights of the labels of a structure."""
+        batch, config = self.data.train.collate([number]), self.config
+        base = self.potential.without_network(batch.graph)
+        rows = self.rows(batch.graph)
+        weight, volume = float(batch.weights), float(batch.graph.volumes)
+        energy = (batch.energy - base.energy).numpy()
+        if np.isfinite(energy).all() and config.energy_weight * weight:
+            yield rows.energy[None], energy, weight * config.energy_weight / len(batch.forces)
+        assert base.forces is not None
+        assert base.stress is not None
+        forces = (batch.forces - base.forces).numpy().ravel()
+        known = np.isfinite(forces)
+        if known.any() and config.forces_weight * weight:
+            yield rows.forces[known], forces[known], weight * config.forces_weight
+        if volume > 0 and config.stress_weight * weight:
+            stress = (batch.stress - base.stress)[0].numpy()[tuple(zip(*VOIGT, strict=True))]
+            if np.isfinite(stress).all():
+                yield rows.virial / volume, stress, weight * config.stress_weight
