@@ -13,11 +13,13 @@ import ase.io
 import numpy as np
 from ase import Atoms
 
+from multiace.calibration import calibration
 from multiace.data.config import LabelKeys
 from multiace.data.dataset import Dataset
 from multiace.data.read import Frame, count_labels, read_frame, read_frames, unused_stresses
 from multiace.errors import InputError
 from multiace.graph.graph import Graph
+from multiace.model.committee import NO_COMMITTEE
 from multiace.model.potential import Potential, Prediction
 from multiace.train.memory import batch_in_memory
 from multiace.train.metrics import UNITS, Metrics
@@ -37,7 +39,10 @@ class Evaluation:
         energies: Predicted E [eV], shape (n_frames,).
         forces: Predicted F [eV/Å] of each frame, shape (n_atoms, 3).
         stresses: Predicted stress [eV/Å³] of each frame, shape (3, 3), None without a cell.
-        metrics: Errors of each quantity and spread of its labels, overall, per config type and per element.
+        metrics: Errors of each quantity and spread of its labels, overall, per config type and per element; and
+            ``calibration`` of the error bars, if there are any.
+        energy_std: Predicted standard deviations of E [eV], shape (n_frames,), or None.
+        forces_std: Those of F [eV/Å] of each frame, shape (n_atoms, 3), or None.
     """
 
     name: str
@@ -46,6 +51,8 @@ class Evaluation:
     forces: list[np.ndarray]
     stresses: list[np.ndarray | None]
     metrics: dict[str, Any]
+    energy_std: np.ndarray | None = None
+    forces_std: list[np.ndarray] | None = None
 
     @property
     def unlabelled(self) -> str:
@@ -58,7 +65,8 @@ class Evaluation:
 
     def structures(self) -> Iterator[Atoms]:
         """Yield each structure with its info, its labels (``energy``, ...) and ``multiace_*``."""
-        for frame, E, F, stress in zip(self.frames, self.energies, self.forces, self.stresses, strict=True):
+        for n, (frame, E, F) in enumerate(zip(self.frames, self.energies, self.forces, strict=True)):
+            stress = self.stresses[n]
             atoms = Atoms(
                 numbers=frame.atoms.numbers,
                 positions=frame.atoms.positions,
@@ -77,6 +85,9 @@ class Evaluation:
             atoms.arrays["multiace_forces"] = F
             if stress is not None:
                 atoms.info["multiace_stress"] = stress
+            if self.energy_std is not None and self.forces_std is not None:
+                atoms.info["multiace_energy_std"] = float(self.energy_std[n])
+                atoms.arrays["multiace_forces_std"] = self.forces_std[n]
             yield atoms
 
 
@@ -88,6 +99,7 @@ def evaluate(
     batch_size: int | None = None,
     max_edges: int | None = 50_000,
     advance: Callable[[int, int], None] | None = None,
+    uncertainty: bool = False,
 ) -> Evaluation:
     """Predict energies, forces and (where there is a cell) stresses, and measure their errors.
 
@@ -99,10 +111,11 @@ def evaluate(
         batch_size: Most structures predicted at once.
         max_edges: Most edges predicted at once (memory); a structure with more goes alone.
         advance: Called with the number of structures done and in all, to show progress.
+        uncertainty: Predict error bars too, as many predictions as the committee has members.
 
     Raises:
         InputError: If the file cannot be read, a structure has an element the model does not know, a limit
-            is below 1, or a batch does not fit into the memory.
+            is below 1, a batch does not fit into the memory, or error bars are asked for and there are none.
 
     Warns:
         UserWarning: If the file has stress labels that are not used, as their structures are not periodic.
@@ -110,6 +123,9 @@ def evaluate(
     for limit, most in (("batch_size", batch_size), ("max_edges", max_edges)):
         if most is not None and most < 1:
             raise InputError(f"{limit} = {most} cannot be used; it must be 1 or more.")
+    committee = potential.committee
+    if uncertainty and committee is None:
+        raise InputError(NO_COMMITTEE)
     frames = read_any(structures, keys or training_keys(potential))
     dataset = Dataset(frames, potential.elements, potential.cutoff)
     metrics = Metrics(dataset, potential.isolated_energies)
@@ -117,11 +133,18 @@ def evaluate(
     energies = np.zeros(len(frames))
     forces: list[np.ndarray] = [np.zeros((0, 3))] * len(frames)
     stresses: list[np.ndarray | None] = [None] * len(frames)
+    energy_std, forces_std = np.zeros(len(frames)), list(forces)
     potential.eval()
     for batch in dataset.batches(batch_size, max_edges):
         chosen = batch.indices.tolist()
         with batch_in_memory(dataset, chosen, "the evaluation", "lower max_edges (--max-edges)"):
-            prediction = predict(potential, batch.graph.to(potential.device), stress)
+            graph = batch.graph.to(potential.device)
+            prediction = predict(potential, graph, stress)
+            if uncertainty and committee is not None:
+                spread = committee.spread(potential, graph)
+                energy_std[chosen] = spread.energy.cpu()
+                for k, std in zip(chosen, spread.forces.cpu().split(batch.num_atoms.tolist()), strict=True):
+                    forces_std[k] = std.numpy()
         metrics.add(prediction, batch)
         energies[chosen] = prediction.energy
         assert prediction.forces is not None
@@ -134,7 +157,17 @@ def evaluate(
             advance(chosen[-1] + 1, len(frames))
     if name is None:
         name = Path(structures).stem if isinstance(structures, str | Path) else "structures"
-    return Evaluation(name, frames, energies, forces, stresses, metrics.result())
+    if not uncertainty:
+        return Evaluation(name, frames, energies, forces, stresses, metrics.result())
+    labels = dataset.all
+    measured = {
+        "energy": calibration(energies - labels.energy.numpy(), energy_std),
+        "forces": calibration(np.concatenate(forces) - labels.forces.numpy(), np.concatenate(forces_std)),
+    }
+    results = metrics.result() | {
+        "calibration": {key: value for key, value in measured.items() if value["labels"]}
+    }
+    return Evaluation(name, frames, energies, forces, stresses, results, energy_std, forces_std)
 
 
 def predict(potential: Potential, graph: Graph, stress: bool) -> Prediction:

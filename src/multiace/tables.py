@@ -18,6 +18,7 @@ from multiace.errors import InputError, did_you_mean
 from multiace.fields import plain, type_name
 
 if TYPE_CHECKING:
+    from multiace.basis.ace import AceBasis
     from multiace.data.finding import DataCheck, Finding
     from multiace.model.potential import Potential
 
@@ -135,6 +136,29 @@ def fields_help(sections: Mapping[str, type[Config]], chosen: Sequence[tuple[str
     return Group(*lines)
 
 
+def basis_table(basis: AceBasis) -> Table:
+    """Numbers of functions by order and degrees: of how many multisets (n, element), and how many each one has."""
+    n = basis.n_elements
+    table = new_table(
+        *("order", "l", "products", "functions"),
+        right=("order", "products", "functions"),
+        caption=f"{basis.n_functions:,} functions of each central element, for neighbours of {n} "
+        f"element{'s' * (n > 1)}; a product is a multiset of (n, l, element), and may couple in several ways.",
+    )
+    products, functions = Counter[tuple[int, ...]](), Counter[tuple[int, ...]]()
+    for multiset in basis.multisets:
+        degrees = tuple(sorted(v.l for v in multiset.factors))
+        products[degrees] += 1
+        functions[degrees] += multiset.n_paths
+    for degrees in sorted(products, key=lambda ls: (len(ls), ls)):
+        row = (len(degrees), " ".join(map(str, degrees)), f"{products[degrees]:,}", f"{functions[degrees]:,}")
+        table.add_row(*map(str, row))
+    for order in range(1, basis.correlation + 1):
+        total = sum(count for degrees, count in functions.items() if len(degrees) == order)
+        table.add_row(str(order), "all", "", f"{total:,}", style=EMPHASIS)
+    return table
+
+
 def config_table(config: Config) -> Table:
     """Field and value of a config; values that are not the default stand out."""
     table = new_table(config.section(), "value", "default")
@@ -184,6 +208,22 @@ def error_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
             )
             first = ""
         table.add_section()
+    return table
+
+
+def calibration_table(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
+    """Error bars against errors, for each set and quantity."""
+    columns = ("within 1 σ", "within 2 σ", "NLL", "area")
+    table = new_table(
+        *("set", "quantity", *columns, "labels"),
+        right=(*columns, "labels"),
+        caption="fractions of errors within one and two predicted standard deviations (0.683 and 0.954 if they are "
+        "right), negative log-likelihood (eV, eV/Å), miscalibration area (0 at best)",
+    )
+    for name, quantities in results.items():
+        for quantity, found in quantities.items():
+            figures = (found["within_1"], found["within_2"], found["nll"], found["miscalibration_area"])
+            table.add_row(name, quantity, *(f"{figure:.3f}" for figure in figures), f"{found['labels']:,}")
     return table
 
 

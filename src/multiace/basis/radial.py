@@ -248,9 +248,9 @@ class AgnesiTransform(nn.Module):
               r_0 = \tfrac{s}{2}(r_{z_i} + r_{z_j}), \qquad
               \rho(r) = r_c\, \frac{1 - y(r)}{1 - y(r_c)}
 
-    s is 1, half a bond length. y falls from 1 at r = 0. ρ rises from 0 to r_c over the same interval as r, so that every radial
-    basis is used over the whole range on which it is defined. r_0 and the factor before 1 - y are kept with
-    the weights.
+    s is 1: r_0 is half a bond length. y falls from 1 at r = 0. ρ rises from 0 to r_c over the same interval as
+    r, so that every radial basis is used over the whole range on which it is defined. r_0 and the factor before
+    1 - y are kept with the weights.
 
     Args:
         cutoff: Cutoff radius r_c [Å].

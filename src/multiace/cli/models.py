@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 
+from multiace.basis.ace import AceBasis
 from multiace.cli.common import check_outputs, console, load
 from multiace.cli.parser import Commands, add_command, add_model
 from multiace.config import Config
 from multiace.data.config import DataConfig
 from multiace.deploy.config import MDConfig, RelaxConfig
+from multiace.errors import InputError, did_you_mean
 from multiace.tables import (
+    basis_table,
     config_table,
     error_table,
     facts_table,
@@ -25,7 +28,16 @@ __all__ = ["add_commands"]
 def add_commands(commands: Commands) -> None:
     """Add ``presets``, ``explain``, ``info`` and ``import``."""
     sub = add_command(commands, "presets", presets, "all presets side by side")
+    sub.add_argument("name", nargs="?", metavar="PRESET", help="one of them alone")
     sub.add_argument("--small", action="store_true", help="the small sizes")
+    sub.add_argument(
+        "--basis", action="store_true", help="the functions of a preset of complete coupling (ace)"
+    )
+    sub.add_argument(
+        "--elements",
+        default="C",
+        help="with --basis: elements of the neighbours, such as C,H,O (default: one)",
+    )
 
     sub = add_command(commands, "explain", explain, "what config fields mean")
     sub.add_argument("field", nargs="?", help="a section, a field, or section.field (default: everything)")
@@ -45,9 +57,27 @@ def presets(arguments: argparse.Namespace) -> None:
     """Print the presets side by side."""
     from multiace.model.presets import PRESETS
 
-    small = {name: config for name, config in PRESETS.items() if name.endswith("-small") == arguments.small}
-    out = console()
-    out.print(presets_table(small, out.width))
+    out, name = console(), arguments.name
+    if name is None:
+        if arguments.basis:
+            raise InputError("--basis shows the functions of one preset: multiace presets ace --basis.")
+        small = {key: config for key, config in PRESETS.items() if key.endswith("-small") == arguments.small}
+        out.print(presets_table(small, out.width))
+        return
+    if name not in PRESETS:
+        raise InputError(f"{name!r} is no preset.{did_you_mean(name, PRESETS)}")
+    config = PRESETS[f"{name}-small" if arguments.small and f"{name}-small" in PRESETS else name]
+    if not arguments.basis:
+        out.print(config_table(config))
+        return
+    if config.channel_coupling != "complete":
+        raise InputError(
+            f"{name} has channel_coupling = {config.channel_coupling}; --basis shows functions of complete coupling, "
+            "such as ace has."
+        )
+    elements = [element for element in arguments.elements.split(",") if element]
+    config = config.replace(elements=elements)
+    out.print(basis_table(AceBasis(len(elements), config.truncation)))
 
 
 def explain(arguments: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ from multiace.cli.parser import Commands, add_command, add_fields, add_model, re
 from multiace.data.config import LabelKeys
 from multiace.errors import InputError
 from multiace.progress import progress_bar
-from multiace.tables import error_table
+from multiace.tables import calibration_table, error_table
 
 __all__ = ["add_commands"]
 
@@ -19,30 +19,57 @@ def add_commands(commands: Commands) -> None:
     """Add ``train`` and ``evaluate``."""
     sub = add_command(commands, "train", train, "fit a model as a run file says")
     sub.epilog = "What the fields of a run file mean: multiace explain."
-    sub.add_argument("run", help="run file (YAML) with sections model, data, train")
-    sub.add_argument("overrides", nargs="*", metavar="section.field=value", help="changes to the run file")
-    sub.add_argument("--folder", help="run folder (default: runs/NAME of the run file); a run there goes on")
+    add_run(sub)
     sub.add_argument(
         "--fork", action="store_true", help="go on with a run although its data or train section have changed"
     )
+
+    sub = add_command(commands, "fit-linear", fit_linear, "solve for a linear model, as a run file says")
+    sub.epilog = "train does the same where train.solver is auto; here a model that is not linear is refused."
+    add_run(sub)
 
     sub = add_command(commands, "evaluate", evaluate, "errors of a model on labelled structures")
     add_model(sub)
     sub.add_argument("files", nargs="+", metavar="FILE", help="labelled structures, any format of ASE")
     sub.add_argument("--out", help="write reference and predicted values here (extended XYZ)")
     sub.add_argument("--json", help="write the errors here")
+    sub.add_argument(
+        "--uncertainty", action="store_true", help="error bars of the predictions, and how true they are"
+    )
     sub.add_argument("--max-edges", type=int, default=50_000, help="edges predicted at once (default: 50000)")
     add_fields(sub, LabelKeys)
 
 
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say which run, and where."""
+    parser.add_argument("run", help="run file (YAML) with sections model, data, train")
+    parser.add_argument("overrides", nargs="*", metavar="section.field=value", help="changes to the run file")
+    parser.add_argument(
+        "--folder", help="run folder (default: runs/NAME of the run file); a run there goes on"
+    )
+
+
+def fit_linear(arguments: argparse.Namespace) -> None:
+    """Solve for a linear model."""
+    run_file(arguments, linear=True)
+
+
 def train(arguments: argparse.Namespace) -> None:
     """Fit a model as a run file says."""
+    run_file(arguments, arguments.fork)
+
+
+def run_file(arguments: argparse.Namespace, fork: bool = False, linear: bool = False) -> None:
+    """Do what a run file says; ``linear``: only by linear algebra."""
     from multiace.train.config import RunConfig
+    from multiace.train.linear_fit import DEFAULT_SOLVER
     from multiace.train.loop import fit
 
     run = RunConfig.read(arguments.run, arguments.overrides)
+    if linear and run.train.solver in ("auto", "gradient"):
+        run = run.replace(train=run.train.replace(solver=DEFAULT_SOLVER))
     try:
-        fit(run, arguments.folder or Path("runs") / Path(arguments.run).stem, arguments.fork)
+        fit(run, arguments.folder or Path("runs") / Path(arguments.run).stem, fork)
     except KeyboardInterrupt as interrupt:
         if interrupt.args:
             raise
@@ -70,6 +97,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
                     keys=keys,
                     max_edges=arguments.max_edges,
                     advance=advance(bar, name),
+                    uncertainty=arguments.uncertainty,
                 )
             )
     unlabelled = [evaluation.unlabelled for evaluation in evaluations]
@@ -80,6 +108,9 @@ def evaluate(arguments: argparse.Namespace) -> None:
         )
     if not all(unlabelled):
         console().print(error_table({evaluation.name: evaluation.metrics for evaluation in evaluations}))
+    calibrated = {e.name: e.metrics["calibration"] for e in evaluations if e.metrics.get("calibration")}
+    if calibrated:
+        console().print(calibration_table(calibrated))
     for sentence in filter(None, unlabelled):
         print(f"note: {sentence}: no errors, only predictions")
     if arguments.out:

@@ -20,6 +20,7 @@ from multiace.errors import InputError
 from multiace.graph.graph import Graph
 from multiace.graph.neighbors import COINCIDENT, at_one_place, build_graph
 from multiace.layers.table import RadialTables
+from multiace.model.committee import NO_COMMITTEE
 from multiace.model.potential import Potential, Prediction
 from multiace.model.replay import Predictor
 
@@ -119,6 +120,8 @@ class Calculator(AseCalculator):
             float32 on a CPU, the network in float64, on a GPU, where a table would be too large, or where
             it does not pass the gate.
         cuda_graphs: Whether a GPU captures a prediction once for each size of structure, and replays it.
+        uncertainty: Whether ``results`` get ``energy_std`` [eV] and ``forces_std`` [eV/Å, each component], the standard
+            deviations of a committee and of the noise of the labels; as many predictions as it has members.
 
     The first structure (of a large one the atoms nearest to the first) is also predicted by the plain
     definitions in float64; see :data:`multiace.deploy.gate.TOLERANCE`.
@@ -141,6 +144,7 @@ class Calculator(AseCalculator):
         skin: float = 0.5,
         radial: str = "auto",
         cuda_graphs: bool = True,
+        uncertainty: bool = False,
     ) -> None:
         super().__init__()
         if radial not in RADIAL:
@@ -151,6 +155,9 @@ class Calculator(AseCalculator):
             potential = Potential.load(potential, device, dtype)
         elif device is not None or dtype is not None:
             potential = converted(potential, device, dtype)
+        if uncertainty and potential.committee is None:
+            raise InputError(NO_COMMITTEE)
+        self.uncertainty = uncertainty
         self.potential = potential.eval()
         self.neighbors = VerletList(potential.elements, potential.cutoff, skin)
         self.radial = radial
@@ -183,7 +190,8 @@ class Calculator(AseCalculator):
         self._tabulate()
         if not self.passed:
             self._pass_gate(structure)
-        prediction = self._predict(self.neighbors.graph(structure), periodic)
+        graph = self.neighbors.graph(structure)
+        prediction = self._predict(graph, periodic)
         energy = float(prediction.energy)
         results: dict[str, Any] = {
             "energy": energy,
@@ -193,6 +201,9 @@ class Calculator(AseCalculator):
         }
         if periodic:
             results["stress"] = full_3x3_to_voigt_6_stress(_numpy(prediction.stress)[0])
+        if self.uncertainty and self.potential.committee is not None:
+            spread = self.potential.committee.spread(self.potential, graph.to(self.potential.device))
+            results |= {"energy_std": float(spread.energy), "forces_std": _numpy(spread.forces)}
         self.results = results
 
     def _predict(self, graph: Graph, stress: bool) -> Prediction:

@@ -90,6 +90,7 @@ def converted(potential: Potential, device: str | None, dtype: str | None) -> Po
     with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and replaced
         copy = Potential(config, Statistics(np.zeros(len(config.elements))), potential.metadata)
     copy.load_state_dict(potential.state_dict())
+    copy.committee = potential.committee
     return copy.to(device or potential.device).eval()
 
 

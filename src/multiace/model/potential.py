@@ -19,6 +19,7 @@ from multiace.files import atomic
 from multiace.graph import Graph
 from multiace.graph.neighbors import build_graph
 from multiace.layers.table import RadialTables
+from multiace.model.committee import Committee
 from multiace.model.config import ModelConfig, outside_choices
 from multiace.model.file import SCHEMA_VERSION, NoMoreThan, check_fit, checksum, read_model_file
 from multiace.model.multi_ace import MultiACE
@@ -78,6 +79,9 @@ class Potential(nn.Module):
         statistics: E0, scale, shift and mean number of neighbours.
         metadata: Provenance and metrics, kept in the file.
 
+    Attributes:
+        committee: Error bars, where a linear fit has left them.
+
     Raises:
         InputError: If ``config.elements`` is empty, or E0 is not given for each of them.
     """
@@ -98,6 +102,7 @@ class Potential(nn.Module):
             )
         self.config = config
         self.metadata = dict(metadata or {})
+        self.committee: Committee | None = None
         self.network = MultiACE(config, statistics.num_neighbors)
         self.zbl = ZBL(config.elements, config.cutoff) if config.zbl else None
         self.register_buffer("isolated_energies", E0.clone())
@@ -240,7 +245,10 @@ class Potential(nn.Module):
             "metadata": self.metadata,
         }
         header = json.dumps(content)
-        tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
+        members = {} if self.committee is None else self.committee.tensors()
+        tensors = {
+            name: value.detach().cpu().contiguous() for name, value in (self.state_dict() | members).items()
+        }
         data = save(tensors, metadata={"multiace": header, "sha256": checksum(header, tensors)})
         with atomic(Path(path)) as temporary:
             temporary.write_bytes(data)
@@ -277,6 +285,7 @@ class Potential(nn.Module):
             try:
                 config = ModelConfig().replace(**{**header["config"], **({"dtype": dtype} if dtype else {})})
                 potential = cls(config, Statistics(np.zeros(len(config.elements))), header["metadata"])
+                potential.committee = Committee.taken_from(tensors, potential)
                 check_fit(potential.state_dict(), tensors)
                 potential.load_state_dict(tensors)
             except InputError as error:

@@ -66,6 +66,9 @@ class AceRows:
         self.scale *= self.basis.n_functions**-0.5  # E [eV] for a coefficient of 1 and B = 1
         self.choose(np.arange(self.n_columns))
 
+    parameter = "layers.0.product.weight"
+    """Name of the coefficients in the network."""
+
     @property
     def n_columns(self) -> int:
         """Functions of all central elements."""
@@ -122,7 +125,7 @@ class AceRows:
 
     def put(self, potential: Potential, coefficients: np.ndarray) -> None:
         """Give a potential the coefficients of all columns, (n_columns,)."""
-        weight = potential.network.get_parameter("layers.0.product.weight")
+        weight = potential.network.get_parameter(self.parameter)
         with torch.no_grad():
             weight.copy_(torch.from_numpy(coefficients).view_as(weight))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from lightning_fabric import Fabric
 
 from multiace.errors import InputError, Interrupted
@@ -16,6 +17,7 @@ from multiace.linear.base import Solver
 from multiace.linear.solvers import SOLVERS
 from multiace.linear.store import load, save
 from multiace.linear.system import System
+from multiace.model.committee import Committee
 from multiace.model.config import ModelConfig
 from multiace.model.potential import Potential
 from multiace.solve.ace import VOIGT, AceRows
@@ -31,6 +33,7 @@ from multiace.train.stop import Stop
 __all__ = ["LinearFit", "is_linear", "is_solved"]
 
 DEFAULT_SOLVER = "bayesian_ridge"
+MEMBERS = 32  # of the committee: a standard deviation is known to an eighth of it
 SECONDS_BETWEEN_SAVES = 60.0
 ROWS = "rows.safetensors"
 GRADIENT_FIELDS = (
@@ -140,6 +143,7 @@ class LinearFit:
         coefficients = np.zeros(self.rows.n_columns)
         coefficients[self.columns] = fit.coef_
         self.rows.put(self.potential, coefficients)
+        self.potential.committee = self.drawn(fit)
         described = {
             "solver": name,
             "functions": int(self.rows.n_columns),
@@ -157,6 +161,25 @@ class LinearFit:
         for note in fit.notes_:
             self.console.print(f"note: {note}")
         return described
+
+    def drawn(self, fit: Solver) -> Committee | None:
+        """A committee from the posterior: columns that see no data keep the spread of their prior.
+
+        None for solvers without a prior, whose error bars are infinite there.
+        """
+        outside = fit.posterior_.outside
+        if not outside:
+            return None
+        generator = np.random.default_rng(self.config.seed)
+        prior = self.rows.roughness() ** self.config.smoothness
+        members = outside / prior * generator.normal(size=(MEMBERS, self.rows.n_columns))
+        members[:, self.columns] = fit.draw(MEMBERS, generator)
+        weight = self.potential.network.get_parameter(self.rows.parameter)
+        noise = math.sqrt(fit.noise_variance_)
+        weights = (self.config.energy_weight, self.config.forces_weight)
+        energy_noise, forces_noise = (noise / math.sqrt(w) if w else 0.0 for w in weights)
+        tensor = torch.from_numpy(members).view(MEMBERS, *weight.shape)
+        return Committee(self.rows.parameter, tensor, energy_noise, forces_noise)
 
     # ------------------------------------------------------------------ rows
 

@@ -1,0 +1,316 @@
+"""Linear ACE is solved for: by every solver, resumable, and refused where it makes no sense."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import ase.io
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from multiace.cli import main
+from multiace.deploy.ase import Calculator
+from multiace.errors import InputError
+from multiace.evaluation import evaluate
+from multiace.linear.solvers import SOLVERS
+from multiace.model.config import ModelConfig
+from multiace.model.potential import Potential, Statistics
+from multiace.train import linear_fit
+from multiace.train.config import RunConfig
+from multiace.train.linear_fit import MEMBERS, ROWS, LinearFit
+from multiace.train.loop import fit
+from tests.potentials import methanol, small_potential
+
+SMALL = {
+    "preset": "ace-small",
+    "cutoff": 4.0,
+    "l_max": 2,
+    "num_radial": 4,
+    "total_degree": [5.0, 5.0, 5.0],
+    "energy_reference": "mean",
+}
+E0 = {"Al": -0.25, "Cu": 0.5}
+
+
+@pytest.fixture
+def linear(run):
+    """Make a run of a small linear ACE: ``linear(solver="ridge")``."""
+
+    def make(files=("clusters.xyz",), model=None, **train):
+        sections = run(files, **train).to_dict()
+        return RunConfig.from_dict(
+            {
+                "model": {**SMALL, **(model or {})},
+                "data": {
+                    name: value
+                    for name, value in sections["data"].items()
+                    if name in ("train", "valid", "test")
+                },
+                "train": {"verify": False, **train},
+            }
+        )
+
+    return make
+
+
+@pytest.fixture
+def exact(tmp_path):
+    """Structures with the labels of a linear ACE of its own."""
+    torch.manual_seed(4)
+    config = ModelConfig.from_dict({**SMALL, "elements": ["Al", "Cu"]})
+    at = Potential(config, Statistics(np.array([E0["Al"], E0["Cu"]])))
+    rng = np.random.default_rng(0)
+    corners = np.array([[0, 0, 0], [2.5, 0, 0], [1.2, 2.2, 0], [1.2, 0.8, 2.1], [3.6, 2.1, 0.3]])
+    frames = []
+    for number in range(60):
+        symbols = ("Cu4", "Cu3Al", "Cu2Al3")[number % 3]
+        n = len(Atoms(symbols))
+        atoms = Atoms(symbols, positions=corners[:n] + rng.normal(scale=0.3, size=(n, 3)))
+        if number % 2:
+            atoms.set_cell(np.eye(3) * 5.5 + rng.normal(scale=0.1, size=(3, 3)))
+            atoms.pbc = True
+        prediction = at(graph_of(atoms, at), stress=bool(number % 2))
+        results = {"energy": float(prediction.energy), "forces": prediction.forces.numpy()}
+        if number % 2:
+            results["stress"] = prediction.stress[0].numpy()
+        atoms.calc = SinglePointCalculator(atoms, **results)
+        frames.append(atoms)
+    ase.io.write(tmp_path / "exact.xyz", frames[:50])
+    ase.io.write(tmp_path / "rest.xyz", frames[50:])
+    return tmp_path
+
+
+def graph_of(atoms, at):
+    from multiace.graph.neighbors import build_graph
+
+    return build_graph(atoms, at.elements, at.cutoff)
+
+
+def coefficients(at: Potential) -> np.ndarray:
+    return at.network.get_parameter("layers.0.product.weight").detach().numpy()
+
+
+def test_a_linear_ace_finds_another_one(exact):
+    run = RunConfig.from_dict(
+        {
+            "model": {**SMALL, "energy_reference": "given", "isolated_energies": E0},
+            "data": {"train": [str(exact / "exact.xyz")], "valid": [str(exact / "rest.xyz")]},
+            "train": {"stress_weight": 1.0, "verify": False},
+        }
+    )
+    fit(run, exact / "run")
+    summary = json.loads((exact / "run" / "summary.json").read_text())
+    for quantity, bound in (("energy_per_atom", 0.05), ("forces", 0.5), ("stress", 0.05)):  # meV
+        assert summary["errors"]["valid"][quantity]["rmse"] < bound
+    assert summary["linear_fit"]["solver"] == "bayesian_ridge"
+
+
+@pytest.mark.parametrize("solver", sorted({*SOLVERS} - {"least_squares"}))
+def test_every_solver_fits(solver, linear, tmp_path):
+    run = linear(("clusters.xyz", "crystals.xyz"), solver=solver, stress_weight=1.0)
+    at = fit(run, tmp_path / "run")
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    forces = summary["errors"]["train"]["forces"]
+    assert forces["rmse"] < 0.2 * forces["spread"]
+    assert summary["linear_fit"]["solver"] == solver
+    assert at.metadata["linear_fit"]["rows"] == summary["linear_fit"]["rows"] > 200
+
+
+def test_least_squares_says_that_coefficients_are_not_determined(linear, tmp_path):
+    with pytest.raises(InputError, match="so that least squares has no single answer"):
+        fit(linear(solver="least_squares"), tmp_path / "run")
+    assert (tmp_path / "run" / "checkpoints" / ROWS).exists()
+
+
+def test_a_stopped_assembly_goes_on_with_the_same_bits(linear, tmp_path, monkeypatch):
+    run = linear()
+    expected = coefficients(fit(run, tmp_path / "whole"))
+    made, of_frame = [], LinearFit.of_frame
+
+    def stopping(self, number):
+        if number == 7 and not made.count(7):
+            made.append(7)
+            raise KeyboardInterrupt
+        made.append(number)
+        return of_frame(self, number)
+
+    monkeypatch.setattr(linear_fit, "SECONDS_BETWEEN_SAVES", 0.0)
+    monkeypatch.setattr(LinearFit, "of_frame", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        fit(run, tmp_path / "stopped")
+    found = coefficients(fit(run, tmp_path / "stopped"))
+    assert made == [*range(8), *range(7, 12)]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_rows_that_do_not_fit_are_made_again(linear, tmp_path, capsys):
+    fit(linear(), tmp_path / "run")
+    rows = tmp_path / "run" / "checkpoints" / ROWS
+    (tmp_path / "other" / "checkpoints").mkdir(parents=True)
+    for content, sentence in ((rows.read_bytes(), "they are made again"), (b"damaged", "no compressed rows")):
+        (tmp_path / "other" / "checkpoints" / ROWS).write_bytes(content)
+        capsys.readouterr()
+        fit(linear(energy_weight=3.0, solver="ridge"), tmp_path / "other")
+        assert sentence in " ".join(capsys.readouterr().out.split())
+        (tmp_path / "other" / "summary.json").unlink()
+
+
+def test_elements_that_never_meet_have_no_columns(tmp_path, capsys):
+    """Dimers of Cu and of Al: nothing is known of Cu-Al, and its coefficients are 0."""
+    rng, frames = np.random.default_rng(1), []
+    for number in range(12):
+        atoms = Atoms(("Cu2", "Al2")[number % 2], [[0, 0, 0], [2.0 + rng.random(), 0, 0]])
+        atoms.calc = SinglePointCalculator(atoms, energy=rng.random(), forces=rng.normal(size=(2, 3)))
+        frames.append(atoms)
+    ase.io.write(tmp_path / "dimers.xyz", frames)
+    run = RunConfig.from_dict(
+        {
+            "model": SMALL,
+            "data": {"train": [str(tmp_path / "dimers.xyz")], "valid": 2},
+            "train": {"verify": False},
+        }
+    )
+    at = fit(run, tmp_path / "run")
+    assert "nowhere together" in " ".join(capsys.readouterr().out.split())
+    mixed = Atoms("CuAl", [[0, 0, 0], [2.5, 0, 0]])
+    prediction = at(graph_of(mixed, at))
+    assert not prediction.forces.any()
+
+
+def test_the_gradient_route_stays(linear, tmp_path):
+    fit(linear(solver="gradient", max_epochs=1), tmp_path / "run")
+    assert (tmp_path / "run" / "metrics.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "train", "sentence"),
+    [
+        (
+            {"preset": "botnet-small"},
+            {"solver": "ridge"},
+            "train.solver = ridge needs a model whose energies are linear",
+        ),
+        ({"readout_width": 4}, {"solver": "ard"}, "train.solver = ard needs a model"),
+        ({}, {"max_epochs": 7}, "train.max_epochs has no effect where the model is solved for"),
+        ({}, {"solver": "ridge", "learning_rate": 0.1}, "train.learning_rate has no effect"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(model, train, sentence, data, tmp_path):
+    given = model if "preset" in model else {**SMALL, **model}
+    run = RunConfig.from_dict(
+        {
+            "model": {"energy_reference": "mean", **given},
+            "data": {"train": [str(data / "clusters.xyz")], "valid": 4},
+            "train": train,
+        }
+    )
+    with pytest.raises(InputError, match=sentence):
+        fit(run, tmp_path / "run")
+
+
+def test_unknown_solvers_are_refused():
+    with pytest.raises(InputError, match=r"'riidge' is not a choice.*ridge"):
+        RunConfig.from_dict({"data": {"train": ["a"], "valid": ["b"]}, "train": {"solver": "riidge"}})
+
+
+def test_the_report_says_how_it_was_solved(linear, tmp_path):
+    fit(linear(), tmp_path / "run")
+    assert main(["report", str(tmp_path / "run")]) == 0
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "effective coefficients" in page
+    assert "Learning curves" not in page
+
+
+# --- error bars -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fitted(linear, tmp_path):
+    """A model with a committee, as it comes out of its file."""
+    fit(linear(("clusters.xyz", "crystals.xyz")), tmp_path / "run")
+    return Potential.load(tmp_path / "run")
+
+
+def test_the_committee_lies_around_the_model(fitted):
+    committee = fitted.committee
+    assert committee is not None
+    assert committee.members.shape == (MEMBERS, *coefficients(fitted).shape)
+    mean, deviation = committee.members.mean(dim=0), committee.members.std(dim=0)
+    off = (mean - torch.from_numpy(coefficients(fitted))).abs() / deviation.clamp(min=1e-300)
+    assert off.mean() < 2.0 / MEMBERS**0.5  # 0.8 of a standard error each, if they are what they should be
+
+
+def test_calculator_and_evaluation_have_error_bars(fitted, data, tmp_path, capsys):
+    atoms = ase.io.read(data / "test.xyz")
+    labels = atoms.get_forces()
+    atoms.calc = Calculator(fitted, uncertainty=True)
+    forces = atoms.get_forces()
+    std = atoms.calc.results["forces_std"]
+    assert std.shape == forces.shape
+    assert (std >= fitted.committee.forces_noise).all()
+    assert atoms.calc.results["energy_std"] > fitted.committee.energy_noise
+    assert 0.05 < (np.abs(forces - labels) < 2 * std).mean() <= 1
+    far = atoms.copy()
+    far.positions[0] += 0.9
+    far.calc = atoms.calc
+    far.get_forces()
+    near, far_std = std, far.calc.results["forces_std"]
+    assert far_std.mean() > near.mean()
+
+    arguments = [str(tmp_path / "run"), str(data / "test.xyz"), "--uncertainty"]
+    outputs = ["--out", str(tmp_path / "out.xyz"), "--json", str(tmp_path / "out.json")]
+    assert main(["evaluate", *arguments, *outputs]) == 0
+    assert "within 1 σ" in capsys.readouterr().out
+    found = json.loads((tmp_path / "out.json").read_text())["sets"]["test"]["calibration"]
+    written = ase.io.read(tmp_path / "out.xyz", ":")
+    z = np.concatenate(
+        [(a.arrays["multiace_forces"] - a.get_forces()) / a.arrays["multiace_forces_std"] for a in written]
+    )
+    assert found["forces"]["within_1"] == pytest.approx((np.abs(z) < 1).mean())
+    assert found["forces"]["labels"] == z.size
+
+
+def test_what_the_data_do_not_tell_has_wide_error_bars(tmp_path):
+    rng, frames = np.random.default_rng(1), []
+    for number in range(30):
+        r = 2.0 + rng.random()
+        atoms = Atoms(("Cu2", "Al2")[number % 2], [[0, 0, 0], [r, 0, 0]])
+        atoms.calc = SinglePointCalculator(
+            atoms, energy=np.exp(-r), forces=np.exp(-r) * np.array([[-1, 0, 0], [1, 0, 0]])
+        )
+        frames.append(atoms)
+    ase.io.write(tmp_path / "dimers.xyz", frames)
+    run = RunConfig.from_dict(
+        {
+            "model": SMALL,
+            "data": {"train": [str(tmp_path / "dimers.xyz")], "valid": 4},
+            "train": {"verify": False},
+        }
+    )
+    calculator = Calculator(fit(run, tmp_path / "run"), uncertainty=True)
+    std = {}
+    for symbols in ("Cu2", "CuAl"):
+        atoms = Atoms(symbols, [[0, 0, 0], [2.5, 0, 0]], calculator=calculator)
+        atoms.get_potential_energy()
+        std[symbols] = calculator.results["energy_std"]
+    assert std["CuAl"] > 10 * std["Cu2"]
+
+
+def test_models_without_a_committee_have_no_error_bars(data):
+    at = small_potential()
+    with pytest.raises(InputError, match="the model has no error bars"):
+        Calculator(at, uncertainty=True)
+    with pytest.raises(InputError, match="the model has no error bars"):
+        evaluate(at, [methanol()], uncertainty=True)
+
+
+def test_a_committee_that_does_not_fit_is_refused(fitted, tmp_path):
+    committee = fitted.committee
+    fitted.committee = replace(committee, members=committee.members[..., :-1, :])
+    fitted.save(tmp_path / "damaged.safetensors")
+    with pytest.raises(InputError, match=r"the committee \(.*\) does not fit the model"):
+        Potential.load(tmp_path / "damaged.safetensors")
