@@ -99,6 +99,7 @@ AXES = (
         choices={
             "linear": "R is a linear function of the basis.",
             "mlp": "R is an MLP of the basis, with hidden widths `radial_widths`.",
+            "radial_network.none": "R is the basis itself, without weights (complete coupling).",
             "none": "R depends on the distance only.",
             "sender": "R depends on the element of the sender too.",
             "pair": "R depends on the elements at both ends.",
@@ -107,10 +108,11 @@ AXES = (
     Axis("Element embedding", ("element_embedding", "embedding_dim"), embedding.InitialFeatures),
     Axis(
         "Product basis",
-        ("correlation", "product_elements"),
+        ("correlation", "product_elements", "total_degree", "degree_weight"),
         product.ChannelwiseProduct,
         "With `correlation: 1` and `product_elements: false` the message is A itself, exactly. With "
-        "`channel_coupling: full` products mix all channels.",
+        "`channel_coupling: full` products mix all channels; with `complete` each product of one-particle functions "
+        "within `total_degree` has a coefficient of its own ([Linear ACE](ace.md)).",
     ),
     Axis(
         "Self-connection",

@@ -19,7 +19,7 @@ LEVELS = (
     ("layers",),
     ("model",),
     ("data", "deploy"),
-    ("verify", "linear"),
+    ("verify", "linear", "solve", "calibration"),
     ("train",),
     ("evaluation", "tables"),
     ("report",),

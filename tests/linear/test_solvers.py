@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
 from multiace.errors import InputError
+from multiace.linear import SOLVER_NAMES
 from multiace.linear.folds import Folds
 from multiace.linear.solvers import (
     ARD,
@@ -349,3 +350,7 @@ def test_bad_input_is_a_sentence(solve, sentence):
     system.add(np.eye(3), np.ones(3))
     with pytest.raises(InputError, match=sentence):
         solve(system)
+
+
+def test_run_files_know_the_names_of_all_solvers() -> None:
+    assert tuple(SOLVERS) == SOLVER_NAMES

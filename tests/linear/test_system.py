@@ -175,3 +175,14 @@ def fill_one_group() -> Folds:
     folds = Folds(P, 3)
     folds.add(X[:10], Y[:10], 4)
     return folds
+
+
+def test_redundant_rows_do_not_count() -> None:
+    """A row that is there twice, each with half of the weight, is one row."""
+    random = np.random.default_rng(0)
+    X, y = random.normal(size=(12, 4)), random.normal(size=12)
+    once, twice = System(4), System(4)
+    once.add(X, y, 2.0)
+    twice.add(np.vstack([X, X]), np.append(y, y), 1.0, redundant=12)
+    assert once.n_rows == twice.n_rows == 12
+    np.testing.assert_allclose(np.abs(once.compressed()), np.abs(twice.compressed()), atol=1e-12)

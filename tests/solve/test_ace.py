@@ -83,7 +83,7 @@ def test_columns_that_see_data_are_those_that_are_not_zero(name: str) -> None:
         found += np.abs(rows(build_graph(atoms, at.elements, at.cutoff)).forces).max(axis=0)
     assert not found[~seen].any()
     if name != "continuous elements":
-        assert 0 < seen.sum() < rows.n_columns / 2
+        assert 0 < seen.sum() < 0.8 * rows.n_columns
         assert (found[seen] > 0).mean() > 0.95  # the others vanish by symmetry: of two neighbours, in a plane
 
 

@@ -19,9 +19,10 @@ from multiace.evaluation import evaluate
 from multiace.linear.solvers import SOLVERS
 from multiace.model.config import ModelConfig
 from multiace.model.potential import Potential, Statistics
+from multiace.solve.ace import AceRows
 from multiace.train import linear_fit
 from multiace.train.config import RunConfig
-from multiace.train.linear_fit import MEMBERS, ROWS, LinearFit
+from multiace.train.linear_fit import MEMBERS, ROWS, LinearFit, rigid_motions
 from multiace.train.loop import fit
 from tests.potentials import methanol, small_potential
 
@@ -121,9 +122,26 @@ def test_every_solver_fits(solver, linear, tmp_path):
 
 
 def test_least_squares_says_that_coefficients_are_not_determined(linear, tmp_path):
-    with pytest.raises(InputError, match="so that least squares has no single answer"):
+    with pytest.raises(InputError, match="least squares"):
         fit(linear(solver="least_squares"), tmp_path / "run")
     assert (tmp_path / "run" / "checkpoints" / ROWS).exists()
+
+
+def test_directions_of_all_rows_lose_nothing(linear, tmp_path):
+    """53 atoms have fewer independent rows than there are functions."""
+    fit(linear(), tmp_path / "whole")
+    reduced = fit(linear(max_columns=135), tmp_path / "reduced")
+    found = [json.loads((tmp_path / name / "summary.json").read_text()) for name in ("whole", "reduced")]
+    forces = [summary["errors"]["test.xyz"]["forces"]["rmse"] for summary in found]
+    assert forces[1] == pytest.approx(forces[0], rel=1e-3)
+    assert reduced.committee is not None
+
+
+def test_few_directions_are_less(linear, tmp_path, capsys):
+    fit(linear(max_columns=30), tmp_path / "run")
+    assert "reduced to 30 directions" in " ".join(capsys.readouterr().out.split())
+    forces = json.loads((tmp_path / "run" / "summary.json").read_text())["errors"]["train"]["forces"]
+    assert forces["rmse"] < 0.6 * forces["spread"]
 
 
 def test_a_stopped_assembly_goes_on_with_the_same_bits(linear, tmp_path, monkeypatch):
@@ -314,3 +332,21 @@ def test_a_committee_that_does_not_fit_is_refused(fitted, tmp_path):
     fitted.save(tmp_path / "damaged.safetensors")
     with pytest.raises(InputError, match=r"the committee \(.*\) does not fit the model"):
         Potential.load(tmp_path / "damaged.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("atoms", "motions"),
+    [
+        (Atoms("Cu"), 3),
+        (Atoms("Cu2", [[0, 0, 0], [0, 0, 2.0]]), 5),
+        (Atoms("Cu3", [[0, 0, 0], [0, 0, 2.0], [0, 2.0, 0]]), 6),
+        (Atoms("Cu3", [[0, 0, 0], [0, 0, 2.0], [0, 2.0, 0]], cell=np.eye(3) * 5, pbc=True), 3),
+    ],
+)
+def test_rigid_motions_make_rows_redundant(atoms, motions):
+    """The forces of any coefficients have so many sums that are zero."""
+    assert rigid_motions(atoms) == motions
+    torch.manual_seed(0)
+    at = Potential(ModelConfig.from_dict({**SMALL, "elements": ["Cu"]}), Statistics(np.zeros(1)))
+    forces = AceRows(at)(graph_of(atoms, at)).forces
+    assert np.linalg.matrix_rank(forces, tol=1e-9) <= 3 * len(atoms) - motions

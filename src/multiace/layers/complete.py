@@ -10,10 +10,11 @@ from multiace import ops
 from multiace.basis.ace import AceBasis
 from multiace.basis.irreps import Irrep, Irreps
 from multiace.graph import Graph
+from multiace.layers.density import DENSITIES
 from multiace.layers.embedding import ElementEmbedding, FixedElements
 from multiace.ops import ConvolutionPaths
 
-__all__ = ["CompleteDensity", "CompleteProduct", "ElementChannels", "FixedRadial"]
+__all__ = ["CHANNEL_COUPLINGS", "CompleteDensity", "CompleteProduct", "ElementChannels", "FixedRadial"]
 
 
 class ElementChannels(nn.Module):
@@ -167,3 +168,7 @@ class CompleteProduct(nn.Module):
             1, self.monomial, W[:, self.function] * self.values.to(W.dtype)[:, None]
         )
         return elements(of_monomials) if self.sees_element else of_monomials
+
+
+CHANNEL_COUPLINGS: dict[str, type[nn.Module]] = {**DENSITIES, "complete": CompleteDensity}
+"""Choices of ``ModelConfig.channel_coupling``: the density of each."""

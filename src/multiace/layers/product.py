@@ -17,7 +17,7 @@ from multiace.layers.embedding import ElementEmbedding
 from multiace.layers.equivariant import Linear
 from multiace.ops import ProductPaths
 
-__all__ = ["CHANNEL_COUPLINGS", "PRODUCTS", "ChannelwiseProduct", "FullProduct", "IdentityProduct"]
+__all__ = ["PRODUCTS", "ChannelwiseProduct", "FullProduct", "IdentityProduct"]
 
 MAX_FULL_WEIGHTS = 50_000_000
 MAX_PRODUCT_COMPONENTS = 100_000
@@ -189,6 +189,3 @@ def _clebsch_gordan(l1: int, l2: int, L: int, dtype: torch.dtype, device: torch.
 
 PRODUCTS = {"channelwise": ChannelwiseProduct, "full": FullProduct}
 """The product of each channel coupling but the complete one."""
-
-CHANNEL_COUPLINGS = (*PRODUCTS, "complete")
-"""Choices of ``ModelConfig.channel_coupling``."""

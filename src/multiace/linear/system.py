@@ -34,7 +34,7 @@ class System:
         form: ``qr`` or ``gram``.
 
     Attributes:
-        n_rows: Rows of positive weight.
+        n_rows: Rows of positive weight, without redundant ones.
         log_weights: Σ log w, for the evidence.
         matrix: The upper triangle of R or of AᵀA, without the rows that wait, (p + 1, p + 1).
         buffer: Rows of A, (1024, p + 1); the first ``waiting`` are valid.
@@ -50,7 +50,14 @@ class System:
         self.matrix = np.zeros((n_columns + 1, n_columns + 1), order="F")
         self.buffer = np.zeros((BLOCK, n_columns + 1), order="F")
 
-    def add(self, X: ArrayLike, y: ArrayLike, weights: ArrayLike = 1.0, origin: Origin = "") -> None:
+    def add(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        weights: ArrayLike = 1.0,
+        origin: Origin = "",
+        redundant: int = 0,
+    ) -> None:
         """Take a block of rows. A block that is refused leaves the system as it was.
 
         Args:
@@ -59,6 +66,8 @@ class System:
             weights: w of each row or of all, ≥ 0: of the *square* of its residual, 1/σ² up to a factor. Rows
                 of weight 0 do not count.
             origin: Where the rows are from, for sentences: of all, or a function of the row's number.
+            redundant: How many of the rows follow from the others, whatever the coefficients, such as forces whose
+                sum is zero: they are no measurements of their own, and do not count in ``n_rows``.
 
         Raises:
             InputError: If a number is not finite, or a weight is negative.
@@ -66,7 +75,9 @@ class System:
         X, y, weights = checked_rows(X, y, weights, self.n_columns, origin)
         one_by_one = np.add.accumulate(np.append(self.log_weights, np.log(weights)))
         self.log_weights = float(one_by_one[-1])
-        self.n_rows += len(y)
+        self.n_rows += len(y) - redundant
+        if redundant:
+            self.log_weights -= redundant * float(np.log(weights).mean())
         self._append(X, y, np.sqrt(weights))
 
     def _append(self, X: np.ndarray, y: np.ndarray, scale: np.ndarray) -> None:

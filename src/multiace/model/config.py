@@ -14,9 +14,9 @@ from multiace.basis.radial import DISTANCE_TRANSFORMS, ENVELOPES, RADIAL_BASES
 from multiace.config import Config, Idle, choose, refuse_idle, when_given
 from multiace.errors import InputError, brief, did_you_mean
 from multiace.layers.activations import ACTIVATIONS, ODD_ACTIVATIONS
+from multiace.layers.complete import CHANNEL_COUPLINGS
 from multiace.layers.density import NEIGHBOR_NORMS
 from multiace.layers.embedding import ELEMENT_EMBEDDINGS
-from multiace.layers.product import CHANNEL_COUPLINGS
 from multiace.layers.radial import RADIAL_NETWORKS, RADIAL_SPECIES
 from multiace.layers.update import NONLINEARITIES, SELF_CONNECTIONS
 from multiace.model.idle import idle_fields

@@ -46,14 +46,14 @@ MACE = ModelConfig(
 
 ACE = ModelConfig(
     cutoff=5.0,
-    l_max=4,
+    l_max=5,
     hidden_irreps="1x0e",
     num_layers=1,
     correlation=4,
     product_elements=True,
     channel_coupling="complete",
     total_degree=(12.0, 11.0, 9.0, 8.0),
-    degree_weight=0.7,
+    degree_weight=0.5,
     radial_basis="legendre",
     num_radial=9,
     envelope="polynomial",

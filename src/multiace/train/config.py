@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from multiace.config import Config, Idle, choose, parse_overrides, read_yaml
 from multiace.data.config import DataConfig
 from multiace.errors import InputError, did_you_mean
-from multiace.linear.solvers import SOLVERS
+from multiace.linear import SOLVER_NAMES
 from multiace.model.config import ModelConfig, outside_choices
 from multiace.model.file import read_model_file
 from multiace.train.log import LOGGERS
@@ -43,7 +43,7 @@ class TrainConfig(Config):
     solver: str = Field(
         "auto",
         description="how parameters are found: gradient; or, where energies are linear in all of them "
-        f"(channel_coupling = complete), by linear algebra: {', '.join(SOLVERS)}; auto: bayesian_ridge where "
+        f"(channel_coupling = complete), by linear algebra: {', '.join(SOLVER_NAMES)}; auto: bayesian_ridge where "
         "possible, else gradient",
     )
     smoothness: float = Field(
@@ -51,6 +51,12 @@ class TrainConfig(Config):
         ge=0,
         description="solvers: the penalty on a coefficient grows with this power of the roughness of its function, "
         "1 + Σ (n - 1 + degree_weight l)²",
+    )
+    max_columns: int = Field(
+        6000,
+        ge=10,
+        description="solvers: most coefficients that are solved for; a larger basis is reduced to the directions that "
+        "rows of a sample of the structures span",
     )
     start_from: str | None = Field(
         None,
@@ -165,7 +171,7 @@ class TrainConfig(Config):
     @field_validator("solver")
     @classmethod
     def _known_solver(cls, name: str) -> str:
-        choose(dict.fromkeys(("auto", "gradient", *SOLVERS)), name, "train.solver")
+        choose(dict.fromkeys(("auto", "gradient", *SOLVER_NAMES)), name, "train.solver")
         return name
 
     @field_validator("optimizer")
@@ -218,6 +224,7 @@ class TrainConfig(Config):
             yield from self.idle_beside(
                 field, "schedule = plateau", schedule=("constant", "cosine", "one_cycle")
             )
+        yield from self.idle_beside("max_columns", "another solver", solver=("gradient",))
         yield from self.idle_beside("smoothness", "another solver", solver=("gradient", "least_squares"))
         yield from self.idle_beside("min_learning_rate", "another schedule", schedule=("constant",))
         squares = {f"{target}_loss": ("mse", "mae") for target in TARGETS}

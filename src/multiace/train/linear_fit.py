@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from ase import Atoms
 from lightning_fabric import Fabric
 
 from multiace.errors import InputError, Interrupted
 from multiace.linear.base import Solver
 from multiace.linear.solvers import SOLVERS
 from multiace.linear.store import load, save
+from multiace.linear.subspace import Subspace
 from multiace.linear.system import System
 from multiace.model.committee import Committee
 from multiace.model.config import ModelConfig
@@ -115,6 +117,8 @@ class LinearFit:
         self.rows = AceRows(self.potential)
         self.columns = np.flatnonzero(self.rows.seen(data.train.all.graph))
         self.rows.choose(self.columns)
+        self.prior = self.rows.roughness()[self.columns] ** self.config.smoothness
+        self.subspace: Subspace | None = None
         report(self.console, data, self.potential)
         place.describe(run, data.split)
         place.write_json(place.data_check, data.check.to_dict())
@@ -125,8 +129,11 @@ class LinearFit:
         more = f"; {unseen:,} more see elements that are nowhere together in the data" if unseen else ""
         self.console.print(f"linear system: {len(self.columns):,} basis functions{more}")
         started = time.perf_counter()
-        with self.stop.listening(), self.console.progress("making rows") as show:
-            system = self.assembled(show)
+        with self.stop.listening():
+            with self.console.progress("finding directions") as show:
+                self.reduce(show)
+            with self.console.progress("making rows") as show:
+                system = self.assembled(show)
         self.console.print(f"{system.n_rows:,} rows in {time.perf_counter() - started:.0f} s")
         solved = self.solve(system)
         self.state.seconds = time.perf_counter() - started
@@ -136,12 +143,14 @@ class LinearFit:
     def solve(self, system: System) -> dict[str, Any]:
         """Find the coefficients, and put them into the potential; return what is known of the fit."""
         name = DEFAULT_SOLVER if self.config.solver == "auto" else self.config.solver
-        prior = self.rows.roughness()[self.columns] ** self.config.smoothness
-        solver = SOLVERS[name](**({} if name in ("least_squares",) else {"prior": prior}))
+        prior = self.prior if self.subspace is None else np.ones(system.n_columns)
+        solver = SOLVERS[name](**({} if name == "least_squares" else {"prior": prior}))
         started = time.perf_counter()
         fit: Solver = solver.fit(system)
         coefficients = np.zeros(self.rows.n_columns)
-        coefficients[self.columns] = fit.coef_
+        coefficients[self.columns] = (
+            fit.coef_ if self.subspace is None else self.subspace.coefficients(fit.coef_)
+        )
         self.rows.put(self.potential, coefficients)
         self.potential.committee = self.drawn(fit)
         described = {
@@ -173,7 +182,10 @@ class LinearFit:
         generator = np.random.default_rng(self.config.seed)
         prior = self.rows.roughness() ** self.config.smoothness
         members = outside / prior * generator.normal(size=(MEMBERS, self.rows.n_columns))
-        members[:, self.columns] = fit.draw(MEMBERS, generator)
+        seen = fit.draw(MEMBERS, generator)
+        members[:, self.columns] = (
+            seen if self.subspace is None else self.subspace.draw(seen, outside, generator)
+        )
         weight = self.potential.network.get_parameter(self.rows.parameter)
         noise = math.sqrt(fit.noise_variance_)
         weights = (self.config.energy_weight, self.config.forces_weight)
@@ -183,6 +195,26 @@ class LinearFit:
 
     # ------------------------------------------------------------------ rows
 
+    def reduce(self, show: Callable[[float], None]) -> None:
+        """Choose directions if there are more functions than are solved for."""
+        most = self.config.max_columns
+        if len(self.columns) <= most:
+            return
+        parts: list[np.ndarray] = []
+        left = most
+        for number in np.random.default_rng(self.config.seed).permutation(len(self.data.train)).tolist():
+            for X, _, weight, _ in self.of_frame(number):
+                parts.append(math.sqrt(weight) * X[:left])
+                left -= len(parts[-1])
+            show(1 - left / most)
+            self.stop.obey()
+            if not left:
+                break
+        self.subspace = Subspace.of_rows(np.concatenate(parts), self.prior)
+        self.console.print(
+            f"reduced to {self.subspace.V.shape[1]:,} directions, of rows of a sample of structures"
+        )
+
     def assembled(self, show: Callable[[float], None]) -> System:
         """Return the rows of all structures, those included that an earlier run has made."""
         path = self.place.checkpoints / ROWS
@@ -190,8 +222,10 @@ class LinearFit:
         saved = time.perf_counter()
         n = len(self.data.train)
         for number in range(first, n):
-            for X, y, weights in self.of_frame(number):
-                system.add(X, y, weights, origin=str(self.data.train.frames[number].source))
+            for X, y, weights, redundant in self.of_frame(number):
+                if self.subspace is not None:
+                    X = self.subspace.project(X)
+                system.add(X, y, weights, str(self.data.train.frames[number].source), redundant)
             show((number + 1) / n)
             late = time.perf_counter() - saved > SECONDS_BETWEEN_SAVES
             if late or self.stop.signal is not None or number + 1 == n:
@@ -210,7 +244,7 @@ class LinearFit:
     def made_from(self, frames: int) -> dict[str, Any]:
         """What rows depend on, and how many structures they are of."""
         run = self.run.to_dict()
-        fields = ("energy_weight", "forces_weight", "stress_weight")
+        fields = ("energy_weight", "forces_weight", "stress_weight", "max_columns", "smoothness", "seed")
         return {
             "frames": frames,
             "model": self.data.model.model_dump(mode="json"),
@@ -232,24 +266,35 @@ class LinearFit:
                     self.console.print(f"going on after the rows of {state['frames']} structures in {path}")
                     return system, int(state["frames"])
                 self.console.print(f"{path} has rows of another model or of other data; they are made again")
-        return System(len(self.columns)), 0
+        return System(len(self.columns) if self.subspace is None else self.subspace.V.shape[1]), 0
 
-    def of_frame(self, number: int) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
-        """Rows, targets and weights of the labels of a structure."""
+    def of_frame(self, number: int) -> Iterator[tuple[np.ndarray, np.ndarray, float, int]]:
+        """Rows, targets and weights of the labels of a structure, and how many rows follow from the others."""
         batch, config = self.data.train.collate([number]), self.config
         base = self.potential.without_network(batch.graph)
         rows = self.rows(batch.graph)
         weight, volume = float(batch.weights), float(batch.graph.volumes)
         energy = (batch.energy - base.energy).numpy()
         if np.isfinite(energy).all() and config.energy_weight * weight:
-            yield rows.energy[None], energy, weight * config.energy_weight / len(batch.forces)
+            yield rows.energy[None], energy, weight * config.energy_weight / len(batch.forces), 0
         assert base.forces is not None
         assert base.stress is not None
         forces = (batch.forces - base.forces).numpy().ravel()
         known = np.isfinite(forces)
         if known.any() and config.forces_weight * weight:
-            yield rows.forces[known], forces[known], weight * config.forces_weight
+            redundant = rigid_motions(self.data.train.frames[number].atoms) if known.all() else 0
+            yield rows.forces[known], forces[known], weight * config.forces_weight, redundant
         if volume > 0 and config.stress_weight * weight:
             stress = (batch.stress - base.stress)[0].numpy()[tuple(zip(*VOIGT, strict=True))]
             if np.isfinite(stress).all():
-                yield rows.virial / volume, stress, weight * config.stress_weight
+                yield rows.virial / volume, stress, weight * config.stress_weight, 0
+
+
+def rigid_motions(atoms: Atoms) -> int:
+    """Number of displacements of all atoms that change no energy: translations, and rotations of a molecule."""
+    motions = [np.tile(axis, len(atoms)) for axis in np.eye(3)]
+    if not atoms.pbc.any():
+        motions += [
+            np.cross(axis, atoms.positions - atoms.positions.mean(axis=0)).ravel() for axis in np.eye(3)
+        ]
+    return int(np.linalg.matrix_rank(np.array(motions), tol=1e-3))
