@@ -157,6 +157,7 @@ def test_a_stopped_assembly_goes_on_with_the_same_bits(linear, tmp_path, monkeyp
         return of_frame(self, number)
 
     monkeypatch.setattr(linear_fit, "SECONDS_BETWEEN_SAVES", 0.0)
+    monkeypatch.setattr(linear_fit, "BLOCK", 1)
     monkeypatch.setattr(LinearFit, "of_frame", stopping)
     with pytest.raises(KeyboardInterrupt):
         fit(run, tmp_path / "stopped")

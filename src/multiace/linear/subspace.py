@@ -32,8 +32,8 @@ class Subspace:
     prior: np.ndarray
 
     @classmethod
-    def of_rows(cls, X: np.ndarray, prior: np.ndarray) -> Subspace:
-        """Return the directions that rows X (n, p) span, n < p.
+    def of_rows(cls, X: np.ndarray, prior: np.ndarray, most: int | None = None) -> Subspace:
+        """Return the directions that rows X (n, p) span, or ``most`` of them.
 
         Rows that others span up to 1e-7 of the largest are left out, by a Cholesky decomposition with pivoting of the
         products of rows. Another decomposition makes what remains orthonormal: all of it is matrix products.
@@ -41,7 +41,7 @@ class Subspace:
         rows = X / prior
         K = blas.dsyrk(1.0, rows.T, trans=1)
         _, pivots, rank, _ = lapack.dpstrf(K, tol=TOLERANCE**2 * K.diagonal().max())
-        rows = rows[np.sort(pivots[:rank] - 1)]
+        rows = rows[np.sort(pivots[: min(rank, most or rank)] - 1)]
         for _ in range(2):
             L = scipy.linalg.cholesky(blas.dsyrk(1.0, rows.T, trans=1), check_finite=False)
             rows = scipy.linalg.solve_triangular(L, rows, trans="T", check_finite=False)

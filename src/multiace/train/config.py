@@ -47,7 +47,7 @@ class TrainConfig(Config):
         "possible, else gradient",
     )
     smoothness: float = Field(
-        1.0,
+        0.5,
         ge=0,
         description="solvers: the penalty on a coefficient grows with this power of the roughness of its function, "
         "1 + Σ (n - 1 + degree_weight l)²",

@@ -37,6 +37,7 @@ __all__ = ["LinearFit", "is_linear", "is_solved"]
 DEFAULT_SOLVER = "bayesian_ridge"
 MEMBERS = 32  # of the committee: a standard deviation is known to an eighth of it
 SECONDS_BETWEEN_SAVES = 60.0
+BLOCK = 512  # rows that are made together
 ROWS = "rows.safetensors"
 GRADIENT_FIELDS = (
     *("start_from", "max_epochs", "max_minutes", "optimizer", "learning_rate", "weight_decay", "schedule"),
@@ -203,14 +204,14 @@ class LinearFit:
         parts: list[np.ndarray] = []
         left = most
         for number in np.random.default_rng(self.config.seed).permutation(len(self.data.train)).tolist():
-            for X, _, weight, _ in self.of_frame(number):
-                parts.append(math.sqrt(weight) * X[:left])
-                left -= len(parts[-1])
-            show(1 - left / most)
+            for X, _, weight, redundant in self.of_frame(number):
+                parts.append(math.sqrt(weight) * X)
+                left -= len(X) - redundant
+            show(min(1 - left / most, 1.0))
             self.stop.obey()
-            if not left:
+            if left <= 0:
                 break
-        self.subspace = Subspace.of_rows(np.concatenate(parts), self.prior)
+        self.subspace = Subspace.of_rows(np.concatenate(parts), self.prior, most)
         self.console.print(
             f"reduced to {self.subspace.V.shape[1]:,} directions, of rows of a sample of structures"
         )
@@ -221,25 +222,41 @@ class LinearFit:
         system, first = self.resumed(path)
         saved = time.perf_counter()
         n = len(self.data.train)
-        for number in range(first, n):
-            for X, y, weights, redundant in self.of_frame(number):
-                if self.subspace is not None:
-                    X = self.subspace.project(X)
-                system.add(X, y, weights, str(self.data.train.frames[number].source), redundant)
-            show((number + 1) / n)
+        for block in self.blocks(first):
+            self.add(system, block)
+            done = block[-1] + 1
+            show(done / n)
             late = time.perf_counter() - saved > SECONDS_BETWEEN_SAVES
-            if late or self.stop.signal is not None or number + 1 == n:
-                save(path, system, self.made_from(number + 1))
+            if late or self.stop.signal is not None or done == n:
+                save(path, system, self.made_from(done))
                 saved = time.perf_counter()
             try:
                 self.stop.obey()
             except Interrupted as interrupt:
-                sentence = (
-                    f"; the rows of {number + 1} of {n} structures are saved, and the same command goes on"
-                )
+                sentence = f"; the rows of {done} of {n} structures are saved, and the same command goes on"
                 self.console.print(sentence[2:])
                 raise Interrupted(interrupt.number, sentence) from None
         return system
+
+    def blocks(self, first: int) -> Iterator[list[int]]:
+        """Structures from ``first`` on, as many together as have some hundred rows."""
+        block, rows = [], 0
+        for number in range(first, len(self.data.train)):
+            block.append(number)
+            rows += 3 * len(self.data.train.frames[number].atoms) + 7
+            if rows >= BLOCK or number + 1 == len(self.data.train):
+                yield block
+                block, rows = [], 0
+
+    def add(self, system: System, block: list[int]) -> None:
+        """Add the rows of some structures; directions are read once for all of them."""
+        of_frames = [(number, *part) for number in block for part in self.of_frame(number)]
+        matrices = [X for _, X, *_ in of_frames]
+        if self.subspace is not None and matrices:
+            ends = np.cumsum([len(X) for X in matrices])
+            matrices = np.split(self.subspace.project(np.concatenate(matrices)), ends[:-1])
+        for X, (number, _, y, weight, redundant) in zip(matrices, of_frames, strict=True):
+            system.add(X, y, weight, str(self.data.train.frames[number].source), redundant)
 
     def made_from(self, frames: int) -> dict[str, Any]:
         """What rows depend on, and how many structures they are of."""
