@@ -101,7 +101,11 @@ no code | radial_basis: 'math:pi' | 'math:pi' is not a class or function, but a 
 another's code | radial_basis: 'os:getcwd' | model.radial_basis = 'os:getcwd'
 polynomials trained | radial_basis: legendre, trainable_radial: true | has nothing to train
 too large a degree | l_max: 7 | model.l_max = 7 cannot be used | at least 0, at most 6
-too many bodies | correlation: 5 | model.correlation = 5 cannot be used | at most 4
+too many bodies | correlation: 6 | model.correlation = 6 cannot be used | at most 5
+five channels' factors | correlation: 5 | model.correlation = 5 needs channel_coupling = complete
+basis as weights | radial_network: none | model.radial_network = none needs channel_coupling = complete
+complete and deep | channel_coupling: complete | is one layer of products without other weights; set num_layers = 1
+degree of nothing | preset: ace, total_degree: [3, 0, 2, 1] | one positive number is needed, or one for each of the 4
 width of zero | radial_widths: [8, 0] | radial_widths = [8, 0]: every width must be at least 1
 half precision | dtype: float16 | model.dtype = 'float16' | Did you mean 'float64'?
 closed table | nonlinearity: 'torch:relu' | model.nonlinearity = 'torch:relu' is not a choice

@@ -49,14 +49,15 @@ def test_tables_that_were_asked_for_are_refused_instead(coarse_tables):
 
 
 def test_a_backend_with_other_numbers_is_refused(monkeypatch):
-    atoms, forward = methanol(), MultiACE.forward
+    atoms, right = methanol(), MultiACE.with_gradient
     calculator = Calculator(small_potential())
     network = calculator.potential.network
-    monkeypatch.setattr(
-        MultiACE,
-        "forward",
-        lambda self, graph, tables=None: forward(self, graph, tables) * (1.0001 if self is network else 1),
-    )
+
+    def wrong(self, graph, tables=None):
+        energies, g = right(self, graph, tables)
+        return energies * (1.0001 if self is network else 1), g
+
+    monkeypatch.setattr(MultiACE, "with_gradient", wrong)
     atoms.calc = calculator
     with pytest.raises(InputError, match=r"in float64 on cpu .* differ by .*MULTIACE_OPS=reference"):
         atoms.get_potential_energy()

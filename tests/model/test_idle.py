@@ -158,6 +158,8 @@ CHANGES = {
     "odd_activation": "softsign",
     "readout": "last",
     "readout_activation": "gelu",
+    "total_degree": (4.0,),
+    "degree_weight": 0.7,
 }
 POINTS = {
     "one layer": {"num_layers": 1},
@@ -169,6 +171,15 @@ POINTS = {
         "hidden_irreps": "3x0e + 2x0o + 2x1o + 2x1e",
         "num_layers": 5,
         "correlation": 2,
+    },
+    "complete": {
+        "channel_coupling": "complete",
+        "hidden_irreps": "2x0e",
+        "num_layers": 1,
+        "correlation": 2,
+        "total_degree": (5.0,),
+        "radial_network": "none",
+        "first_self_connection": "none",
     },
     "first gate": {"first_layer": {"nonlinearity": "gate"}},
     "last gate": {"nonlinearity": "gate", "first_layer": {"nonlinearity": "none"}},

@@ -41,7 +41,6 @@ def derivatives(
     return found
 
 
-@pytest.mark.usefixtures("compiled")
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize(
     ("orders", "n_species", "channels", "nodes"),
@@ -61,7 +60,6 @@ def test_the_kernel_is_the_definition(
         torch.testing.assert_close(value / scale, defined / scale, rtol=0, atol=tolerance)
 
 
-@pytest.mark.usefixtures("compiled")
 def test_bits_do_not_depend_on_the_number_of_threads() -> None:
     monomials, _ = recursion(factors((1, 2, 3, 4)), COMPONENTS)
     A, W, z = operands(monomials, torch.float32, 2, 1, 100)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import replace
 
 import ase.io
@@ -14,7 +15,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from multiace.cli import main
 from multiace.deploy.ase import Calculator
-from multiace.errors import InputError
+from multiace.errors import InputError, Interrupted
 from multiace.evaluation import evaluate
 from multiace.linear.solvers import SOLVERS
 from multiace.model.config import ModelConfig
@@ -164,6 +165,24 @@ def test_a_stopped_assembly_goes_on_with_the_same_bits(linear, tmp_path, monkeyp
     found = coefficients(fit(run, tmp_path / "stopped"))
     assert made == [*range(8), *range(7, 12)]
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("most", "what"), [(6000, "the rows of 1 of 12 structures are saved"), (20, "begins again")]
+)
+def test_ctrl_c_says_what_is_saved(most, what, linear, tmp_path, monkeypatch):
+    of_frame = LinearFit.of_frame
+
+    def interrupted(self, number):
+        self.stop.signal = signal.SIGINT
+        return of_frame(self, number)
+
+    monkeypatch.setattr(linear_fit, "BLOCK", 1)
+    monkeypatch.setattr(LinearFit, "of_frame", interrupted)
+    with pytest.raises(Interrupted, match=what):
+        fit(linear(max_columns=most), tmp_path / "run")
+    monkeypatch.setattr(LinearFit, "of_frame", of_frame)
+    fit(linear(max_columns=most), tmp_path / "run")
 
 
 def test_rows_that_do_not_fit_are_made_again(linear, tmp_path, capsys):

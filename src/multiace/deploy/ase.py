@@ -255,8 +255,7 @@ class Calculator(AseCalculator):
             self.tabulates = self.tables is not None
             if self.radial == "table" and not self.tabulates:
                 raise InputError(
-                    "tables of the radial networks would be too large, or there are no such networks; choose radial = "
-                    "network."
+                    "there are no radial networks, or their tables would be too large; choose radial = network."
                 )
         return self.tables
 

@@ -102,10 +102,9 @@ def refuse_others(path: Path) -> None:
             first = file.read(9)
     except OSError as error:
         raise InputError(f"cannot read a model from {path}: {error.strerror}.") from None
+    safetensors = len(first) < 9 or first.endswith(b"{")  # the length of a header comes first, as any byte
     for signature, kind in SIGNATURES.items():
-        if first.startswith(signature) and not first.endswith(
-            b"{"
-        ):  # else the length of a safetensors header
+        if first.startswith(signature) and not safetensors:
             raise InputError(
                 f"cannot read a model from {path}: it is {kind}, which multiace does not open as it may run code; "
                 "give a .safetensors file that multiace wrote."

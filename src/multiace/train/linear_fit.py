@@ -208,7 +208,7 @@ class LinearFit:
                 parts.append(math.sqrt(weight) * X)
                 left -= len(X) - redundant
             show(min(1 - left / most, 1.0))
-            self.stop.obey()
+            self.obey("nothing is saved yet, and the same command begins again")
             if left <= 0:
                 break
         self.subspace = Subspace.of_rows(np.concatenate(parts), self.prior, most)
@@ -230,13 +230,20 @@ class LinearFit:
             if late or self.stop.signal is not None or done == n:
                 save(path, system, self.made_from(done))
                 saved = time.perf_counter()
-            try:
-                self.stop.obey()
-            except Interrupted as interrupt:
-                sentence = f"; the rows of {done} of {n} structures are saved, and the same command goes on"
-                self.console.print(sentence[2:])
-                raise Interrupted(interrupt.number, sentence) from None
+            self.obey(f"the rows of {done} of {n} structures are saved, and the same command goes on")
         return system
+
+    def obey(self, what: str) -> None:
+        """Stop here if asked to.
+
+        Raises:
+            Interrupted: With what that means.
+        """
+        try:
+            self.stop.obey()
+        except Interrupted as interrupt:
+            self.console.print(what)
+            raise Interrupted(interrupt.number, f"; {what}") from None
 
     def blocks(self, first: int) -> Iterator[list[int]]:
         """Structures from ``first`` on, as many together as have some hundred rows."""
