@@ -26,9 +26,11 @@ def calibration(errors: np.ndarray, deviations: np.ndarray) -> dict[str, float]:
         ``labels``: how many.
     """
     known = np.isfinite(errors)
+    if not known.any():
+        return {"labels": 0}
     errors, deviations = np.abs(errors[known]), deviations[known]
     z = errors / deviations
-    inside = np.searchsorted(np.sort(erf(z / 2**0.5)), LEVELS, side="right") / max(len(z), 1)
+    inside = np.searchsorted(np.sort(erf(z / 2**0.5)), LEVELS, side="right") / len(z)
     return {
         "within_1": float(np.mean(z < 1)),
         "within_2": float(np.mean(z < 2)),

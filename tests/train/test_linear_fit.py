@@ -370,3 +370,21 @@ def test_rigid_motions_make_rows_redundant(atoms, motions):
     at = Potential(ModelConfig.from_dict({**SMALL, "elements": ["Cu"]}), Statistics(np.zeros(1)))
     forces = AceRows(at)(graph_of(atoms, at)).forces
     assert np.linalg.matrix_rank(forces, tol=1e-9) <= 3 * len(atoms) - motions
+
+
+def test_fit_linear_solves_or_says_why_not(linear, run, tmp_path, capsys):
+    """Of a linear model; gradients, and models that are not linear, are refused."""
+    files = {"ace": linear(), "botnet": run(), "gradient": linear(solver="gradient")}
+    for name, config in files.items():
+        (tmp_path / f"{name}.yaml").write_text(config.to_yaml())
+    assert main(["fit-linear", str(tmp_path / "ace.yaml"), "--folder", str(tmp_path / "run")]) == 0
+    assert (
+        json.loads((tmp_path / "run" / "summary.json").read_text())["linear_fit"]["solver"]
+        == "bayesian_ridge"
+    )
+    for name, sentence in (
+        ("botnet", "needs a model whose energies are linear"),
+        ("gradient", "fit-linear solves"),
+    ):
+        assert main(["fit-linear", str(tmp_path / f"{name}.yaml"), "--folder", str(tmp_path / name)]) == 2
+        assert sentence in capsys.readouterr().err

@@ -66,7 +66,11 @@ def run_file(arguments: argparse.Namespace, fork: bool = False, linear: bool = F
     from multiace.train.loop import fit
 
     run = RunConfig.read(arguments.run, arguments.overrides)
-    if linear and run.train.solver in ("auto", "gradient"):
+    if linear and run.train.solver == "gradient":
+        raise InputError(
+            "fit-linear solves, and train.solver = gradient does not: remove it, or use multiace train."
+        )
+    if linear and run.train.solver == "auto":
         run = run.replace(train=run.train.replace(solver=DEFAULT_SOLVER))
     try:
         fit(run, arguments.folder or Path("runs") / Path(arguments.run).stem, fork)

@@ -21,7 +21,7 @@ PREFIX = "committee."
 
 NO_COMMITTEE = (
     "the model has no error bars; linear models (channel_coupling = complete) have them, if the solver has a prior: "
-    "bayesian_ridge, ridge or lsqr."
+    "bayesian_ridge, ridge or ard."
 )
 
 
