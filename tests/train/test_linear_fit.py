@@ -235,6 +235,8 @@ def test_the_gradient_route_stays(linear, tmp_path):
         ({"readout_width": 4}, {"solver": "ard"}, "train.solver = ard needs a model"),
         ({}, {"max_epochs": 7}, "train.max_epochs has no effect where the model is solved for"),
         ({}, {"solver": "ridge", "learning_rate": 0.1}, "train.learning_rate has no effect"),
+        ({}, {"folds": 200}, "train.folds = 200 parts of .* training frames"),
+        ({"preset": "botnet-small"}, {"folds": 5}, "train.folds = 5 needs a model that is solved for"),
     ],
 )
 def test_what_makes_no_sense_is_refused(model, train, sentence, data, tmp_path):
@@ -253,6 +255,31 @@ def test_what_makes_no_sense_is_refused(model, train, sentence, data, tmp_path):
 def test_unknown_solvers_are_refused():
     with pytest.raises(InputError, match=r"'riidge' is not a choice.*ridge"):
         RunConfig.from_dict({"data": {"train": ["a"], "valid": ["b"]}, "train": {"solver": "riidge"}})
+
+
+def test_cross_validation_predicts_what_fits_of_the_others_predict(exact):
+    def errors(name, train, valid, **fields):
+        for file, frames in (("train", train), ("valid", valid)):
+            ase.io.write(exact / f"{file}.xyz", frames)
+        sections = {
+            "model": {**SMALL, "energy_reference": "given", "isolated_energies": E0},
+            "data": {"train": [str(exact / "train.xyz")], "valid": [str(exact / "valid.xyz")]},
+            "train": {"stress_weight": 1.0, "verify": False, **fields},
+        }
+        fit(RunConfig.from_dict(sections), exact / name)
+        return json.loads((exact / name / "summary.json").read_text())["errors"]
+
+    frames = ase.io.read(exact / "exact.xyz", ":20")
+    found = errors("run", frames, frames[:1], folds=3)["cross-validation"]
+    parts = [
+        errors(f"part{k}", [a for n, a in enumerate(frames) if n % 3 != k], frames[k::3])["valid"]
+        for k in range(3)
+    ]
+    for quantity in ("energy", "forces", "stress"):
+        counts = [part[quantity]["count"] for part in parts]
+        assert found[quantity]["count"] == sum(counts)
+        mae = np.average([part[quantity]["mae"] for part in parts], weights=counts)
+        assert found[quantity]["mae"] == pytest.approx(mae, rel=0.02)
 
 
 def test_the_report_says_how_it_was_solved(linear, tmp_path):

@@ -58,6 +58,12 @@ class TrainConfig(Config):
         description="solvers: most coefficients that are solved for; a larger basis is reduced to the directions that "
         "rows of a sample of the structures span",
     )
+    folds: int | None = Field(
+        None,
+        ge=2,
+        description="solvers: cross-validation in so many parts of the training frames (frame n is in part n modulo "
+        "folds), each predicted by a fit to the others; null = none",
+    )
     start_from: str | None = Field(
         None,
         description="model file or run folder whose weights training starts from, with its elements, E0, scale "
@@ -224,7 +230,8 @@ class TrainConfig(Config):
             yield from self.idle_beside(
                 field, "schedule = plateau", schedule=("constant", "cosine", "one_cycle")
             )
-        yield from self.idle_beside("max_columns", "another solver", solver=("gradient",))
+        for name in ("max_columns", "folds"):
+            yield from self.idle_beside(name, "another solver", solver=("gradient",))
         yield from self.idle_beside("smoothness", "another solver", solver=("gradient", "least_squares"))
         yield from self.idle_beside("min_learning_rate", "another schedule", schedule=("constant",))
         squares = {f"{target}_loss": ("mse", "mae") for target in TARGETS}

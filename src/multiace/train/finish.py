@@ -26,20 +26,26 @@ if TYPE_CHECKING:
 __all__ = ["finish", "reload"]
 
 
-def finish(learner: Learner | LinearFit, ended: str, found: dict[str, Any] | None = None) -> Potential:
+def finish(
+    learner: Learner | LinearFit,
+    ended: str,
+    found: dict[str, Any] | None = None,
+    tested: dict[str, Any] | None = None,
+) -> Potential:
     """Test the best model on every set, and write it with its errors and its provenance.
 
     Args:
         learner: The run.
         ended: What ended it.
         found: More to be kept in the model's file and in the summary.
+        tested: Errors that are known already, by name.
     """
     run, data, state = learner.run, learner.data, learner.state
     place, fabric, console = learner.place, learner.fabric, learner.console
     fabric.barrier()
     best = reload(place.best, run, fabric)
     loss = Loss(run.train.stage(state.stage))
-    errors = {
+    errors = (tested or {}) | {
         name: validate(best, dataset, loss, run.train, fabric, name=f"the test on {name}")[1]
         for name, dataset in {"train": data.train, "valid": data.valid, **data.test}.items()
     }

@@ -15,6 +15,7 @@ from lightning_fabric import Fabric
 
 from multiace.errors import InputError, Interrupted
 from multiace.linear.base import Solver
+from multiace.linear.folds import Data, Folds
 from multiace.linear.solvers import SOLVERS
 from multiace.linear.store import load, save
 from multiace.linear.subspace import Subspace
@@ -28,6 +29,7 @@ from multiace.train.console import Console
 from multiace.train.finish import finish
 from multiace.train.folder import RunFolder
 from multiace.train.learner import initial
+from multiace.train.metrics import Metrics
 from multiace.train.prepare import Prepared, report
 from multiace.train.state import State, to_plain
 from multiace.train.stop import Stop
@@ -77,6 +79,10 @@ def is_solved(run: RunConfig) -> bool:
     """
     solver, linear = run.train.solver, is_linear(run.model)
     if solver == "gradient" or (solver == "auto" and not linear):
+        if run.train.folds:
+            raise InputError(
+                f"train.folds = {run.train.folds} needs a model that is solved for, as preset: ace; remove it."
+            )
         return False
     if not linear:
         raise InputError(
@@ -114,6 +120,10 @@ class LinearFit:
             run=run.to_dict(),
         )
         self.stop = Stop(fabric)
+        if self.config.folds and self.config.folds > len(data.train):
+            raise InputError(
+                f"train.folds = {self.config.folds} parts of {len(data.train)} training frames: ask for fewer parts."
+            )
         self.potential = initial(data)
         self.rows = AceRows(self.potential)
         self.columns = np.flatnonzero(self.rows.seen(data.train.all.graph))
@@ -134,25 +144,55 @@ class LinearFit:
             with self.console.progress("finding directions") as show:
                 self.reduce(show)
             with self.console.progress("making rows") as show:
-                system = self.assembled(show)
+                data = self.assembled(show)
+            with self.console.progress("cross-validation") as show:
+                tested = (
+                    {"cross-validation": self.cross_validated(data, show)} if isinstance(data, Folds) else {}
+                )
+        system = data.total()
+        del data
         self.console.print(f"{system.n_rows:,} rows in {time.perf_counter() - started:.0f} s")
         solved = self.solve(system)
         self.state.seconds = time.perf_counter() - started
         self.potential.save(self.place.best)
-        return finish(self, f"{solved['solver']} of {system.n_rows:,} rows", {"linear_fit": solved})
+        return finish(self, f"{solved['solver']} of {system.n_rows:,} rows", {"linear_fit": solved}, tested)
 
-    def solve(self, system: System) -> dict[str, Any]:
-        """Find the coefficients, and put them into the potential; return what is known of the fit."""
-        name = DEFAULT_SOLVER if self.config.solver == "auto" else self.config.solver
+    @property
+    def solver_name(self) -> str:
+        """The solver that does it."""
+        return DEFAULT_SOLVER if self.config.solver == "auto" else self.config.solver
+
+    def solution(self, system: System) -> Solver:
+        """Find the coefficients, and put them into the potential."""
         prior = self.prior if self.subspace is None else np.ones(system.n_columns)
-        solver = SOLVERS[name](**({} if name == "least_squares" else {"prior": prior}))
-        started = time.perf_counter()
-        fit: Solver = solver.fit(system)
+        solver = SOLVERS[self.solver_name](
+            **({} if self.solver_name == "least_squares" else {"prior": prior})
+        )
+        fit = solver.fit(system)
         coefficients = np.zeros(self.rows.n_columns)
         coefficients[self.columns] = (
             fit.coef_ if self.subspace is None else self.subspace.coefficients(fit.coef_)
         )
         self.rows.put(self.potential, coefficients)
+        return fit
+
+    def cross_validated(self, folds: Folds, show: Callable[[float], None]) -> dict[str, Any]:
+        """Errors of the training structures, each predicted by a fit to the parts that it is not in."""
+        dataset, k = self.data.train, len(folds.systems)
+        metrics = Metrics(dataset, self.potential.isolated_energies)
+        for part, (others, _) in enumerate(folds.splits()):
+            self.solution(others)
+            for number in range(part, len(dataset), k):
+                batch = dataset.collate([number])
+                metrics.add(self.potential(batch.graph, stress=bool(batch.stress.isfinite().any())), batch)
+            show((part + 1) / k)
+            self.obey("the rows are saved, and the same command goes on with the cross-validation")
+        return metrics.result()
+
+    def solve(self, system: System) -> dict[str, Any]:
+        """Solve, and draw the committee; return what is known of the fit."""
+        name, started = self.solver_name, time.perf_counter()
+        fit = self.solution(system)
         self.potential.committee = self.drawn(fit)
         described = {
             "solver": name,
@@ -216,22 +256,22 @@ class LinearFit:
             f"reduced to {self.subspace.V.shape[1]:,} directions, of rows of a sample of structures"
         )
 
-    def assembled(self, show: Callable[[float], None]) -> System:
+    def assembled(self, show: Callable[[float], None]) -> Data:
         """Return the rows of all structures, those included that an earlier run has made."""
         path = self.place.checkpoints / ROWS
-        system, first = self.resumed(path)
+        data, first = self.resumed(path)
         saved = time.perf_counter()
         n = len(self.data.train)
         for block in self.blocks(first):
-            self.add(system, block)
+            self.add(data, block)
             done = block[-1] + 1
             show(done / n)
             late = time.perf_counter() - saved > SECONDS_BETWEEN_SAVES
             if late or self.stop.signal is not None or done == n:
-                save(path, system, self.made_from(done))
+                save(path, data, self.made_from(done))
                 saved = time.perf_counter()
             self.obey(f"the rows of {done} of {n} structures are saved, and the same command goes on")
-        return system
+        return data
 
     def obey(self, what: str) -> None:
         """Stop here if asked to.
@@ -255,7 +295,7 @@ class LinearFit:
                 yield block
                 block, rows = [], 0
 
-    def add(self, system: System, block: list[int]) -> None:
+    def add(self, data: Data, block: list[int]) -> None:
         """Add the rows of some structures; directions are read once for all of them."""
         of_frames = [(number, *part) for number in block for part in self.of_frame(number)]
         matrices = [X for _, X, *_ in of_frames]
@@ -263,12 +303,21 @@ class LinearFit:
             ends = np.cumsum([len(X) for X in matrices])
             matrices = np.split(self.subspace.project(np.concatenate(matrices)), ends[:-1])
         for X, (number, _, y, weight, redundant) in zip(matrices, of_frames, strict=True):
+            system = data.systems[number % len(data.systems)] if isinstance(data, Folds) else data
             system.add(X, y, weight, str(self.data.train.frames[number].source), redundant)
 
     def made_from(self, frames: int) -> dict[str, Any]:
         """What rows depend on, and how many structures they are of."""
         run = self.run.to_dict()
-        fields = ("energy_weight", "forces_weight", "stress_weight", "max_columns", "smoothness", "seed")
+        fields = (
+            "energy_weight",
+            "forces_weight",
+            "stress_weight",
+            "max_columns",
+            "smoothness",
+            "seed",
+            "folds",
+        )
         return {
             "frames": frames,
             "model": self.data.model.model_dump(mode="json"),
@@ -278,19 +327,20 @@ class LinearFit:
             "data": run["data"],
         }
 
-    def resumed(self, path: Path) -> tuple[System, int]:
+    def resumed(self, path: Path) -> tuple[Data, int]:
         """Return the rows that a stopped run has left, and the number of the structure that comes next."""
         if path.exists():
             try:
-                system, state = load(path)
+                data, state = load(path)
             except InputError as error:
                 self.console.print(f"warning: {error}")
             else:
-                if state == self.made_from(state.get("frames", 0)) and isinstance(system, System):
+                if state == self.made_from(state.get("frames", 0)):
                     self.console.print(f"going on after the rows of {state['frames']} structures in {path}")
-                    return system, int(state["frames"])
+                    return data, int(state["frames"])
                 self.console.print(f"{path} has rows of another model or of other data; they are made again")
-        return System(len(self.columns) if self.subspace is None else self.subspace.V.shape[1]), 0
+        n_columns = len(self.columns) if self.subspace is None else self.subspace.V.shape[1]
+        return Folds(n_columns, self.config.folds) if self.config.folds else System(n_columns), 0
 
     def of_frame(self, number: int) -> Iterator[tuple[np.ndarray, np.ndarray, float, int]]:
         """Rows, targets and weights of the labels of a structure, and how many rows follow from the others."""
