@@ -13,7 +13,9 @@ from multiace.graph import Graph
 from multiace.graph.neighbors import build_graph
 from multiace.model.config import ModelConfig
 from multiace.model.potential import Potential, Statistics
-from multiace.solve.ace import VOIGT, AceRows
+from multiace.ops import VOIGT
+from multiace.ops.choice import definitions
+from multiace.solve.ace import AceRows, Rows
 from tests.potentials import crystal, methanol
 
 CONFIG = ModelConfig.from_dict(
@@ -43,6 +45,10 @@ def potential(**changes: object) -> Potential:
     return Potential(CONFIG.replace(**changes), Statistics(np.array([-1.0, -2.0, -3.0]), 1.7, 0.1, 8.0))
 
 
+def of_two(first: Atoms, second: Atoms, at: Potential) -> Graph:
+    return Graph.batch([build_graph(atoms, at.elements, at.cutoff) for atoms in (first, second)])
+
+
 def coefficients(at: Potential) -> np.ndarray:
     return at.network.get_parameter("layers.0.product.weight").detach().double().numpy().ravel()
 
@@ -65,11 +71,48 @@ def test_rows_times_coefficients_are_energy_forces_and_stress(
     np.testing.assert_allclose((rows.forces @ c).reshape(-1, 3), forces, **tolerance)
     if graph.volumes > 0:
         stress = (prediction.stress - base.stress)[0].numpy()[tuple(zip(*VOIGT, strict=True))]
-        np.testing.assert_allclose(rows.virial @ c / float(graph.volumes), stress, **tolerance)
+        np.testing.assert_allclose(rows.virial[0] @ c / float(graph.volumes), stress, **tolerance)
 
 
-def of_two(first: Atoms, second: Atoms, at: Potential) -> Graph:
-    return Graph.batch([build_graph(atoms, at.elements, at.cutoff) for atoms in (first, second)])
+@pytest.mark.parametrize("name", sorted({*CHANGES} - {"float32"}))
+def test_the_kernel_gives_the_rows_of_the_definition(name: str) -> None:
+    at = potential(**CHANGES[name])
+    rows, graph = AceRows(at), of_two(crystal(), methanol(), at)
+    rows.choose(np.arange(1, rows.n_columns, 3))
+    found = rows(graph)
+    with definitions():
+        expected = rows(graph)
+    for value, defined in zip(found, expected, strict=True):
+        np.testing.assert_allclose(value, defined, rtol=0, atol=1e-13 * np.abs(defined).max())
+
+
+def test_rows_of_a_batch_are_those_of_its_structures() -> None:
+    at, structures = potential(), [crystal(), methanol(), methanol()[[1, 4, 5]]]
+    rows, graphs = AceRows(at), [build_graph(atoms, at.elements, at.cutoff) for atoms in structures]
+    together, each = rows(Graph.batch(graphs)), [rows(graph) for graph in graphs]
+    for name in Rows._fields:
+        expected = np.concatenate([getattr(of_one, name) for of_one in each])
+        np.testing.assert_allclose(getattr(together, name), expected, rtol=0, atol=1e-13)
+
+
+def test_bits_of_rows_do_not_depend_on_the_number_of_threads() -> None:
+    at, before, found = potential(), torch.get_num_threads(), []
+    rows, graph = AceRows(at), of_two(crystal(), methanol(), at)
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(rows(graph))
+    finally:
+        torch.set_num_threads(before)
+    for values in zip(*found, strict=True):
+        assert all(np.array_equal(value, values[0]) for value in values)
+
+
+def test_an_atom_alone_has_rows_of_zeros() -> None:
+    at = potential()
+    rows = AceRows(at)(build_graph(Atoms("O"), at.elements, at.cutoff))
+    assert rows.energy.shape == (1, AceRows(at).n_columns)
+    assert not any(values.any() for values in rows)
 
 
 @pytest.mark.parametrize("name", ["preset", "one set of weights", "continuous elements"])

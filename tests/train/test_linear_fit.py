@@ -146,24 +146,23 @@ def test_few_directions_are_less(linear, tmp_path, capsys):
 
 
 def test_a_stopped_assembly_goes_on_with_the_same_bits(linear, tmp_path, monkeypatch):
-    run = linear()
-    expected = coefficients(fit(run, tmp_path / "whole"))
-    made, of_frame = [], LinearFit.of_frame
+    run, made, rows_of = linear(), [], LinearFit.rows_of
 
-    def stopping(self, number):
-        if number == 7 and not made.count(7):
-            made.append(7)
+    def recorded(self, block):
+        made.append(block)
+        if len(made) == 9:  # the third of the second run
             raise KeyboardInterrupt
-        made.append(number)
-        return of_frame(self, number)
+        return rows_of(self, block)
 
     monkeypatch.setattr(linear_fit, "SECONDS_BETWEEN_SAVES", 0.0)
-    monkeypatch.setattr(linear_fit, "BLOCK", 1)
-    monkeypatch.setattr(LinearFit, "of_frame", stopping)
+    monkeypatch.setattr(linear_fit, "BLOCK", 30)  # some rows of two structures
+    monkeypatch.setattr(LinearFit, "rows_of", recorded)
+    expected = coefficients(fit(run, tmp_path / "whole"))
+    assert [len(block) for block in made] == [2] * 6
     with pytest.raises(KeyboardInterrupt):
         fit(run, tmp_path / "stopped")
     found = coefficients(fit(run, tmp_path / "stopped"))
-    assert made == [*range(8), *range(7, 12)]
+    assert made[6:] == [*made[:3], *made[2:6]]
     np.testing.assert_array_equal(found, expected)
 
 
@@ -171,17 +170,17 @@ def test_a_stopped_assembly_goes_on_with_the_same_bits(linear, tmp_path, monkeyp
     ("most", "what"), [(6000, "the rows of 1 of 12 structures are saved"), (20, "begins again")]
 )
 def test_ctrl_c_says_what_is_saved(most, what, linear, tmp_path, monkeypatch):
-    of_frame = LinearFit.of_frame
+    rows_of = LinearFit.rows_of
 
-    def interrupted(self, number):
+    def interrupted(self, block):
         self.stop.signal = signal.SIGINT
-        return of_frame(self, number)
+        return rows_of(self, block)
 
     monkeypatch.setattr(linear_fit, "BLOCK", 1)
-    monkeypatch.setattr(LinearFit, "of_frame", interrupted)
+    monkeypatch.setattr(LinearFit, "rows_of", interrupted)
     with pytest.raises(Interrupted, match=what):
         fit(linear(max_columns=most), tmp_path / "run")
-    monkeypatch.setattr(LinearFit, "of_frame", of_frame)
+    monkeypatch.setattr(LinearFit, "rows_of", rows_of)
     fit(linear(max_columns=most), tmp_path / "run")
 
 

@@ -32,20 +32,23 @@ class Subspace:
     prior: np.ndarray
 
     @classmethod
-    def of_rows(cls, X: np.ndarray, prior: np.ndarray, most: int | None = None) -> Subspace:
+    def of_rows(
+        cls, X: np.ndarray, prior: np.ndarray, most: int | None = None, overwrite: bool = False
+    ) -> Subspace:
         """Return the directions that rows X (n, p) span, or ``most`` of them.
 
         Rows that others span up to 1e-7 of the largest are left out, by a Cholesky decomposition with pivoting of the
-        products of rows. Another decomposition makes what remains orthonormal: all of it is matrix products.
+        products of rows. Another decomposition makes what remains orthonormal: all of it is matrix products. X,
+        which may be large, is not copied if it may be overwritten.
         """
-        rows = X / prior
+        rows = np.divide(X, prior, out=X if overwrite else None)
         K = blas.dsyrk(1.0, rows.T, trans=1)
-        _, pivots, rank, _ = lapack.dpstrf(K, tol=TOLERANCE**2 * K.diagonal().max())
-        rows = rows[np.sort(pivots[: min(rank, most or rank)] - 1)]
+        _, pivots, rank, _ = lapack.dpstrf(K, tol=TOLERANCE**2 * K.diagonal().max(), overwrite_a=1)
+        V = rows[np.sort(pivots[: min(rank, most or rank)] - 1)].T
         for _ in range(2):
-            L = scipy.linalg.cholesky(blas.dsyrk(1.0, rows.T, trans=1), check_finite=False)
-            rows = scipy.linalg.solve_triangular(L, rows, trans="T", check_finite=False)
-        return cls(np.ascontiguousarray(rows.T), prior)
+            L = scipy.linalg.cholesky(blas.dsyrk(1.0, V, trans=1), check_finite=False)
+            V = blas.dtrsm(1.0, L, V, side=1, overwrite_b=1)
+        return cls(V, prior)
 
     def project(self, X: np.ndarray) -> np.ndarray:
         """Return rows (n, k) for a of rows (n, p) for c."""

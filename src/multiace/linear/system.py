@@ -13,7 +13,7 @@ from multiace.errors import InputError, did_you_mean
 __all__ = ["FORMS", "System", "checked_rows", "merged"]
 
 BLOCK = 1024  # rows that wait until they are compressed together
-PANEL = 32  # columns that LAPACK eliminates together
+PANEL = 64  # columns that LAPACK eliminates together
 LARGEST = 1e100  # whose square is still a number
 
 Origin = str | Callable[[int], str]

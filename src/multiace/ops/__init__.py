@@ -18,11 +18,13 @@ from functools import lru_cache
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from multiace.basis.irreps import Irreps
 from multiace.ops import cpu, gpu, gpu_linear, reference
+from multiace.ops import rows as rows_reference
 from multiace.ops.choice import choice
 from multiace.ops.compiler import CompilerError
 from multiace.ops.forms import traced
@@ -30,17 +32,23 @@ from multiace.ops.paths import ConvolutionPaths, ProductPaths
 from multiace.ops.recorder import Computation, Recorder, UnrecordableError
 from multiace.ops.recursion import Monomials, recursion
 from multiace.ops.reference import Activation
+from multiace.ops.rows import AROUND, VOIGT, Functions, Surroundings
 
 if TYPE_CHECKING:
     from multiace.basis.angular import SphericalHarmonics
     from multiace.basis.radial import RadialEmbedding
 
 __all__ = [
+    "AROUND",
+    "VOIGT",
     "Computation",
     "ConvolutionPaths",
+    "Functions",
     "Monomials",
     "ProductPaths",
     "Recorder",
+    "Surroundings",
+    "add_rows",
     "convolution",
     "fused",
     "gate",
@@ -83,6 +91,12 @@ def symmetric_product(A: Tensor, W: Tensor, species: Tensor | None, paths: Produ
 def polynomial(A: Tensor, W: Tensor, species: Tensor | None, monomials: Monomials) -> Tensor:
     """Sum monomials of all components; see :func:`multiace.ops.reference.polynomial`."""
     return _implementation(A).polynomial(A, W, species, monomials)
+
+
+def add_rows(functions: Functions, atoms: Surroundings, rows: np.ndarray) -> None:
+    """Add rows of linear ACE, on the CPU, not differentiable; see :func:`multiace.ops.rows.add_rows`."""
+    compiled = choice() == "" and _compiles()
+    (cpu if compiled else rows_reference).add_rows(functions, atoms, rows)
 
 
 def gate(x: Tensor, irreps_out: Irreps, activation: Activation, odd_activation: Activation) -> Tensor:

@@ -26,8 +26,10 @@ from multiace.ops.forms import Call, Form, Term
 from multiace.ops.paths import ConvolutionPaths, ProductPaths, gate_irreps, linear_blocks
 from multiace.ops.recursion import Monomials
 from multiace.ops.reference import Activation
+from multiace.ops.rows import AROUND, Functions, Surroundings
 
 __all__ = [
+    "add_rows",
     "bessel",
     "check_compiler",
     "convolution",
@@ -43,6 +45,7 @@ __all__ = [
 P = ParamSpec("P")
 
 LARGEST_CORRELATION = 4  # of polynomial.c
+ROW = 8  # whose multiple a row of rows.c is long
 LEAST_SHARED = 1 << 14  # values of a sum that several threads share
 REALS = {torch.float32: "float", torch.float64: "double"}
 
@@ -668,3 +671,33 @@ TABLE = Form(
     _call_table,
     nonlinear=1,
 )
+
+
+# ---------------------------------------------------------------------------- rows of linear ACE, not differentiable
+
+
+@cache
+def _rows_kernel(order: int) -> Callable[..., None]:
+    return _function(compile_c(_source(torch.float64, "matrix.h", "rows.c", ORDER=order)), "add_rows")
+
+
+def add_rows(functions: Functions, atoms: Surroundings, rows: np.ndarray) -> None:
+    """Same as :func:`multiace.ops.rows.add_rows`."""
+    first_seen, seen, local = atoms.seen
+    n_edges, n_lm, n_radial, _ = atoms.slopes.shape
+    real = (atoms.A, atoms.slopes, atoms.a, atoms.share, atoms.vectors)
+    whole = (atoms.first, local[:n_edges], local[n_edges:], first_seen, seen, atoms.graph)
+    given = [
+        *(np.ascontiguousarray(array, dtype=np.float64) for array in real),
+        rows,
+        *(np.ascontiguousarray(array, dtype=np.int64) for array in whole),
+    ]
+    width = AROUND + 3 * int(np.diff(first_seen).max(initial=0))
+    padded = -(width // -ROW) * ROW
+    words = [
+        *(array.ctypes.data for array in given),
+        *(len(atoms.A), atoms.n_graphs, atoms.n_rows, padded, n_lm, atoms.a.shape[1], n_radial),
+        *(*functions.columns.shape, len(functions.chunks.function) - 1, torch.get_num_threads()),
+        *(array.ctypes.data for array in functions.arrays),
+    ]
+    _rows_kernel(functions.coefficients.factors.shape[1])(np.array(words, dtype=np.int64).ctypes.data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from multiace.linear.system import System
 from multiace.model.committee import Committee
 from multiace.model.config import ModelConfig
 from multiace.model.potential import Potential
-from multiace.solve.ace import VOIGT, AceRows
+from multiace.ops import AROUND, VOIGT
+from multiace.solve.ace import AceRows
 from multiace.train.config import RunConfig, TrainConfig
 from multiace.train.console import Console
 from multiace.train.finish import finish
@@ -243,15 +244,18 @@ class LinearFit:
             return
         parts: list[np.ndarray] = []
         left = most
-        for number in np.random.default_rng(self.config.seed).permutation(len(self.data.train)).tolist():
-            for X, _, weight, redundant in self.of_frame(number):
+        order = np.random.default_rng(self.config.seed).permutation(len(self.data.train))
+        for block in self.blocks(order.tolist()):
+            for _, X, _, weight, redundant in self.rows_of(block):
                 parts.append(math.sqrt(weight) * X)
                 left -= len(X) - redundant
             show(min(1 - left / most, 1.0))
             self.obey("nothing is saved yet, and the same command begins again")
             if left <= 0:
                 break
-        self.subspace = Subspace.of_rows(np.concatenate(parts), self.prior, most)
+        X = np.concatenate(parts)
+        parts.clear()
+        self.subspace = Subspace.of_rows(X, self.prior, most, overwrite=True)
         self.console.print(
             f"reduced to {self.subspace.V.shape[1]:,} directions, of rows of a sample of structures"
         )
@@ -262,7 +266,7 @@ class LinearFit:
         data, first = self.resumed(path)
         saved = time.perf_counter()
         n = len(self.data.train)
-        for block in self.blocks(first):
+        for block in self.blocks(range(first, n)):
             self.add(data, block)
             done = block[-1] + 1
             show(done / n)
@@ -285,24 +289,26 @@ class LinearFit:
             self.console.print(what)
             raise Interrupted(interrupt.number, f"; {what}") from None
 
-    def blocks(self, first: int) -> Iterator[list[int]]:
-        """Structures from ``first`` on, as many together as have some hundred rows."""
+    def blocks(self, numbers: Sequence[int]) -> Iterator[list[int]]:
+        """Structures in their order, as many together as have some hundred rows."""
         block, rows = [], 0
-        for number in range(first, len(self.data.train)):
+        for number in numbers:
             block.append(number)
-            rows += 3 * len(self.data.train.frames[number].atoms) + 7
-            if rows >= BLOCK or number + 1 == len(self.data.train):
+            rows += 3 * len(self.data.train.frames[number].atoms) + AROUND
+            if rows >= BLOCK:
                 yield block
                 block, rows = [], 0
+        if block:
+            yield block
 
     def add(self, data: Data, block: list[int]) -> None:
         """Add the rows of some structures; directions are read once for all of them."""
-        of_frames = [(number, *part) for number in block for part in self.of_frame(number)]
-        matrices = [X for _, X, *_ in of_frames]
+        parts = list(self.rows_of(block))
+        matrices = [X for _, X, *_ in parts]
         if self.subspace is not None and matrices:
             ends = np.cumsum([len(X) for X in matrices])
             matrices = np.split(self.subspace.project(np.concatenate(matrices)), ends[:-1])
-        for X, (number, _, y, weight, redundant) in zip(matrices, of_frames, strict=True):
+        for X, (number, _, y, weight, redundant) in zip(matrices, parts, strict=True):
             system = data.systems[number % len(data.systems)] if isinstance(data, Folds) else data
             system.add(X, y, weight, str(self.data.train.frames[number].source), redundant)
 
@@ -342,26 +348,30 @@ class LinearFit:
         n_columns = len(self.columns) if self.subspace is None else self.subspace.V.shape[1]
         return Folds(n_columns, self.config.folds) if self.config.folds else System(n_columns), 0
 
-    def of_frame(self, number: int) -> Iterator[tuple[np.ndarray, np.ndarray, float, int]]:
-        """Rows, targets and weights of the labels of a structure, and how many rows follow from the others."""
-        batch, config = self.data.train.collate([number]), self.config
-        base = self.potential.without_network(batch.graph)
-        rows = self.rows(batch.graph)
-        weight, volume = float(batch.weights), float(batch.graph.volumes)
-        energy = (batch.energy - base.energy).numpy()
-        if np.isfinite(energy).all() and config.energy_weight * weight:
-            yield rows.energy[None], energy, weight * config.energy_weight / len(batch.forces), 0
+    def rows_of(self, block: list[int]) -> Iterator[tuple[int, np.ndarray, np.ndarray, float, int]]:
+        """Of each label of some structures: number of the structure, rows, targets, weight, how many rows follow from
+        the others."""
+        batch, config = self.data.train.collate(block), self.config
+        base, rows = self.potential.without_network(batch.graph), self.rows(batch.graph)
         assert base.forces is not None
         assert base.stress is not None
-        forces = (batch.forces - base.forces).numpy().ravel()
-        known = np.isfinite(forces)
-        if known.any() and config.forces_weight * weight:
-            redundant = rigid_motions(self.data.train.frames[number].atoms) if known.all() else 0
-            yield rows.forces[known], forces[known], weight * config.forces_weight, redundant
-        if volume > 0 and config.stress_weight * weight:
-            stress = (batch.stress - base.stress)[0].numpy()[tuple(zip(*VOIGT, strict=True))]
-            if np.isfinite(stress).all():
-                yield rows.virial / volume, stress, weight * config.stress_weight, 0
+        energies, volumes = (batch.energy - base.energy).numpy(), batch.graph.volumes.numpy()
+        all_forces, stresses = (batch.forces - base.forces).numpy(), (batch.stress - base.stress).numpy()
+        ends = batch.num_atoms.cumsum(0).tolist()
+        for k, (number, end) in enumerate(zip(block, ends, strict=True)):
+            atoms, weight = self.data.train.frames[number].atoms, float(batch.weights[k])
+            if np.isfinite(energies[k]) and config.energy_weight * weight:
+                w = weight * config.energy_weight / len(atoms)
+                yield number, rows.energy[k : k + 1], energies[k : k + 1], w, 0
+            forces = all_forces[end - len(atoms) : end].ravel()
+            known = np.isfinite(forces)
+            if known.any() and config.forces_weight * weight:
+                X = rows.forces[3 * (end - len(atoms)) : 3 * end]
+                redundant = rigid_motions(atoms) if known.all() else 0
+                yield number, X[known], forces[known], weight * config.forces_weight, redundant
+            stress = stresses[k][tuple(zip(*VOIGT, strict=True))]
+            if volumes[k] > 0 and config.stress_weight * weight and np.isfinite(stress).all():
+                yield number, rows.virial[k] / volumes[k], stress, weight * config.stress_weight, 0
 
 
 def rigid_motions(atoms: Atoms) -> int:
