@@ -100,6 +100,7 @@ code not there | radial_basis: no_such_package:B | 'no_such_package:B' cannot be
 no code | radial_basis: 'math:pi' | 'math:pi' is not a class or function, but a float
 another's code | radial_basis: 'os:getcwd' | model.radial_basis = 'os:getcwd'
 polynomials trained | radial_basis: legendre, trainable_radial: true | has nothing to train
+envelope of power one | envelope: two_sided, envelope_power: 1 | forces jump at the cutoff | Set 2
 too large a degree | l_max: 7 | model.l_max = 7 cannot be used | at least 0, at most 6
 too many bodies | correlation: 6 | model.correlation = 6 cannot be used | at most 5
 five channels' factors | correlation: 5 | model.correlation = 5 needs channel_coupling = complete

@@ -14,9 +14,12 @@ from multiace.basis.radial import (
     ENVELOPES,
     RADIAL_BASES,
     AgnesiTransform,
+    JacobiBasis,
     RadialEmbedding,
     cosine_envelope,
     polynomial_envelope,
+    two_sided_envelope,
+    vanishing_orders,
 )
 from multiace.errors import InputError
 
@@ -83,6 +86,50 @@ def test_polynomial_bases_start_at_the_constant(name, reference, num_radial):
     np.testing.assert_allclose(ours.numpy(), expected, atol=1e-13)
 
 
+@pytest.mark.parametrize(("alpha", "beta"), [(0.0, 0.0), (0.0, 6.0), (4.0, 4.0), (-0.5, -0.5), (2.5, 1.0)])
+@pytest.mark.parametrize("num_radial", [1, 2, 9])
+def test_jacobi_basis_is_the_polynomial_of_that_name_with_another_norm(num_radial, alpha, beta):
+    x = 1 - 2 * distances().numpy() / CUTOFF
+    nodes, weights = special.roots_jacobi(20, alpha, beta)
+    ours = JacobiBasis(num_radial, CUTOFF, False, alpha, beta)(distances()).numpy()
+    for n in range(num_radial):
+        norm = (weights * special.eval_jacobi(n, alpha, beta, nodes) ** 2).sum() / weights.sum()
+        expected = special.eval_jacobi(n, alpha, beta, x) / norm**0.5
+        np.testing.assert_allclose(ours[:, n], expected, rtol=1e-11, atol=1e-11 * abs(expected).max())
+
+
+WEIGHTS = {
+    "legendre": lambda rho: torch.ones_like(rho),
+    "chebyshev": lambda rho: (rho * (CUTOFF - rho)) ** -0.5,
+    "jacobi": lambda rho: two_sided_envelope(rho, CUTOFF, 2) ** 2,
+}
+
+
+@pytest.mark.parametrize("pair", list(itertools.combinations_with_replacement(range(3), 2)))
+@pytest.mark.parametrize("transform", DISTANCE_TRANSFORMS)
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_polynomials_are_orthogonal_in_the_transformed_distance_of_each_pair(name, transform, pair):
+    """Integrals over r = r_c (1 - cos t) / 2, so that no weight is singular at an end."""
+    n = 4000
+    t = math.pi * (torch.arange(n, dtype=torch.float64) + 0.5) / n
+    r = (0.5 * CUTOFF * (1 - t.cos())).requires_grad_()
+    module = embedding(name, "two_sided", transform, num_radial=9, envelope_power=2)
+    species = (torch.full((n,), pair[0]), torch.full((n,), pair[1]))
+    rho = module.transform(r, *species)
+    (slope,) = torch.autograd.grad(rho.sum(), r)
+    rho = rho.detach()
+    P = module.basis(rho)
+    gram = torch.einsum("rn,r,rm->nm", P, WEIGHTS[name](rho) * slope * t.sin(), P)
+    norms = gram.diagonal()
+    torch.testing.assert_close(
+        gram / (norms[:, None] * norms).sqrt(), torch.eye(9).double(), rtol=0, atol=2e-6
+    )
+    if name == "jacobi":
+        torch.testing.assert_close(norms, norms[:1].expand(9), rtol=2e-6, atol=0)
+        e = module(r.detach(), *species)  # with the envelope the weight is 1
+        torch.testing.assert_close(torch.einsum("rn,r,rm->nm", e, slope * t.sin(), e), gram)
+
+
 def test_gaussians_sit_on_equal_spacings_from_zero_to_the_cutoff():
     values = RADIAL_BASES["gaussian"](6, CUTOFF, False)(torch.linspace(0, CUTOFF, 6, dtype=torch.float64))
     steps = torch.arange(6)[:, None] - torch.arange(6)
@@ -115,12 +162,67 @@ def test_cosine_envelope_has_one_vanishing_derivative_at_the_cutoff():
     torch.testing.assert_close(cosine_envelope(r, CUTOFF), 0.5 * (1 + torch.cos(math.pi * r / CUTOFF)))
 
 
-@pytest.mark.parametrize("name", ENVELOPES)
+@pytest.mark.parametrize("name", sorted({*ENVELOPES} - {"two_sided"}))
 def test_envelopes_fall_from_one_to_zero(name):
     values = ENVELOPES[name](torch.linspace(0, 1.2 * CUTOFF, 400, dtype=torch.float64), CUTOFF, 6)
     assert values[0] == 1
     assert torch.all(values.diff() <= 1e-14)
     assert values[-1] == 0
+
+
+@pytest.mark.parametrize("power", [2, 3, 5])
+def test_two_sided_envelope_has_the_prescribed_derivatives_at_both_ends(power):
+    for end in (0.0, CUTOFF):
+        r = torch.tensor([end], dtype=torch.float64, requires_grad=True)
+        derivative = two_sided_envelope(r, CUTOFF, power)
+        for _ in range(power):
+            assert derivative.item() == 0
+            (derivative,) = torch.autograd.grad(derivative.sum(), r, create_graph=True)
+        assert abs(derivative.item()) > 0.1
+    rising = two_sided_envelope(torch.linspace(0, CUTOFF / 2, 50, dtype=torch.float64), CUTOFF, power)
+    assert torch.all(rising.diff() > 0)
+    assert rising[-1] == 1
+
+
+@pytest.mark.parametrize("transform", DISTANCE_TRANSFORMS)
+@pytest.mark.parametrize("basis", RADIAL_BASES)
+def test_functions_with_two_sided_envelope_are_smooth_to_the_third_derivative_at_both_ends(basis, transform):
+    """They fall with the fourth power of the distance from an end; with a transform faster at zero."""
+    module = embedding(basis, "two_sided", transform, num_radial=3, envelope_power=4)
+    h = torch.tensor([1e-3, 2e-3, 3e-3, 4e-3], dtype=torch.float64)
+    for r, at_zero in ((h, True), (CUTOFF - h, False)):
+        e = module(r, *SPECIES).abs()
+        if transform == "none" or not at_zero:
+            scaled = e / (h**4)[:, None]
+            assert scaled.max() < 1e3 * module(torch.full((4,), 2.0).double(), *SPECIES).abs().max()
+        else:
+            assert e.max() < 1e-20
+    for r in (0.0, CUTOFF):
+        at = torch.full((4,), r, dtype=torch.float64, requires_grad=True)
+        derivative = module(at, *SPECIES)
+        for _ in range(4):
+            assert derivative.abs().max() < 1e-9
+            (derivative,) = torch.autograd.grad(derivative.sum(), at, create_graph=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "power", "orders"),
+    [("polynomial", 2, (0, 3)), ("polynomial", 6, (0, 3)), ("cosine", 6, (0, 2)), ("two_sided", 3, (3, 3))],
+)
+def test_jacobi_polynomials_are_of_the_ends_of_the_envelope(name, power, orders):
+    assert vanishing_orders(ENVELOPES[name], power) == orders
+    basis = embedding("jacobi", name, envelope_power=power).basis
+    assert (basis.alpha, basis.beta) == (2 * orders[0], 2 * orders[1])
+
+
+def of_no_power(lengths, cutoff, power):
+    x = (lengths / cutoff).clamp(max=1.0)
+    return torch.exp(-1 / (1 - x) ** 2)
+
+
+def test_jacobi_polynomials_need_an_envelope_with_a_power():
+    with pytest.raises(InputError, match="vanishes like a power"):
+        embedding("jacobi", f"{__name__}:of_no_power")
 
 
 @pytest.mark.parametrize("cutoff", [1.0, 3.3, 4.7, 5.0, 5.1, 6.123456789, 10.0])
@@ -175,8 +277,10 @@ def test_transforms_keep_zero_and_the_cutoff(transform):
 def test_embedding_is_basis_of_transformed_distance_times_envelope_of_distance(basis, envelope, transform):
     r = torch.tensor([0.8, 1.4, 3.0, 4.9], dtype=torch.float64)
     rho = DISTANCE_TRANSFORMS[transform](CUTOFF, RADII)(r, *SPECIES)
-    expected = RADIAL_BASES[basis](6, CUTOFF, False)(rho) * ENVELOPES[envelope](r, CUTOFF, 6)[:, None]
-    torch.testing.assert_close(embedding(basis, envelope, transform)(r, *SPECIES), expected)
+    module = embedding(basis, envelope, transform)
+    seen = rho if envelope == "two_sided" else r
+    expected = module.basis(rho) * ENVELOPES[envelope](seen, CUTOFF, 6)[:, None]
+    torch.testing.assert_close(module(r, *SPECIES), expected)
 
 
 @pytest.mark.parametrize(("basis", "envelope", "transform"), ALL)
@@ -207,11 +311,14 @@ def test_embedding_and_derivatives_are_finite_at_zero_and_exactly_zero_beyond(
 def test_float32_agrees_with_float64(basis, envelope, transform):
     r = torch.linspace(0.3, CUTOFF, 4 * 25, dtype=torch.float64)
     species = tuple(z.repeat(25) for z in SPECIES)
-    exact = embedding(basis, envelope, transform)(r, *species)
-    for lengths in (r, r.float()):
+    module = embedding(basis, envelope, transform)
+    exact = module(r, *species)
+    # The envelope of a rounded length is wrong by rounding where it is small and polynomials are large.
+    of_rounded = torch.maximum(exact.abs().max(), module.basis(module.transform(r, *species)).abs().max())
+    for lengths, size in ((r, exact.abs().max()), (r.float(), of_rounded)):
         single = embedding(basis, envelope, transform).to(torch.float32)(lengths, *species)
         assert single.dtype == torch.float32
-        assert (single - exact).abs().max() < 3e-6 * exact.abs().max()
+        assert (single - exact).abs().max() < 3e-6 * size
     assert embedding(basis, envelope, transform)(r.float(), *species).dtype == torch.float64
 
 
@@ -233,7 +340,7 @@ def test_trainable_bases_receive_gradients_and_fixed_ones_are_not_saved(basis, n
     torch.testing.assert_close(fixed(distances()), module(distances()).detach())
 
 
-@pytest.mark.parametrize("basis", ["chebyshev", "legendre"])
+@pytest.mark.parametrize("basis", ["chebyshev", "jacobi", "legendre"])
 def test_polynomial_bases_refuse_training(basis):
     with pytest.raises(InputError, match=f"{basis} radial basis has nothing to train"):
         embedding(basis, trainable=True)

@@ -8,7 +8,7 @@ Each axis has its table at the bottom of its section. A new choice is one class 
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import pi, sqrt
+from math import log2, pi, sqrt
 
 import torch
 from torch import Tensor, nn
@@ -24,12 +24,14 @@ __all__ = [
     "BesselBasis",
     "ChebyshevBasis",
     "GaussianBasis",
+    "JacobiBasis",
     "LegendreBasis",
     "NoTransform",
     "RadialEmbedding",
     "WideAgnesiTransform",
     "cosine_envelope",
     "polynomial_envelope",
+    "two_sided_envelope",
 ]
 
 
@@ -96,8 +98,36 @@ class GaussianBasis(nn.Module):
         return torch.exp(-0.5 * ((r[:, None] - self.centres) / self.widths) ** 2)
 
 
-class ChebyshevBasis(nn.Module):
-    r"""Chebyshev polynomials of the first kind, the constant included.
+class _Polynomials(nn.Module):
+    """Polynomials of x = 1 - 2 r / r_c from P_0 = 1 on, by a recurrence of three terms."""
+
+    name: str
+
+    def __init__(self, num_radial: int, cutoff: float, trainable: bool = False) -> None:
+        super().__init__()
+        if trainable:
+            raise InputError(
+                f"the {self.name} radial basis has nothing to train; "
+                "choose bessel or gaussian, or do not ask for a trainable basis."
+            )
+        self.num_radial, self.cutoff = num_radial, cutoff
+
+    def terms(self, n: int) -> tuple[float, float, float]:
+        """a, b and c of P_n = (a x + b) P_(n-1) - c P_(n-2)."""
+        raise NotImplementedError
+
+    def forward(self, r: Tensor) -> Tensor:
+        """Evaluate at distances r [Å], shape (n_edges,); returns (n_edges, num_radial)."""
+        x = 1.0 - r * (2.0 / self.cutoff)
+        P = [torch.zeros_like(x), torch.ones_like(x)]  # P_(-1) and P_0
+        for n in range(1, self.num_radial):
+            a, b, c = self.terms(n)
+            P.append((a * x + b if b else a * x) * P[-1] - c * P[-2])
+        return torch.stack(P[1:], dim=-1)
+
+
+class ChebyshevBasis(_Polynomials):
+    r"""Chebyshev polynomials of the first kind, the constant included; orthogonal with weight 1 / sqrt(1 - x²).
 
     .. math:: e_n(r) = T_{n-1}(x), \qquad x = 1 - 2 r / r_c, \quad n = 1 .. N
 
@@ -115,21 +145,14 @@ class ChebyshevBasis(nn.Module):
     Source: Drautz (PRB 99, 014104), without the exponential scaling of the distance.
     """
 
-    def __init__(self, num_radial: int, cutoff: float, trainable: bool = False) -> None:
-        super().__init__()
-        _refuse_training("chebyshev", trainable)
-        self.num_radial, self.cutoff = num_radial, cutoff
+    name = "chebyshev"
 
-    def forward(self, r: Tensor) -> Tensor:
-        """Evaluate at distances r [Å], shape (n_edges,); returns (n_edges, num_radial)."""
-        x = 1.0 - r * (2.0 / self.cutoff)
-        T = [torch.ones_like(x), x]
-        for _ in range(2, self.num_radial):
-            T.append(2.0 * x * T[-1] - T[-2])
-        return torch.stack(T[: self.num_radial], dim=-1)
+    def terms(self, n: int) -> tuple[float, float, float]:
+        """T_n = 2 x T_(n-1) - T_(n-2)."""
+        return (1.0 if n == 1 else 2.0), 0.0, 1.0
 
 
-class LegendreBasis(nn.Module):
+class LegendreBasis(_Polynomials):
     r"""Legendre polynomials, the constant included; orthogonal on [0, r_c] with unit weight.
 
     .. math:: e_n(r) = P_{n-1}(x), \qquad x = 1 - 2 r / r_c, \quad n = 1 .. N
@@ -143,18 +166,61 @@ class LegendreBasis(nn.Module):
         InputError: If ``trainable``.
     """
 
-    def __init__(self, num_radial: int, cutoff: float, trainable: bool = False) -> None:
-        super().__init__()
-        _refuse_training("legendre", trainable)
-        self.num_radial, self.cutoff = num_radial, cutoff
+    name = "legendre"
 
-    def forward(self, r: Tensor) -> Tensor:
-        """Evaluate at distances r [Å], shape (n_edges,); returns (n_edges, num_radial)."""
-        x = 1.0 - r * (2.0 / self.cutoff)
-        P = [torch.ones_like(x), x]
-        for n in range(2, self.num_radial):
-            P.append(((2 * n - 1) / n) * x * P[-1] - ((n - 1) / n) * P[-2])
-        return torch.stack(P[: self.num_radial], dim=-1)
+    def terms(self, n: int) -> tuple[float, float, float]:
+        """n P_n = (2n - 1) x P_(n-1) - (n - 1) P_(n-2)."""
+        return (2 * n - 1) / n, 0.0, (n - 1) / n
+
+
+class JacobiBasis(_Polynomials):
+    r"""Jacobi polynomials that are orthonormal with the envelope: with weight f_c².
+
+    .. math:: e_n(r) = p_{n-1}(x), \qquad
+              \int_{-1}^1 p_n p_m\, (1 - x)^\alpha (1 + x)^\beta\, dx = \delta_{nm}
+              \int_{-1}^1 (1 - x)^\alpha (1 + x)^\beta\, dx, \quad x = 1 - 2 r / r_c
+
+    α and β are twice the orders with which the envelope vanishes at r = 0 and at the cutoff, so that the weight is
+    f_c² itself where the envelope is ``two_sided``, and behaves as it at both ends for others. Legendre polynomials
+    are α = β = 0, but for their norm.
+
+    Args:
+        num_radial: Number of functions N.
+        cutoff: Cutoff radius r_c [Å].
+        trainable: Must be False, there is nothing to train.
+        alpha: α, of the end r = 0.
+        beta: β, of the cutoff.
+
+    Raises:
+        InputError: If ``trainable``.
+
+    Source: ACEpotentials.jl (arXiv:2309.03161), with its weight. Recurrence: Gautschi, Orthogonal Polynomials
+    (2004), table 1.1.
+    """
+
+    name = "jacobi"
+
+    def __init__(
+        self, num_radial: int, cutoff: float, trainable: bool = False, alpha: float = 0.0, beta: float = 0.0
+    ) -> None:
+        super().__init__(num_radial, cutoff, trainable)
+        self.alpha, self.beta = alpha, beta
+
+    def terms(self, n: int) -> tuple[float, float, float]:
+        """s_n p_n = (x - m_(n-1)) p_(n-1) - s_(n-1) p_(n-2), with the elements m and s of the Jacobi matrix."""
+        step = self._step(n)
+        return 1.0 / step, -self._mean(n - 1) / step, (self._step(n - 1) / step if n > 1 else 0.0)
+
+    def _mean(self, n: int) -> float:
+        a, b = self.alpha, self.beta
+        return (b - a) / (a + b + 2) if n == 0 else (b * b - a * a) / ((2 * n + a + b) * (2 * n + a + b + 2))
+
+    def _step(self, n: int) -> float:
+        a, b = self.alpha, self.beta
+        if n == 1:  # the general formula is 0 / 0 for a + b = -1
+            return 2.0 / (a + b + 2) * sqrt((a + 1) * (b + 1) / (a + b + 3))
+        t = 2 * n + a + b
+        return 2.0 / t * sqrt(n * (n + a) * (n + b) * (n + a + b) / ((t - 1) * (t + 1)))
 
 
 def _register(module: nn.Module, name: str, values: Tensor, trainable: bool) -> None:
@@ -164,18 +230,11 @@ def _register(module: nn.Module, name: str, values: Tensor, trainable: bool) -> 
         module.register_buffer(name, values, persistent=False)
 
 
-def _refuse_training(name: str, trainable: bool) -> None:
-    if trainable:
-        raise InputError(
-            f"the {name} radial basis has nothing to train; "
-            "choose bessel or gaussian, or do not ask for a trainable basis."
-        )
-
-
 RADIAL_BASES: dict[str, Callable[[int, float, bool], nn.Module]] = {
     "bessel": BesselBasis,
     "chebyshev": ChebyshevBasis,
     "gaussian": GaussianBasis,
+    "jacobi": JacobiBasis,
     "legendre": LegendreBasis,
 }
 """Choices of the radial basis: ``Basis(num_radial, cutoff, trainable)``, then (n_edges,) -> (n_edges, N)."""
@@ -223,11 +282,54 @@ def cosine_envelope(lengths: Tensor, cutoff: float, power: int = 6) -> Tensor:
     return 0.5 * (1.0 + torch.cos(pi * (lengths / cutoff).clamp(max=1.0)))
 
 
+def two_sided_envelope(rho: Tensor, cutoff: float, power: int = 6) -> Tensor:
+    r"""Zero at both ends of the transformed distance ρ, with p - 1 vanishing derivatives at each; 1 in the middle.
+
+    .. math:: f(\rho) = \Bigl[\frac{4 \rho\, (r_c - \rho)}{r_c^2}\Bigr]^p
+
+    What other structures have at short distance does not tell about these functions: they vanish there. Forces are
+    continuous at the cutoff for p = 2, their derivatives for p = 3.
+
+    Args:
+        rho: Transformed distances ρ [Å], shape (n_edges,).
+        cutoff: Cutoff radius r_c [Å]; the result is exactly zero at and beyond it.
+        power: p.
+
+    Returns:
+        Envelope, shape (n_edges,), in the dtype of ``rho``.
+
+    Source: ``PolyEnvelope2sX`` of ACEpotentials.jl (arXiv:2309.03161), with one power for both ends and the maximum 1.
+    """
+    x = (rho / cutoff).clamp(max=1.0)
+    return (4.0 * x * (1.0 - x)) ** power
+
+
 ENVELOPES: dict[str, Callable[[Tensor, float, int], Tensor]] = {
     "polynomial": polynomial_envelope,
     "cosine": cosine_envelope,
+    "two_sided": two_sided_envelope,
 }
 """Choices of the envelope: ``envelope(lengths, cutoff, power)``."""
+
+OF_TRANSFORMED = (two_sided_envelope,)
+"""Envelopes that see the transformed distance."""
+
+
+def vanishing_orders(envelope: Callable[[Tensor, float, int], Tensor], power: int) -> tuple[int, int]:
+    """Return the orders with which an envelope vanishes at zero and at the cutoff; 0 where it does not.
+
+    Raises:
+        InputError: If it vanishes there like no power.
+    """
+    h = 1e-3
+    at = torch.tensor([h, 2 * h, 1 - h, 1 - 2 * h], dtype=torch.float64)
+    inner, twice_inner, outer, twice_outer = envelope(at, 1.0, power).tolist()
+    if not min(inner, outer) > 0:
+        raise InputError(
+            "radial_basis = jacobi needs an envelope that vanishes like a power of the distance from the cutoff; "
+            "choose legendre."
+        )
+    return max(round(log2(twice_inner / inner)), 0), max(round(log2(twice_outer / outer)), 0)
 
 
 class NoTransform(nn.Module):
@@ -310,8 +412,8 @@ be symmetric in sender and receiver: the basis is evaluated once per undirected 
 class RadialEmbedding(nn.Module):
     r"""e_n(r) = basis_n(ρ(r)) f_c(r), the input of all radial networks; zero at and beyond the cutoff.
 
-    The envelope always sees the distance itself, the basis the transformed one. Envelope and transform
-    are evaluated in the dtype of the lengths, basis and result in that of the module (float64 until it
+    The envelope sees the distance itself (``two_sided`` the transformed one), the basis the transformed one. Envelope
+    and transform are evaluated in the dtype of the lengths, basis and result in that of the module (float64 until it
     is moved with ``.to``).
 
     Args:
@@ -356,6 +458,9 @@ class RadialEmbedding(nn.Module):
         )
         self.basis = choose(RADIAL_BASES, basis, "radial_basis")(num_radial, cutoff, trainable)
         self.envelope = choose(ENVELOPES, envelope, "envelope")
+        if isinstance(self.basis, JacobiBasis):
+            inner, outer = vanishing_orders(self.envelope, envelope_power)
+            self.basis.alpha, self.basis.beta = 2.0 * inner, 2.0 * outer
         self.transform = choose(DISTANCE_TRANSFORMS, distance_transform, "distance_transform")(
             cutoff, covalent_radii
         )
@@ -377,5 +482,8 @@ class RadialEmbedding(nn.Module):
         """
         dtype = self.like.dtype
         rho = self.transform(lengths.clamp(max=self.cutoff), sender_species, receiver_species)
-        envelope = self.envelope(lengths, self.cutoff, self.envelope_power)
+        seen = lengths
+        if self.envelope in OF_TRANSFORMED:
+            seen = torch.where(lengths < self.cutoff, rho, self.cutoff)  # rounding must not end it elsewhere
+        envelope = self.envelope(seen, self.cutoff, self.envelope_power)
         return self.basis(rho.to(dtype)) * envelope.to(dtype)[:, None]

@@ -152,9 +152,10 @@ class ModelConfig(Config):
         description="whether the basis itself is trained (roots of bessel, centres and widths of gaussian)",
     )
     envelope: str = Field(
-        "polynomial", description="envelope f_c(r) that takes the basis to zero at the cutoff"
+        "polynomial",
+        description="envelope f_c that takes the basis to zero at the cutoff, two_sided at r = 0 too",
     )
-    envelope_power: int = Field(6, ge=1, description="power p of the polynomial envelope")
+    envelope_power: int = Field(6, ge=1, description="power p of the polynomial and two_sided envelopes")
     distance_transform: str = Field("none", description="map of the distance that the basis sees")
     radial_network: str = Field(
         "mlp",
@@ -312,6 +313,11 @@ class ModelConfig(Config):
         if self.radial_network == "mlp" and not self.radial_widths:
             raise InputError(
                 "model.radial_network = mlp needs radial_widths; for none use radial_network = linear."
+            )
+        if self.envelope == "two_sided" and self.envelope_power < 2:
+            raise InputError(
+                "model.envelope_power = 1: forces jump at the cutoff with envelope = two_sided. Set 2, or 3 for "
+                "continuous derivatives of forces."
             )
         # Refuses what the basis cannot do, such as training polynomials.
         basis = choose(RADIAL_BASES, self.radial_basis, "")
