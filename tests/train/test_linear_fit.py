@@ -156,6 +156,7 @@ def test_a_stopped_assembly_goes_on_with_the_same_bits(linear, tmp_path, monkeyp
 
     monkeypatch.setattr(linear_fit, "SECONDS_BETWEEN_SAVES", 0.0)
     monkeypatch.setattr(linear_fit, "BLOCK", 30)  # some rows of two structures
+    monkeypatch.setattr(linear_fit, "LEFT_OUT", 0)
     monkeypatch.setattr(LinearFit, "rows_of", recorded)
     expected = coefficients(fit(run, tmp_path / "whole"))
     assert [len(block) for block in made] == [2] * 6

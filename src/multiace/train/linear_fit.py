@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from lightning_fabric import Fabric
 from multiace.errors import InputError, Interrupted
 from multiace.linear.base import Solver
 from multiace.linear.folds import Data, Folds
+from multiace.linear.left_out import calibrated, left_out
 from multiace.linear.solvers import SOLVERS
 from multiace.linear.store import load, save
 from multiace.linear.subspace import Subspace
@@ -38,6 +40,7 @@ from multiace.train.stop import Stop
 __all__ = ["LinearFit", "is_linear", "is_solved"]
 
 DEFAULT_SOLVER = "bayesian_ridge"
+LEFT_OUT = 100  # structures that error bars are calibrated on
 MEMBERS = 32  # of the committee: a standard deviation is known to an eighth of it
 SECONDS_BETWEEN_SAVES = 60.0
 BLOCK = 512  # rows that are made together
@@ -101,6 +104,26 @@ def is_solved(run: RunConfig) -> bool:
     return True
 
 
+class Labels(NamedTuple):
+    """Labels of one kind of a structure, as rows.
+
+    Attributes:
+        number: Of the structure in the training set.
+        target: ``energy``, ``forces`` or ``stress``.
+        X: Rows, (n, p).
+        y: Labels without what is given (E0, shift, ZBL), (n,).
+        weight: Of each row.
+        redundant: How many rows follow from the others.
+    """
+
+    number: int
+    target: str
+    X: np.ndarray
+    y: np.ndarray
+    weight: float
+    redundant: int = 0
+
+
 class LinearFit:
     """A run that is solved for.
 
@@ -131,6 +154,7 @@ class LinearFit:
         self.rows.choose(self.columns)
         self.prior = self.rows.roughness()[self.columns] ** self.config.smoothness
         self.subspace: Subspace | None = None
+        self.shuffled: list[int] = np.random.default_rng(run.train.seed).permutation(len(data.train)).tolist()
         report(self.console, data, self.potential)
         place.describe(run, data.split)
         place.write_json(place.data_check, data.check.to_dict())
@@ -229,11 +253,51 @@ class LinearFit:
             seen if self.subspace is None else self.subspace.draw(seen, outside, generator)
         )
         weight = self.potential.network.get_parameter(self.rows.parameter)
-        noise = math.sqrt(fit.noise_variance_)
-        weights = (self.config.energy_weight, self.config.forces_weight)
-        energy_noise, forces_noise = (noise / math.sqrt(w) if w else 0.0 for w in weights)
-        tensor = torch.from_numpy(members).view(MEMBERS, *weight.shape)
-        return Committee(self.rows.parameter, tensor, energy_noise, forces_noise)
+        scale, noise = self.calibration(fit)
+        mean = weight.detach().numpy().ravel()
+        tensor = torch.from_numpy(mean + scale * (members - mean)).view(MEMBERS, *weight.shape)
+        return Committee(self.rows.parameter, tensor, noise.get("energy", 0.0), noise.get("forces", 0.0))
+
+    def calibration(self, fit: Solver) -> tuple[float, dict[str, float]]:
+        """How wide the posterior has to be, and the noise of each target, for errors of structures left out.
+
+        Of the structures that directions are taken from last, if they are reduced.
+        """
+        errors: dict[str, list[np.ndarray]] = {}
+        variances: dict[str, list[np.ndarray]] = {}
+        if fit.noise_variance_ > 0:
+            for block in self.blocks(self.shuffled[::-1][:LEFT_OUT]):
+                for _, labels in groupby(self.rows_of(block), key=lambda part: part.number):
+                    self.leave_out(fit, list(labels), errors, variances)
+        targets = [target for target in ("energy", "forces") if target in errors]
+        found = [[np.concatenate(parts[target]) for target in targets] for parts in (errors, variances)]
+        scale, noise = calibrated(*found)
+        return scale, dict(zip(targets, noise, strict=True))
+
+    def leave_out(
+        self,
+        fit: Solver,
+        labels: list[Labels],
+        errors: dict[str, list[np.ndarray]],
+        variances: dict[str, list[np.ndarray]],
+    ) -> None:
+        """Add errors and variances of a structure that the fit has not seen; of energies, for one atom."""
+        whole = np.concatenate([part.X for part in labels])
+        X, beyond = whole, np.zeros(len(whole))
+        if self.subspace is not None:
+            X = self.subspace.project(whole)
+            beyond = fit.posterior_.outside**2 * (
+                np.sum((whole / self.prior) ** 2, axis=1) - np.sum(X**2, axis=1)
+            )
+        noise = np.concatenate([np.full(len(part.y), fit.noise_variance_ / part.weight) for part in labels])
+        error, variance = left_out(
+            fit.posterior_, X, fit.predict(X) - np.concatenate([p.y for p in labels]), noise
+        )
+        ends = np.cumsum([len(part.y) for part in labels])[:-1]
+        for part, e, v in zip(labels, np.split(error, ends), np.split(variance + beyond, ends), strict=True):
+            n = len(self.data.train.frames[part.number].atoms) if part.target == "energy" else 1
+            errors.setdefault(part.target, []).append(e / math.sqrt(n))
+            variances.setdefault(part.target, []).append(v / n)
 
     # ------------------------------------------------------------------ rows
 
@@ -244,11 +308,10 @@ class LinearFit:
             return
         parts: list[np.ndarray] = []
         left = most
-        order = np.random.default_rng(self.config.seed).permutation(len(self.data.train))
-        for block in self.blocks(order.tolist()):
-            for _, X, _, weight, redundant in self.rows_of(block):
-                parts.append(math.sqrt(weight) * X)
-                left -= len(X) - redundant
+        for block in self.blocks(self.shuffled):
+            for labels in self.rows_of(block):
+                parts.append(math.sqrt(labels.weight) * labels.X)
+                left -= len(labels.y) - labels.redundant
             show(min(1 - left / most, 1.0))
             self.obey("nothing is saved yet, and the same command begins again")
             if left <= 0:
@@ -304,13 +367,14 @@ class LinearFit:
     def add(self, data: Data, block: list[int]) -> None:
         """Add the rows of some structures; directions are read once for all of them."""
         parts = list(self.rows_of(block))
-        matrices = [X for _, X, *_ in parts]
+        matrices = [labels.X for labels in parts]
         if self.subspace is not None and matrices:
             ends = np.cumsum([len(X) for X in matrices])
             matrices = np.split(self.subspace.project(np.concatenate(matrices)), ends[:-1])
-        for X, (number, _, y, weight, redundant) in zip(matrices, parts, strict=True):
-            system = data.systems[number % len(data.systems)] if isinstance(data, Folds) else data
-            system.add(X, y, weight, str(self.data.train.frames[number].source), redundant)
+        for X, labels in zip(matrices, parts, strict=True):
+            system = data.systems[labels.number % len(data.systems)] if isinstance(data, Folds) else data
+            source = str(self.data.train.frames[labels.number].source)
+            system.add(X, labels.y, labels.weight, source, labels.redundant)
 
     def made_from(self, frames: int) -> dict[str, Any]:
         """What rows depend on, and how many structures they are of."""
@@ -348,9 +412,8 @@ class LinearFit:
         n_columns = len(self.columns) if self.subspace is None else self.subspace.V.shape[1]
         return Folds(n_columns, self.config.folds) if self.config.folds else System(n_columns), 0
 
-    def rows_of(self, block: list[int]) -> Iterator[tuple[int, np.ndarray, np.ndarray, float, int]]:
-        """Of each label of some structures: number of the structure, rows, targets, weight, how many rows follow from
-        the others."""
+    def rows_of(self, block: list[int]) -> Iterator[Labels]:
+        """Rows of the labels of some structures."""
         batch, config = self.data.train.collate(block), self.config
         base, rows = self.potential.without_network(batch.graph), self.rows(batch.graph)
         assert base.forces is not None
@@ -362,16 +425,18 @@ class LinearFit:
             atoms, weight = self.data.train.frames[number].atoms, float(batch.weights[k])
             if np.isfinite(energies[k]) and config.energy_weight * weight:
                 w = weight * config.energy_weight / len(atoms)
-                yield number, rows.energy[k : k + 1], energies[k : k + 1], w, 0
+                yield Labels(number, "energy", rows.energy[k : k + 1], energies[k : k + 1], w)
             forces = all_forces[end - len(atoms) : end].ravel()
             known = np.isfinite(forces)
             if known.any() and config.forces_weight * weight:
                 X = rows.forces[3 * (end - len(atoms)) : 3 * end]
                 redundant = rigid_motions(atoms) if known.all() else 0
-                yield number, X[known], forces[known], weight * config.forces_weight, redundant
+                w = weight * config.forces_weight
+                yield Labels(number, "forces", X[known], forces[known], w, redundant)
             stress = stresses[k][tuple(zip(*VOIGT, strict=True))]
             if volumes[k] > 0 and config.stress_weight * weight and np.isfinite(stress).all():
-                yield number, rows.virial[k] / volumes[k], stress, weight * config.stress_weight, 0
+                w = weight * config.stress_weight
+                yield Labels(number, "stress", rows.virial[k] / volumes[k], stress, w)
 
 
 def rigid_motions(atoms: Atoms) -> int:
