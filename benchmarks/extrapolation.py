@@ -91,7 +91,11 @@ def main() -> None:
     rows = len(next(iter(of_models.values())))
     with plt.rc_context({"svg.hashsalt": "multiace", "svg.fonttype": "none", "font.size": 8}):
         figure, axes = plt.subplots(
-            rows, len(of_models), figsize=(3.2 * len(of_models), 1.9 * rows), layout="constrained", squeeze=False
+            rows,
+            len(of_models),
+            figsize=(3.2 * len(of_models), 1.9 * rows),
+            layout="constrained",
+            squeeze=False,
         )
         for column, (name, found) in enumerate(of_models.items()):
             for ax, curve in zip(axes[:, column], found, strict=True):
