@@ -91,10 +91,17 @@ AXES = (
     ),
     Axis("Radial basis", ("radial_basis", "num_radial", "trainable_radial"), basis_radial),
     Axis("Envelope", ("envelope", "envelope_power"), basis_radial.RadialEmbedding),
+    Axis(
+        "Two-body term",
+        ("pair_num_radial", "pair_envelope"),
+        basis_radial.PairedEmbedding,
+        "With complete coupling the two-body term may have radial functions of its own ([Linear ACE](ace.md)).",
+        equation="",
+    ),
     Axis("Distance transform", ("distance_transform",), basis_radial.RadialEmbedding),
     Axis(
         "Radial network",
-        ("radial_network", "radial_widths", "radial_activation", "radial_species", "radial_bias"),
+        ("radial_network", "radial_widths", "radial_activation", "radial_species", "radial_bias", "n_max"),
         radial.RadialNetwork,
         choices={
             "linear": "R is a linear function of the basis.",

@@ -105,7 +105,11 @@ too large a degree | l_max: 7 | model.l_max = 7 cannot be used | at least 0, at 
 too many bodies | correlation: 6 | model.correlation = 6 cannot be used | at most 5
 five channels' factors | correlation: 5 | model.correlation = 5 needs channel_coupling = complete
 basis as weights | radial_network: none | model.radial_network = none needs channel_coupling = complete
-complete and deep | channel_coupling: complete | is one layer of products without other weights; set num_layers = 1
+complete and deep | channel_coupling: complete | is one layer of products; set num_layers = 1
+elements of no network | preset: ace, radial_species: pair | needs radial functions with weights
+two-body term of mace | preset: mace, pair_num_radial: 5 | model.pair_num_radial has no effect
+envelope of no term | preset: ace, pair_envelope: cosine | model.pair_envelope has no effect
+number of no network | preset: ace, n_max: 5 | model.n_max has no effect with radial_network = none
 degree of nothing | preset: ace, total_degree: [3, 0, 2, 1] | one positive number is needed, or one for each of the 4
 width of zero | radial_widths: [8, 0] | radial_widths = [8, 0]: every width must be at least 1
 half precision | dtype: float16 | model.dtype = 'float16' | Did you mean 'float64'?

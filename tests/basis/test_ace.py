@@ -18,7 +18,10 @@ SMALL = AceBasis(2, Truncation((6, 6, 5, 5), weight=1.0, l_max=3, num_radial=3))
 FIVE = AceBasis(1, Truncation((5, 5, 5, 6, 7), weight=1.0, l_max=2, num_radial=2))
 VECTOR = AceBasis(1, Truncation((5, 5, 6), 1.0, 3, 2), Irrep(1, -1))
 ODD = AceBasis(1, Truncation((8, 8, 8), 1.0, 3, 2), Irrep(1, 1))
-every_basis = pytest.mark.parametrize("basis", [SMALL, FIVE, VECTOR, ODD], ids=["two", "five", "1o", "1e"])
+PAIRED = AceBasis(2, Truncation((1, 6, 5), weight=1.0, l_max=2, num_radial=3, pair_num_radial=5))
+every_basis = pytest.mark.parametrize(
+    "basis", [SMALL, FIVE, VECTOR, ODD, PAIRED], ids=["two", "five", "1o", "1e", "pair"]
+)
 
 
 def character_count(multiset: Counter[int], L: int) -> int:
@@ -50,8 +53,8 @@ def density(basis: AceBasis, vectors: torch.Tensor, elements: torch.Tensor) -> t
     Y = SphericalHarmonics(basis.truncation.l_max).double()(vectors.flatten(0, 1), lengths.flatten())
     Y = Y.unflatten(0, lengths.shape)
     A = vectors.new_zeros(len(vectors), basis.n_components)
-    for v in basis.one_particle:
-        R = torch.cos(v.n * lengths) * (elements == v.element)
+    for v in basis.one_particle + basis.pair_functions:
+        R = (torch.sin if v.pair else torch.cos)(v.n * lengths) * (elements == v.element)
         A[:, list(basis.components[v])] = (R[..., None] * Y[..., v.l**2 : (v.l + 1) ** 2]).sum(dim=1)
     return A
 
@@ -115,6 +118,22 @@ def test_vectors_turn_with_the_structure(basis: AceBasis) -> None:
     for matrix, sign in ((rotation, 1), (-rotation, basis.irrep.p)):
         moved = values(basis, density(basis, vectors @ matrix.T, elements))
         assert (moved - sign * B @ rotation.T).abs().max() < 1e-12 * B.abs().max()
+
+
+def test_a_two_body_term_of_its_own_has_all_its_functions_and_no_others() -> None:
+    plain = AceBasis(2, Truncation((1, 6, 5), weight=1.0, l_max=2, num_radial=3))
+    pairs = [multiset.factors for multiset in PAIRED.multisets if len(multiset.factors) == 1]
+    assert [(v.element, v.n) for (v,) in pairs] == [(z, n) for z in range(2) for n in range(1, 6)]
+    assert all(v.pair and v.l == 0 for (v,) in pairs)
+    products = [[m.factors for m in basis.multisets if len(m.factors) > 1] for basis in (plain, PAIRED)]
+    assert products[0] == products[1]
+    places = [c for components in PAIRED.components.values() for c in components]
+    assert len(places) == len(set(places))
+    assert {c for v in PAIRED.pair_functions for c in PAIRED.components[v]} == {
+        *range(plain.n_components, PAIRED.n_components)
+    }
+    vectors = AceBasis(2, PAIRED.truncation, Irrep(1, -1))
+    assert not any(v.pair for multiset in vectors.multisets for v in multiset.factors)
 
 
 def test_small_cases_by_hand() -> None:

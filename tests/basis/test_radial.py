@@ -15,8 +15,10 @@ from multiace.basis.radial import (
     RADIAL_BASES,
     AgnesiTransform,
     JacobiBasis,
+    PairedEmbedding,
     RadialEmbedding,
     cosine_envelope,
+    inverse_envelope,
     polynomial_envelope,
     two_sided_envelope,
     vanishing_orders,
@@ -182,6 +184,38 @@ def test_two_sided_envelope_has_the_prescribed_derivatives_at_both_ends(power):
     rising = two_sided_envelope(torch.linspace(0, CUTOFF / 2, 50, dtype=torch.float64), CUTOFF, power)
     assert torch.all(rising.diff() > 0)
     assert rising[-1] == 1
+
+
+@pytest.mark.parametrize("power", [1, 2, 5])
+def test_inverse_envelope_is_a_power_less_its_taylor_polynomial_at_the_cutoff(power):
+    r = torch.tensor([CUTOFF], dtype=torch.float64, requires_grad=True)
+    derivative = inverse_envelope(r, CUTOFF, power)
+    for _ in range(3):
+        assert abs(derivative.item()) < 1e-12
+        (derivative,) = torch.autograd.grad(derivative.sum(), r, create_graph=True)
+    near = inverse_envelope(CUTOFF * (1 - torch.tensor([2e-3, 1e-3], dtype=torch.float64)), CUTOFF, power)
+    assert near[0] / near[1] == pytest.approx(8, rel=0.03)
+    short = CUTOFF * torch.tensor([1e-3, 1e-4], dtype=torch.float64)
+    torch.testing.assert_close(
+        inverse_envelope(short, CUTOFF, power) * (short / CUTOFF) ** power,
+        torch.ones(2).double(),
+        rtol=0,
+        atol=5e-3,
+    )
+    values = inverse_envelope(torch.linspace(0, 1.2 * CUTOFF, 400, dtype=torch.float64), CUTOFF, power)
+    assert values.isfinite().all()
+    assert torch.all(values.diff() <= 0)
+    assert values[-1] == 0
+
+
+def test_a_paired_embedding_is_both_side_by_side():
+    for transform in DISTANCE_TRANSFORMS:
+        many = embedding("jacobi", "two_sided", transform, num_radial=3)
+        pair = embedding("jacobi", "inverse", transform, num_radial=5)
+        both, r = PairedEmbedding(many, pair), torch.tensor([0.5, 1.4, 3.0, 4.9], dtype=torch.float64)
+        expected = torch.cat([many(r, *SPECIES), pair(r, *SPECIES)], dim=1)
+        assert torch.equal(both(r, *SPECIES), expected)
+        assert both.num_radial == 8
 
 
 @pytest.mark.parametrize("transform", DISTANCE_TRANSFORMS)

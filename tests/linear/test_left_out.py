@@ -33,7 +33,9 @@ def test_left_out_rows_are_those_of_a_fit_without_them():
 def test_scale_and_noise_are_found_again(scale, noise):
     rng = np.random.default_rng(1)
     variances = [rng.gamma(1.0, size=20_000), 4.0 * rng.gamma(1.0, size=4_000)]
-    errors = [np.sqrt(scale**2 * v + s**2) * rng.normal(size=len(v)) for v, s in zip(variances, noise, strict=True)]
+    errors = [
+        np.sqrt(scale**2 * v + s**2) * rng.normal(size=len(v)) for v, s in zip(variances, noise, strict=True)
+    ]
     found_scale, found_noise = calibrated(errors, variances)
     assert found_scale == pytest.approx(scale, rel=0.05, abs=0.05)
     np.testing.assert_allclose(found_noise, noise, rtol=0.1, atol=0.1 * scale)

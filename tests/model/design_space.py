@@ -51,8 +51,23 @@ COMPLETE = {
 }
 
 ONLY_COMPLETE = (("channel_coupling", "complete"), ("radial_network", "none"))
-OF_COMPLETE: dict[str, list] = {"total_degree": [(5.0,)], "degree_weight": [2.0]}
+OF_COMPLETE: dict[str, list] = {
+    "total_degree": [(5.0,)],
+    "degree_weight": [2.0],
+    "pair_num_radial": [2],
+    "n_max": [2],
+}
 """Values that complete coupling alone has."""
+
+COMPLETE_NEEDS: dict[str, dict] = {
+    "correlation": {"total_degree": (5.0,)},
+    "n_max": {"radial_network": "linear"},
+    "radial_species": {"radial_network": "linear"},
+    "radial_bias": {"radial_network": "linear"},
+    "radial_widths": {"radial_network": "mlp"},
+    "radial_activation": {"radial_network": "mlp"},
+}
+"""Fields that only act together with others there."""
 
 NEEDS: dict[str, dict] = {
     "activation": {"nonlinearity": "gate"},
@@ -64,6 +79,7 @@ NEEDS: dict[str, dict] = {
         "num_layers": 3,
     },
     "embedding_dim": {"element_embedding": "continuous"},
+    "pair_envelope": {"pair_num_radial": 3},
 }
 """Fields that only act together with others."""
 
@@ -107,6 +123,24 @@ COMBINATIONS: dict[str, dict] = {
     "complete": COMPLETE,
     "complete, elements": {**COMPLETE, "product_elements": True, "hidden_irreps": "1x0e", "readout_width": 0},
     "complete, five factors": {**COMPLETE, "correlation": 5, "total_degree": (5.0,), "l_max": 1},
+    "complete, own two-body term": {
+        **COMPLETE,
+        "envelope": "two_sided",
+        "envelope_power": 3,
+        "radial_basis": "jacobi",
+        "distance_transform": "agnesi",
+        "pair_num_radial": 4,
+        "pair_envelope": "inverse",
+        "product_elements": True,
+    },
+    "complete, R of pairs": {
+        **COMPLETE,
+        "radial_network": "linear",
+        "radial_species": "pair",
+        "n_max": 2,
+        "pair_num_radial": 3,
+    },
+    "complete, MLP": {**COMPLETE, "radial_network": "mlp", "n_max": 4, "pair_num_radial": 2},
     "complete, continuous": {
         **COMPLETE,
         "product_elements": True,
@@ -149,12 +183,12 @@ def one_key_changes(base: ModelConfig) -> dict[str, dict]:
     changes: dict[str, dict] = {}
     complete, fixed = base.channel_coupling == "complete", {"channel_coupling", *model_config.COMPLETE}
     for field in [*TABLES, *NUMBERS, *(OF_COMPLETE if complete else ())]:
-        if field in OUTSIDE_THE_NETWORK:
+        if field in OUTSIDE_THE_NETWORK or (field == "pair_envelope" and not complete):
             continue
         needs = {key: value for key, value in NEEDS.get(field, {}).items() if getattr(base, key) != value}
         values = [*TABLES.get(field, ()), *NUMBERS.get(field, ())]
         if complete:
-            needs = {"total_degree": (5.0,)} if field == "correlation" else needs
+            needs |= COMPLETE_NEEDS.get(field, {})
             values += OF_COMPLETE.get(field, [])
             values = values if {field, *needs}.isdisjoint(fixed) else []
         else:

@@ -159,6 +159,9 @@ CHANGES = {
     "readout": "last",
     "readout_activation": "gelu",
     "total_degree": (4.0,),
+    "n_max": 2,
+    "pair_num_radial": 3,
+    "pair_envelope": "cosine",
     "degree_weight": 0.7,
 }
 POINTS = {
@@ -179,6 +182,18 @@ POINTS = {
         "correlation": 2,
         "total_degree": (5.0,),
         "radial_network": "none",
+        "first_self_connection": "none",
+    },
+    "complete, R of pairs": {
+        "channel_coupling": "complete",
+        "hidden_irreps": "2x0e",
+        "num_layers": 1,
+        "correlation": 2,
+        "total_degree": (5.0,),
+        "envelope": "cosine",
+        "pair_num_radial": 2,
+        "radial_network": "linear",
+        "radial_species": "pair",
         "first_self_connection": "none",
     },
     "first gate": {"first_layer": {"nonlinearity": "gate"}},

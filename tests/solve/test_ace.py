@@ -37,12 +37,41 @@ CHANGES = {
     "one set of weights": {"product_elements": False},
     "continuous elements": {"element_embedding": "continuous", "embedding_dim": 2},
     "float32": {"dtype": "float32"},
+    "own two-body term": {"pair_num_radial": 6, "pair_envelope": "inverse", "envelope": "two_sided"},
+    "own two-body term, one set": {
+        "pair_num_radial": 2,
+        "product_elements": False,
+        "element_embedding": "continuous",
+        "embedding_dim": 2,
+        "radial_basis": "jacobi",
+    },
+    "R of pairs": {"radial_network": "linear", "radial_species": "pair", "n_max": 3},
+    "R of pairs, own two-body term": {
+        "radial_network": "linear",
+        "radial_species": "pair",
+        "n_max": 5,
+        "pair_num_radial": 4,
+        "pair_envelope": "cosine",
+    },
+    "R of senders": {"radial_network": "linear", "radial_species": "sender"},
+    "R of no elements": {"radial_network": "linear", "n_max": 2, "pair_num_radial": 3},
+    "deep R": {
+        "radial_network": "mlp",
+        "radial_widths": (5,),
+        "radial_species": "pair",
+        "pair_num_radial": 3,
+    },
+    "biased R": {"radial_network": "mlp", "radial_widths": (5,), "radial_bias": True},
 }
 
 
 def potential(**changes: object) -> Potential:
     torch.manual_seed(2)
-    return Potential(CONFIG.replace(**changes), Statistics(np.array([-1.0, -2.0, -3.0]), 1.7, 0.1, 8.0))
+    at = Potential(CONFIG.replace(**changes), Statistics(np.array([-1.0, -2.0, -3.0]), 1.7, 0.1, 8.0))
+    with torch.no_grad():
+        for parameter in at.network.layers[0].density.parameters():
+            parameter.normal_()
+    return at
 
 
 def of_two(first: Atoms, second: Atoms, at: Potential) -> Graph:

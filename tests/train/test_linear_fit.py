@@ -23,7 +23,7 @@ from multiace.model.potential import Potential, Statistics
 from multiace.solve.ace import AceRows
 from multiace.train import linear_fit
 from multiace.train.config import RunConfig
-from multiace.train.linear_fit import MEMBERS, ROWS, LinearFit, rigid_motions
+from multiace.train.linear_fit import MEMBERS, ROWS, LinearFit, is_solved, rigid_motions
 from multiace.train.loop import fit
 from tests.potentials import methanol, small_potential
 
@@ -109,6 +109,44 @@ def test_a_linear_ace_finds_another_one(exact):
     for quantity, bound in (("energy_per_atom", 0.05), ("forces", 0.5), ("stress", 0.05)):  # meV
         assert summary["errors"]["valid"][quantity]["rmse"] < bound
     assert summary["linear_fit"]["solver"] == "bayesian_ridge"
+
+
+RADIAL = {
+    "own two-body term": {"pair_num_radial": 6, "pair_envelope": "inverse"},
+    "two-sided": {
+        "radial_basis": "jacobi",
+        "envelope": "two_sided",
+        "envelope_power": 3,
+        "pair_num_radial": 5,
+    },
+}
+
+
+@pytest.mark.parametrize("name", RADIAL)
+def test_forces_of_a_fit_are_those_of_its_calculator(name, linear, data, tmp_path):
+    """With every coefficient from rows of its own, predictions of rows are those of the saved model."""
+    fit(linear(("clusters.xyz",), model=RADIAL[name], solver="ridge"), tmp_path / "run")
+    frames = ase.io.read(data / "clusters.xyz", ":5")
+    calculator = Calculator(tmp_path / "run")
+    at = calculator.potential
+    rows = AceRows(at)
+    assert rows.basis.truncation.pair_num_radial == RADIAL[name]["pair_num_radial"]
+    for atoms in frames:
+        graph = graph_of(atoms, at)
+        made, base = rows(graph), at.without_network(graph)
+        forces = (made.forces @ coefficients(at).ravel()).reshape(-1, 3) + base.forces.numpy()
+        atoms.calc = calculator
+        np.testing.assert_allclose(atoms.get_forces(), forces, atol=1e-9)
+        assert atoms.get_potential_energy() == pytest.approx(
+            float(made.energy[0] @ coefficients(at).ravel()) + float(base.energy), abs=1e-9
+        )
+
+
+def test_radial_weights_are_trained_by_gradients_alone(linear):
+    trained = {"radial_network": "linear", "radial_species": "pair"}
+    assert not is_solved(linear(model=trained))
+    with pytest.raises(InputError, match="radial_network = none"):
+        is_solved(linear(model=trained, solver="ridge"))
 
 
 @pytest.mark.parametrize("solver", sorted({*SOLVERS} - {"least_squares"}))

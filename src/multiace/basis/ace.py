@@ -7,7 +7,8 @@ components A_vm of the density. A basis function belongs to a multiset of them,
           = \sum_{m_1 \dots m_\nu} C^{LM}_{\eta, m_1 \dots m_\nu} \prod_{\xi=1}^{\nu} A_{v_\xi m_\xi},
 
 where η counts the independent equivariant maps of the multiset: powers of one v are symmetrised. Functions of different
-multisets have no monomial in common, so that the whole basis is independent.
+multisets have no monomial in common, so that the whole basis is independent. The two-body term, invariants of one
+factor, may have radial functions of its own.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class OneParticle(NamedTuple):
     l: int  # noqa: E741
     element: int
     n: int  # from 1
+    pair: bool = False  # whether R_n is one of the two-body term's own
 
     @property
     def irrep(self) -> Irrep:
@@ -51,12 +53,15 @@ class Truncation:
         weight: w, what a degree of Y counts against one of R.
         l_max: Largest l.
         num_radial: Largest n.
+        pair_num_radial: Number of radial functions of the two-body term, which has all of them and no others; 0: it
+            has those of the other terms.
     """
 
     degrees: tuple[float, ...]
     weight: float
     l_max: int
     num_radial: int
+    pair_num_radial: int = 0
 
 
 class Multiset(NamedTuple):
@@ -108,18 +113,29 @@ class AceBasis:
         return tuple(v for v in functions if self.degree(v) <= highest)
 
     @cached_property
+    def pair_functions(self) -> tuple[OneParticle, ...]:
+        """The functions v of the two-body term, if it has its own."""
+        n = range(1, self.truncation.pair_num_radial + 1)
+        return tuple(OneParticle(0, z, k, pair=True) for z in range(self.n_elements) for k in n)
+
+    @cached_property
     def components(self) -> dict[OneParticle, range]:
-        """Where the 2l + 1 components of each v are in a row of A: by l, then m, then channel (element, n)."""
-        K = self.n_channels
-        return {
-            v: range(K * v.l**2 + v.element * self.truncation.num_radial + v.n - 1, K * (v.l + 1) ** 2, K)
-            for v in self.one_particle
-        }
+        """Where the 2l + 1 components of each v are in a row of A: by l, then m, then channel (n, element).
+
+        Those of the two-body term's own functions come last.
+        """
+        K, rest = self.n_channels, self.n_components - len(self.pair_functions)
+
+        def channel(v: OneParticle) -> int:
+            return (v.n - 1) * self.n_elements + v.element
+
+        many = {v: range(K * v.l**2 + channel(v), K * (v.l + 1) ** 2, K) for v in self.one_particle}
+        return many | {v: range(rest + channel(v), rest + channel(v) + 1) for v in self.pair_functions}
 
     @property
     def n_components(self) -> int:
         """Number of components of A, those that no function uses included."""
-        return self.n_channels * (self.truncation.l_max + 1) ** 2
+        return self.n_channels * (self.truncation.l_max + 1) ** 2 + len(self.pair_functions)
 
     @cached_property
     def multisets(self) -> tuple[Multiset, ...]:
@@ -140,6 +156,9 @@ class AceBasis:
 
     def _products(self, order: int) -> Iterator[tuple[OneParticle, ...]]:
         """All ascending tuples within the degree whose parity is that of the irrep and whose l can couple to L."""
+        if order == 1 and self.pair_functions and self.irrep == INVARIANT:
+            yield from ((v,) for v in self.pair_functions)
+            return
         budget = self.truncation.degrees[order - 1]
         ascending = self.one_particle
         degrees = [self.degree(v) for v in ascending]

@@ -19,6 +19,7 @@ from multiace.errors import InputError
 __all__ = [
     "DISTANCE_TRANSFORMS",
     "ENVELOPES",
+    "PAIR_ENVELOPES",
     "RADIAL_BASES",
     "AgnesiTransform",
     "BesselBasis",
@@ -27,9 +28,11 @@ __all__ = [
     "JacobiBasis",
     "LegendreBasis",
     "NoTransform",
+    "PairedEmbedding",
     "RadialEmbedding",
     "WideAgnesiTransform",
     "cosine_envelope",
+    "inverse_envelope",
     "polynomial_envelope",
     "two_sided_envelope",
 ]
@@ -304,12 +307,35 @@ def two_sided_envelope(rho: Tensor, cutoff: float, power: int = 6) -> Tensor:
     return (4.0 * x * (1.0 - x)) ** power
 
 
+def inverse_envelope(lengths: Tensor, cutoff: float, power: int = 6) -> Tensor:
+    r"""Grow without bound at short distance, as nuclei repel; zero at the cutoff, with two vanishing derivatives.
+
+    .. math:: f(x) = x^{-p} - 1 - p (1 - x) - \tfrac{p(p+1)}{2} (1 - x)^2, \quad x = r / r_c
+
+    Args:
+        lengths: Edge lengths r [Å], shape (n_edges,).
+        cutoff: Cutoff radius r_c [Å]; the result is exactly zero at and beyond it.
+        power: p.
+
+    Returns:
+        Envelope, shape (n_edges,), in the dtype of ``lengths``.
+
+    Source: ``PolyEnvelope1sR`` of ACEpotentials.jl (arXiv:2309.03161), which has one vanishing derivative.
+    """
+    x = (lengths / cutoff).clamp(min=SHORTEST, max=1.0)
+    y = 1.0 - x
+    return x**-power - 1.0 - y * (power + y * (0.5 * power * (power + 1)))
+
+
 ENVELOPES: dict[str, Callable[[Tensor, float, int], Tensor]] = {
     "polynomial": polynomial_envelope,
     "cosine": cosine_envelope,
     "two_sided": two_sided_envelope,
 }
 """Choices of the envelope: ``envelope(lengths, cutoff, power)``."""
+
+PAIR_ENVELOPES: dict[str, Callable[[Tensor, float, int], Tensor]] = {**ENVELOPES, "inverse": inverse_envelope}
+"""Choices of the envelope of the two-body term."""
 
 OF_TRANSFORMED = (two_sided_envelope,)
 """Envelopes that see the transformed distance."""
@@ -421,7 +447,7 @@ class RadialEmbedding(nn.Module):
         num_radial: Number of basis functions.
         cutoff: Cutoff radius r_c [Å].
         trainable: Whether the basis has parameters: the roots of bessel, the centres and widths of gaussian.
-        envelope: A name in ``ENVELOPES`` or ``package.module:function``.
+        envelope: A name in ``PAIR_ENVELOPES`` or ``package.module:function``.
         envelope_power: Power p of the polynomial envelope.
         distance_transform: A name in ``DISTANCE_TRANSFORMS`` or ``package.module:Class``.
         covalent_radii: Covalent radius of each species [Å], shape (n_species,); for agnesi only.
@@ -457,7 +483,7 @@ class RadialEmbedding(nn.Module):
             "none",
         )
         self.basis = choose(RADIAL_BASES, basis, "radial_basis")(num_radial, cutoff, trainable)
-        self.envelope = choose(ENVELOPES, envelope, "envelope")
+        self.envelope = choose(PAIR_ENVELOPES, envelope, "envelope")
         if isinstance(self.basis, JacobiBasis):
             inner, outer = vanishing_orders(self.envelope, envelope_power)
             self.basis.alpha, self.basis.beta = 2.0 * inner, 2.0 * outer
@@ -487,3 +513,34 @@ class RadialEmbedding(nn.Module):
             seen = torch.where(lengths < self.cutoff, rho, self.cutoff)  # rounding must not end it elsewhere
         envelope = self.envelope(seen, self.cutoff, self.envelope_power)
         return self.basis(rho.to(dtype)) * envelope.to(dtype)[:, None]
+
+
+class PairedEmbedding(nn.Module):
+    """e_n(r) of products and, in the columns behind, those of the two-body term; the interface of RadialEmbedding.
+
+    Args:
+        products: The former.
+        pair: The latter, of the same cutoff and transform.
+    """
+
+    def __init__(self, products: RadialEmbedding, pair: RadialEmbedding) -> None:
+        super().__init__()
+        self.products, self.pair = products, pair
+        self.num_radial, self.cutoff = products.num_radial + pair.num_radial, products.cutoff
+
+    @property
+    def transform(self) -> nn.Module:
+        """The distance transform."""
+        return self.products.transform
+
+    @property
+    def like(self) -> Tensor:
+        """Has the dtype and device of the result."""
+        return self.products.like
+
+    def forward(
+        self, lengths: Tensor, sender_species: Tensor | None = None, receiver_species: Tensor | None = None
+    ) -> Tensor:
+        """Evaluate on edges, as :meth:`RadialEmbedding.forward`."""
+        both = (self.products, self.pair)
+        return torch.cat([part(lengths, sender_species, receiver_species) for part in both], dim=-1)

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from multiace import ops
-from multiace.basis.radial import NoTransform, RadialEmbedding
+from multiace.basis.radial import NoTransform, PairedEmbedding, RadialEmbedding
 from multiace.graph import Graph
-from multiace.layers.complete import FixedRadial
+from multiace.layers.complete import CompleteRadial
 from multiace.layers.embedding import ElementEmbedding, FixedElements
 from multiace.layers.radial import RadialNetwork
 
@@ -112,8 +112,8 @@ class RadialFunction(NamedTuple):
         attributes: a(z) of every element, (n_species, embedding_dim).
     """
 
-    network: RadialNetwork | FixedRadial
-    basis: RadialEmbedding
+    network: RadialNetwork | CompleteRadial
+    basis: RadialEmbedding | PairedEmbedding
     attributes: Tensor
 
     @property

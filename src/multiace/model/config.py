@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from multiace.basis.ace import Truncation
 from multiace.basis.irreps import Irrep, Irreps
-from multiace.basis.radial import DISTANCE_TRANSFORMS, ENVELOPES, RADIAL_BASES
+from multiace.basis.radial import DISTANCE_TRANSFORMS, ENVELOPES, PAIR_ENVELOPES, RADIAL_BASES
 from multiace.config import Config, Idle, choose, refuse_idle, when_given
 from multiace.errors import InputError, brief, did_you_mean
 from multiace.layers.activations import ACTIVATIONS, ODD_ACTIVATIONS
@@ -31,6 +31,7 @@ SHIFTS = ("mean", "none")
 TABLES: dict[str, Any] = {
     "radial_basis": RADIAL_BASES,
     "envelope": ENVELOPES,
+    "pair_envelope": PAIR_ENVELOPES,
     "distance_transform": DISTANCE_TRANSFORMS,
     "radial_network": RADIAL_NETWORKS,
     "radial_activation": ACTIVATIONS,
@@ -51,7 +52,10 @@ TABLES: dict[str, Any] = {
 }
 """Every field that is a choice, with its choices: validation, help, documentation and tests read this."""
 
-OPEN_TABLES = ("radial_basis", "envelope", "distance_transform", "radial_activation", "activation")
+OPEN_TABLES = (
+    *("radial_basis", "envelope", "pair_envelope"),
+    *("distance_transform", "radial_activation", "activation"),
+)
 """Fields that also take ``package.module:Name``."""
 
 FIRST_LAYER_FIELDS = (
@@ -69,14 +73,14 @@ FIRST_LAYER_FIELDS = (
 
 COMPLETE = {
     "num_layers": 1,
-    "radial_network": "none",
-    "radial_species": "none",
-    "radial_bias": False,
     "first_self_connection": "none",
     "nonlinearity": "none",
     "first_layer": {},
 }
 """What complete coupling asks of other fields."""
+
+FIXED_RADIAL = {"radial_species": "none", "radial_bias": False}
+"""What radial functions without weights ask of other fields."""
 
 OWN_FIELDS = ("elements", "energy_reference", "isolated_energies", "dtype")
 """Fields that models of one architecture may differ in."""
@@ -160,6 +164,23 @@ class ModelConfig(Config):
     radial_network: str = Field(
         "mlp",
         description="radial weights R: linear in the basis, an MLP of it, or none: R is the basis (complete coupling)",
+    )
+    n_max: int = Field(
+        0,
+        ge=0,
+        le=MOST_FUNCTIONS,
+        description="complete coupling: number of radial functions R_n that a radial network makes for each l; 0 = "
+        "num_radial",
+    )
+    pair_num_radial: int = Field(
+        0,
+        ge=0,
+        le=MOST_FUNCTIONS,
+        description="complete coupling: number of radial functions of the two-body term, its own, whatever "
+        "total_degree; 0: it has those of the other terms",
+    )
+    pair_envelope: str = Field(
+        "polynomial", description="envelope of the two-body term's own radial functions, with envelope_power"
     )
     radial_widths: tuple[int, ...] = Field((64, 64, 64), description="hidden widths of the radial MLP")
     radial_activation: str = Field("silu", description="activation of the radial MLP" + KINKS)
@@ -314,11 +335,12 @@ class ModelConfig(Config):
             raise InputError(
                 "model.radial_network = mlp needs radial_widths; for none use radial_network = linear."
             )
-        if self.envelope == "two_sided" and self.envelope_power < 2:
-            raise InputError(
-                "model.envelope_power = 1: forces jump at the cutoff with envelope = two_sided. Set 2, or 3 for "
-                "continuous derivatives of forces."
-            )
+        for field in ("envelope", "pair_envelope"):
+            if getattr(self, field) == "two_sided" and self.envelope_power < 2:
+                raise InputError(
+                    f"model.envelope_power = 1: forces jump at the cutoff with {field} = two_sided. Set 2, or 3 for "
+                    "continuous derivatives of forces."
+                )
         # Refuses what the basis cannot do, such as training polynomials.
         basis = choose(RADIAL_BASES, self.radial_basis, "")
         try:
@@ -353,6 +375,13 @@ class ModelConfig(Config):
                         f"model.{field} = {value} needs channel_coupling = complete, not {self.channel_coupling}."
                     )
             return
+        for field in FIXED_RADIAL if self.radial_network == "none" else ():
+            given, needed = (str(value).lower() for value in (getattr(self, field), FIXED_RADIAL[field]))
+            if given != needed:
+                raise InputError(
+                    f"model.{field} = {given} needs radial functions with weights, but radial_network = none. Set "
+                    f"radial_network = linear, or {field} = {needed}."
+                )
         changes = [
             f"{field} = {str(value).lower()}"
             for field, value in COMPLETE.items()
@@ -362,8 +391,7 @@ class ModelConfig(Config):
             changes.append(f"hidden_irreps = {self.channels or 1}x0e")
         if changes:
             raise InputError(
-                "model.channel_coupling = complete is one layer of products without other weights; set "
-                f"{', '.join(changes)}."
+                f"model.channel_coupling = complete is one layer of products; set {', '.join(changes)}."
             )
         if len(self.total_degree) not in (1, self.correlation) or min(self.total_degree, default=0) <= 0:
             raise InputError(
@@ -375,7 +403,8 @@ class ModelConfig(Config):
     def truncation(self) -> Truncation:
         """Which products complete coupling has."""
         degrees = self.total_degree * (self.correlation if len(self.total_degree) == 1 else 1)
-        return Truncation(degrees, self.degree_weight, self.l_max, self.num_radial)
+        largest_n = self.num_radial if self.radial_network == "none" else self.n_max or self.num_radial
+        return Truncation(degrees, self.degree_weight, self.l_max, largest_n, self.pair_num_radial)
 
     def idle(self) -> Iterator[Idle]:
         """Find the fields that change nothing beside the others."""

@@ -30,6 +30,11 @@ BESIDE = (
     Beside("envelope_power", "envelope", ("cosine",), "polynomial"),
     Beside("radial_widths", "radial_network", ("linear", "none"), "mlp"),
     Beside("radial_activation", "radial_network", ("linear", "none"), "mlp"),
+    Beside("n_max", "radial_network", ("none",), "linear or mlp"),
+    Beside("n_max", "channel_coupling", ("channelwise", "full"), "complete"),
+    Beside("pair_num_radial", "channel_coupling", ("channelwise", "full"), "complete"),
+    Beside("pair_envelope", "channel_coupling", ("channelwise", "full"), "complete"),
+    Beside("pair_envelope", "pair_num_radial", (0,), "1 or more"),
     Beside("total_degree", "channel_coupling", ("channelwise", "full"), "complete"),
     Beside("degree_weight", "channel_coupling", ("channelwise", "full"), "complete"),
     Beside("embedding_dim", "element_embedding", ("one_hot",), "continuous"),
@@ -63,7 +68,7 @@ def idle_fields(config: ModelConfig) -> Iterator[Idle]:
     for field, other, values, instead in BESIDE:
         for name, layers in _readers(config, field, first, later):
             found = sorted({getattr(seen.config, other) for seen in layers})
-            if found and set(found) <= set(values):
+            if found and set(found) <= set(values) and not _pair_reads(config, field):
                 yield Idle(
                     name.partition(".")[0],
                     (other, "first_layer") if other in config.first_layer else (other,),
@@ -80,6 +85,12 @@ def idle_fields(config: ModelConfig) -> Iterator[Idle]:
             )
     yield from _lost_irreps(config, depths, h)
     yield from _idle_degrees(config, h)
+
+
+def _pair_reads(config: ModelConfig, field: str) -> bool:
+    """Whether the two-body term's own radial functions read a field that the others may not."""
+    has_own = config.channel_coupling == "complete" and config.pair_num_radial > 0
+    return has_own and field == "envelope_power" and config.pair_envelope != "cosine"
 
 
 def _readers(

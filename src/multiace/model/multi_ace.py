@@ -14,9 +14,9 @@ from multiace import ops
 from multiace.basis.ace import AceBasis
 from multiace.basis.angular import SphericalHarmonics
 from multiace.basis.irreps import Irrep, Irreps
-from multiace.basis.radial import RadialEmbedding
+from multiace.basis.radial import PairedEmbedding, RadialEmbedding
 from multiace.graph import Graph
-from multiace.layers.complete import CompleteDensity, CompleteProduct, ElementChannels, FixedRadial
+from multiace.layers.complete import CompleteDensity, CompleteProduct, CompleteRadial, ElementChannels
 from multiace.layers.density import DENSITIES, NEIGHBOR_NORMS
 from multiace.layers.embedding import ELEMENT_EMBEDDINGS, ElementEmbedding, FixedElements, InitialFeatures
 from multiace.layers.product import PRODUCTS, IdentityProduct
@@ -47,25 +47,15 @@ class MultiACE(nn.Module):
     def __init__(self, config: ModelConfig, num_neighbors: float = 1.0):
         super().__init__()
         self.config = config
-        radii = torch.tensor([covalent_radii[atomic_numbers[symbol]] for symbol in config.elements])
         self.angular = SphericalHarmonics(config.l_max)
-        self.radial_basis = RadialEmbedding(
-            config.radial_basis,
-            config.num_radial,
-            config.cutoff,
-            trainable=config.trainable_radial,
-            envelope=config.envelope,
-            envelope_power=config.envelope_power,
-            distance_transform=config.distance_transform,
-            covalent_radii=radii,
-        )
+        self.radial_basis = build_radial_basis(config)
         self.elements = ELEMENT_EMBEDDINGS[config.element_embedding](
             len(config.elements), config.embedding_dim
         )
         embedding_dim = self.elements.table.shape[1]
         complete = config.channel_coupling == "complete"
         self.embedding = (
-            ElementChannels(config.num_radial)
+            ElementChannels(config.truncation.num_radial + config.pair_num_radial)
             if complete
             else InitialFeatures(embedding_dim, config.channels)
         )
@@ -118,7 +108,7 @@ class MultiACE(nn.Module):
         one_edge = graph.pairs[0][:, 0]  # of each undirected pair
         r = torch.linalg.vector_norm(vectors[one_edge], dim=-1)
         elements: ElementEmbedding = self.elements
-        networks: Sequence[RadialNetwork | FixedRadial | RadialTable] = self.radial_networks
+        networks: Sequence[RadialNetwork | CompleteRadial | RadialTable] = self.radial_networks
         if tables is not None:
             elements = tables.elements
         if tables is None or not tables.layers:
@@ -158,7 +148,7 @@ class MultiACE(nn.Module):
             of the weights.
         """
         layers, error = [], 0.0
-        if all(isinstance(network, FixedRadial) for network in self.radial_networks):
+        if any(isinstance(network, CompleteRadial) and network.is_basis for network in self.radial_networks):
             return None  # there is nothing to save
         for function in self.radial_functions:
             found = tabulate([function], tolerance)
@@ -183,7 +173,7 @@ class MultiACE(nn.Module):
         )
 
     @property
-    def radial_networks(self) -> list[RadialNetwork | FixedRadial]:
+    def radial_networks(self) -> list[RadialNetwork | CompleteRadial]:
         """The radial network of each layer."""
         return [cast("Layer", layer).density.radial_network for layer in self.layers]
 
@@ -204,6 +194,28 @@ class MultiACE(nn.Module):
     def dtype(self) -> torch.dtype:
         """Type of the parameters."""
         return self.radial_basis.like.dtype
+
+
+def build_radial_basis(config: ModelConfig) -> RadialEmbedding | PairedEmbedding:
+    """Build e_n(r), with that of the two-body term beside it if it has its own."""
+    radii = torch.tensor([covalent_radii[atomic_numbers[symbol]] for symbol in config.elements])
+
+    def functions(number: int, envelope: str) -> RadialEmbedding:
+        return RadialEmbedding(
+            config.radial_basis,
+            number,
+            config.cutoff,
+            trainable=config.trainable_radial,
+            envelope=envelope,
+            envelope_power=config.envelope_power,
+            distance_transform=config.distance_transform,
+            covalent_radii=radii,
+        )
+
+    e = functions(config.num_radial, config.envelope)
+    if config.channel_coupling != "complete" or not config.pair_num_radial:
+        return e
+    return PairedEmbedding(e, functions(config.pair_num_radial, config.pair_envelope))
 
 
 def build_layer(
@@ -227,14 +239,7 @@ def build_layer(
         if products
         else IdentityProduct()
     )
-    radial = {
-        "num_radial": config.num_radial,
-        "embedding_dim": embedding_dim,
-        "species": config.radial_species,
-        "widths": config.radial_widths if config.radial_network == "mlp" else (),
-        "activation": config.radial_activation,
-        "bias": config.radial_bias,
-    }
+    radial = {"num_radial": config.num_radial, "embedding_dim": embedding_dim, **network_options(config)}
     density = DENSITIES[config.channel_coupling](
         h_in, A, config.l_max, radial, NEIGHBOR_NORMS[config.neighbor_norm](num_neighbors)
     )
@@ -250,8 +255,18 @@ def build_layer(
 
 def build_complete_layer(config: ModelConfig, embedding_dim: int, num_neighbors: float) -> Layer:
     """Build the layer of linear ACE, from the elements alone to invariants."""
-    norm = NEIGHBOR_NORMS[config.neighbor_norm](num_neighbors)
-    density = CompleteDensity(embedding_dim, config.num_radial, config.l_max, norm)
+    n_max = config.truncation.num_radial
+    radial = CompleteRadial(
+        config.num_radial,
+        n_max,
+        config.pair_num_radial,
+        embedding_dim,
+        config.l_max,
+        None if config.radial_network == "none" else network_options(config),
+    )
+    density = CompleteDensity(
+        radial, n_max, config.l_max, NEIGHBOR_NORMS[config.neighbor_norm](num_neighbors)
+    )
     basis = AceBasis(embedding_dim, config.truncation)
     product = CompleteProduct(basis, config.channels, embedding_dim if config.product_elements else 0)
     h, A, m = density.paths.irreps_in, density.paths.irreps_out, config.irreps
@@ -263,3 +278,13 @@ def build_complete_layer(config: ModelConfig, embedding_dim: int, num_neighbors:
         irreps=LayerIrreps(h, A, m, m),
         embedding_dim=embedding_dim,
     )
+
+
+def network_options(config: ModelConfig) -> dict[str, Any]:
+    """Arguments of RadialNetwork that are fields of the config."""
+    return {
+        "species": config.radial_species,
+        "widths": config.radial_widths if config.radial_network == "mlp" else (),
+        "activation": config.radial_activation,
+        "bias": config.radial_bias,
+    }

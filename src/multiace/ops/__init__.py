@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from multiace.basis.irreps import Irreps
+from multiace.basis.radial import PairedEmbedding, RadialEmbedding
 from multiace.ops import cpu, gpu, gpu_linear, reference
 from multiace.ops import rows as rows_reference
 from multiace.ops.choice import choice
@@ -36,7 +37,6 @@ from multiace.ops.rows import AROUND, VOIGT, Functions, Surroundings
 
 if TYPE_CHECKING:
     from multiace.basis.angular import SphericalHarmonics
-    from multiace.basis.radial import RadialEmbedding
 
 __all__ = [
     "AROUND",
@@ -122,9 +122,17 @@ def spherical_harmonics(vectors: Tensor, angular: SphericalHarmonics) -> Tensor:
 
 
 def radial_basis(
-    lengths: Tensor, sender_species: Tensor, receiver_species: Tensor, radial: RadialEmbedding
+    lengths: Tensor,
+    sender_species: Tensor,
+    receiver_species: Tensor,
+    radial: RadialEmbedding | PairedEmbedding,
 ) -> Tensor:
     """Evaluate e_n(r) of lengths (n_pairs,); ``radial`` is the definition."""
+    if isinstance(radial, PairedEmbedding):
+        parts = (radial.products, radial.pair)
+        return torch.cat(
+            [radial_basis(lengths, sender_species, receiver_species, part) for part in parts], dim=1
+        )
     if radial.is_plain_bessel and _implementation(lengths) is cpu:
         e = cpu.bessel(lengths, radial.num_radial, radial.cutoff, radial.envelope_power)
         return e.to(radial.like.dtype)

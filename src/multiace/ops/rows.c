@@ -7,10 +7,10 @@
  * at a time, and is multiplied by the D of each while it lies in the cache. A column belongs to one thread. */
 
 typedef struct { /* eight bytes each */
-  const real *A, *slopes, *a, *share, *vectors; /* of nodes; of edges (lm, n, 3); (dims); of nodes (sets); of edges */
+  const real *A, *slopes, *a, *share, *vectors; /* of nodes; of edges (phi, 3); (dims); of nodes (sets); of edges */
   real *out;                                    /* (columns, n_rows): energies, virials and forces of the batch */
   const int64_t *first, *local, *centre, *first_seen, *seen, *graph; /* edges and the atoms seen of each node */
-  int64_t n_nodes, n_graphs, n_rows, width, n_lm, n_dims, n_radial, n_sets, n_functions, n_chunks, threads;
+  int64_t n_nodes, n_graphs, n_rows, width, n_phi, n_dims, n_sets, n_functions, n_chunks, threads;
   const int64_t *function, *monomial, *entry, *term, *column; /* first of each chunk, function, entry; (sets, functions) */
   const int32_t *factors, *component, *index;                 /* of monomials, entries, terms */
   const real *value, *inverse_order;                          /* of terms, functions */
@@ -20,7 +20,7 @@ typedef struct { /* eight bytes each */
 
 /* D of node i, rows of s->width columns */
 static void differentiate(const design *s, int64_t i, real *D) {
-  const int64_t K = s->n_dims * s->n_radial, n_components = s->n_lm * K, width = s->width;
+  const int64_t n_components = s->n_phi * s->n_dims, width = s->width;
   memset(D, 0, n_components * width * sizeof *D);
   for (int64_t v = 0; v < n_components; ++v) D[v * width] = s->A[i * n_components + v];
   for (int64_t e = s->first[i]; e < s->first[i + 1]; ++e) {
@@ -29,16 +29,15 @@ static void differentiate(const design *s, int64_t i, real *D) {
     for (int64_t d = 0; d < s->n_dims; ++d) {
       const real a = s->a[e * s->n_dims + d];
       if (a == 0) continue;
-      for (int64_t lm = 0; lm < s->n_lm; ++lm)
-        for (int64_t n = 0; n < s->n_radial; ++n) {
-          const real *g = s->slopes + ((e * s->n_lm + lm) * s->n_radial + n) * 3;
-          real *to = D + (lm * K + d * s->n_radial + n) * width;
-          const real x = a * g[0], y = a * g[1], z = a * g[2];
-          to[there] += x, to[there + 1] += y, to[there + 2] += z;
-          to[here] -= x, to[here + 1] -= y, to[here + 2] -= z;
-          to[1] += r[0] * x, to[2] += r[1] * y, to[3] += r[2] * z;
-          to[4] += (r[1] * z + r[2] * y) / 2, to[5] += (r[0] * z + r[2] * x) / 2, to[6] += (r[0] * y + r[1] * x) / 2;
-        }
+      for (int64_t phi = 0; phi < s->n_phi; ++phi) {
+        const real *g = s->slopes + (e * s->n_phi + phi) * 3;
+        real *to = D + (phi * s->n_dims + d) * width;
+        const real x = a * g[0], y = a * g[1], z = a * g[2];
+        to[there] += x, to[there + 1] += y, to[there + 2] += z;
+        to[here] -= x, to[here + 1] -= y, to[here + 2] -= z;
+        to[1] += r[0] * x, to[2] += r[1] * y, to[3] += r[2] * z;
+        to[4] += (r[1] * z + r[2] * y) / 2, to[5] += (r[0] * z + r[2] * x) / 2, to[6] += (r[0] * y + r[1] * x) / 2;
+      }
     }
   }
 }
@@ -97,7 +96,7 @@ static void add_node(const design *s, int64_t i, int64_t chunk, const real *G, c
 }
 
 void add_rows(const design *s) {
-  const int64_t n_components = s->n_lm * s->n_dims * s->n_radial, size = n_components * s->width;
+  const int64_t n_components = s->n_phi * s->n_dims, size = n_components * s->width;
   int64_t monomials = 0, entries = 0;
   for (int64_t chunk = 0; chunk < s->n_chunks; ++chunk) {
     const int64_t m = s->monomial[chunk + 1] - s->monomial[chunk];

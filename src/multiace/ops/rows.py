@@ -152,9 +152,9 @@ class Surroundings:
     """Atoms of a batch, and how their densities change.
 
     Attributes:
-        A: Densities, (n_nodes, lm x dims x radial).
+        A: Densities, (n_nodes, functions x dims).
         share: Weight of each set of coefficients, (n_nodes, n_sets).
-        slopes: ∂(e_n Y_lm)/∂r of each edge, (n_edges, lm, radial, 3).
+        slopes: ∂φ/∂r of the one-particle functions of each edge, (n_edges, functions, 3).
         a: a_d of the sender of each edge, (n_edges, dims).
         vectors: r of each edge, (n_edges, 3).
         senders, receivers: Atoms of each edge; receivers ascending.
@@ -223,13 +223,13 @@ def add_rows(functions: Functions, atoms: Surroundings, rows: np.ndarray) -> Non
 def _moves(atoms: Surroundings, i: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows that atom i contributes to, and for each component of A: itself, Σ r ⊗ ∂A/∂r, -∂A/∂r of what i sees."""
     first_seen, seen, local = atoms.seen
-    n_edges, n_lm, n_radial, _ = atoms.slopes.shape
+    n_edges, n_functions, _ = atoms.slopes.shape
     there = seen[first_seen[i] : first_seen[i + 1]]
-    D = np.zeros((n_lm, atoms.a.shape[1], n_radial, AROUND + 3 * len(there)))
+    D = np.zeros((n_functions, atoms.a.shape[1], AROUND + 3 * len(there)))
     D[..., 0] = atoms.A[i].reshape(D.shape[:-1])
     here = AROUND + 3 * local[n_edges + i]
     for edge in range(*atoms.first[i : i + 2]):
-        slope = atoms.a[edge][:, None, None] * atoms.slopes[edge][:, None]  # (lm, dims, radial, 3)
+        slope = atoms.a[edge][:, None] * atoms.slopes[edge][:, None]  # (functions, dims, 3)
         r, j = atoms.vectors[edge], AROUND + 3 * local[edge]
         D[..., j : j + 3] += slope
         D[..., here : here + 3] -= slope

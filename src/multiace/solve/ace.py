@@ -14,6 +14,7 @@ from multiace.layers.readout import Readout
 from multiace.layers.update import Layer
 from multiace.model.potential import Potential, Statistics
 from multiace.ops import AROUND, Functions, Surroundings, add_rows
+from multiace.ops.choice import definitions
 
 __all__ = ["AceRows", "Rows"]
 
@@ -116,7 +117,7 @@ class AceRows:
         """Return the rows of a batch."""
         a = self.potential.network.elements.table.detach()[graph.species]
         phi, slopes = self._one_particle(graph)
-        of_edges = (phi[:, :, None] * a[graph.senders][:, None, :, None]).flatten(1)
+        of_edges = (phi[:, :, None] * a[graph.senders][:, None]).flatten(1)
         A = of_edges.new_zeros(graph.n_nodes, of_edges.shape[1]).index_add(0, graph.receivers, of_edges)
         atoms = Surroundings(
             A=A.numpy(),
@@ -135,21 +136,22 @@ class AceRows:
         return Rows(energy, forces, virial.reshape(graph.n_graphs, 6, -1))
 
     def _one_particle(self, graph: Graph) -> tuple[torch.Tensor, torch.Tensor]:
-        """e_n Y_lm / λ of each edge (n_edges, lm, n), and its gradient with respect to the edge vector, (..., 3)."""
+        """R_nl Y_lm / λ of each edge (n_edges, lmn), and its gradient with respect to the edge vector, (..., 3)."""
         network, vectors, r = self.potential.network, graph.edge_vectors(), graph.edge_lengths()
         z_j, z_i = graph.species[graph.senders], graph.species[graph.receivers]
+        phi = self.density.one_particle
 
         def angular(v: torch.Tensor) -> torch.Tensor:
             return network.angular(v, torch.linalg.vector_norm(v, dim=-1))
 
         def radial(r: torch.Tensor) -> torch.Tensor:
-            return self.density.norm(network.radial_basis(r, z_j, z_i))
+            e = network.radial_basis(r, z_j, z_i)
+            return self.density.radial_network.of_rows(e, network.elements.table, z_j, z_i)
 
-        with torch.no_grad():
-            e, e_slope = torch.func.jvp(radial, (r,), (torch.ones_like(r),))[:2]
+        with torch.no_grad(), definitions():
+            Y, (R, R_slope) = angular(vectors), torch.func.jvp(radial, (r,), (torch.ones_like(r),))[:2]
             axes = [axis.expand_as(vectors) for axis in torch.eye(3, dtype=torch.float64)]
-            Y, Y_slopes = angular(vectors), [torch.func.jvp(angular, (vectors,), (axis,))[1] for axis in axes]
-            direction = vectors / r[:, None]
-            slopes = torch.stack(Y_slopes, dim=-1)[:, :, None] * e[:, None, :, None]
-            slopes += Y[:, :, None, None] * (e_slope[:, :, None] * direction[:, None])[:, None]
-            return Y[:, :, None] * e[:, None], slopes
+            Y_slopes = [torch.func.jvp(angular, (vectors,), (axis,))[1] for axis in axes]
+            slopes = phi(Y, R_slope)[..., None] * (vectors / r[:, None])[:, None]
+            slopes += torch.stack([phi(Y_slope, R) for Y_slope in Y_slopes], dim=-1)
+            return phi(Y, R), slopes

@@ -68,6 +68,7 @@ def is_linear(model: ModelConfig) -> bool:
         model.channel_coupling == "complete"
         and model.channels == 1
         and model.readout_width == 0
+        and model.radial_network == "none"
         and not model.trainable_radial
         and model.element_embedding == "one_hot"
         and model.neighbor_norm != "learned"
@@ -91,8 +92,8 @@ def is_solved(run: RunConfig) -> bool:
     if not linear:
         raise InputError(
             f"train.solver = {solver} needs a model whose energies are linear in all parameters: channel_coupling = "
-            "complete, hidden_irreps = 1x0e, readout_width = 0, trainable_radial = false, element_embedding = one_hot. "
-            "Set train.solver = gradient, or model.preset = ace."
+            "complete, hidden_irreps = 1x0e, readout_width = 0, radial_network = none, trainable_radial = false, "
+            "element_embedding = one_hot. Set train.solver = gradient, or model.preset = ace."
         )
     defaults = TrainConfig()
     for field in GRADIENT_FIELDS:
