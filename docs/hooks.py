@@ -149,9 +149,10 @@ AXES = (
     ),
     Axis(
         "Readout",
-        ("readout", "readout_width", "readout_activation"),
+        ("readout", "readout_function", "readout_width", "readout_activation", "readout_exponents"),
         readout.Readout,
         choices={
+            "mlp": "An MLP of the invariants, linear with `readout_width: 0`.",
             "last": "The last layer alone.",
             "every": "Every layer: linear readouts, and the MLP on the last one.",
         },

@@ -201,10 +201,10 @@ def test_export_of_the_import_page_writes_what_the_importer_reads(tmp_path, monk
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_pages_say_which_presets_keep_isolated_atoms(preset):
-    """Data and Presets name both ace and botnet-e0 as exact, and nequip, schnet and painn as residual."""
+    """Data and Presets name ace, ace-fs and botnet-e0 as exact, and nequip, schnet and painn as residual."""
     config = PRESETS[preset]
     kind = preset.removesuffix("-small")
-    assert (config.shift == "none") == (kind in ("ace", "ace-tensor-reduced", "botnet-e0"))
+    assert (config.shift == "none") == (kind in ("ace", "ace-fs", "ace-tensor-reduced", "botnet-e0"))
     residual = config.first_self_connection == "residual"
     assert residual == (kind in ("nequip", "nequip-linear", "schnet", "painn"))
 

@@ -80,6 +80,7 @@ NEEDS: dict[str, dict] = {
     },
     "embedding_dim": {"element_embedding": "continuous"},
     "pair_envelope": {"pair_num_radial": 3},
+    "readout_exponents": {"readout_function": "finnis_sinclair"},
 }
 """Fields that only act together with others."""
 
@@ -95,6 +96,7 @@ NUMBERS: dict[str, list] = {
     "radial_bias": [True],
     "embedding_dim": [1, 5],
     "readout_width": [0],
+    "readout_exponents": [(2.0,)],
     "zbl": [True],
 }
 """Values of the fields that are not choices."""
@@ -122,6 +124,13 @@ COMBINATIONS: dict[str, dict] = {
     },
     "complete": COMPLETE,
     "complete, elements": {**COMPLETE, "product_elements": True, "hidden_irreps": "1x0e", "readout_width": 0},
+    "complete, densities": {
+        **COMPLETE,
+        "product_elements": True,
+        "hidden_irreps": "3x0e",
+        "readout_function": "finnis_sinclair",
+        "readout_exponents": (1.0, 0.5, 1.5),
+    },
     "complete, five factors": {**COMPLETE, "correlation": 5, "total_degree": (5.0,), "l_max": 1},
     "complete, own two-body term": {
         **COMPLETE,
@@ -210,6 +219,7 @@ def shrink(preset: ModelConfig, mul: int = 3) -> ModelConfig:
         hidden_irreps=" + ".join(f"{mul}x{irrep}" for irrep in preset.irreps.irreps),
         radial_widths=tuple(6 for _ in preset.radial_widths),
         readout_width=min(preset.readout_width, 4),
+        readout_exponents=(preset.readout_exponents * mul)[:mul],
         dtype="float64",
     )
 

@@ -31,6 +31,11 @@ REFUSED = {
         "preset": "schnet",
         "odd_activation": "softsign",
     },
+    "readout_width has no effect with readout_function = finnis_sinclair": {
+        "readout_function": "finnis_sinclair",
+        "readout_width": 8,
+    },
+    "readout_exponents has no effect with readout_function = mlp": {"readout_exponents": [0.5]},
     "readout_activation has no effect with readout_width = 0": {
         "readout_width": 0,
         "readout_activation": "silu",
@@ -158,6 +163,8 @@ CHANGES = {
     "odd_activation": "softsign",
     "readout": "last",
     "readout_activation": "gelu",
+    "readout_width": 3,
+    "readout_exponents": (0.7,),
     "total_degree": (4.0,),
     "n_max": 2,
     "pair_num_radial": 3,
@@ -168,6 +175,7 @@ POINTS = {
     "one layer": {"num_layers": 1},
     "one layer, products": {"num_layers": 1, "correlation": 3, "hidden_irreps": "3x0e + 2x1o + 1x2e"},
     "linear": {"radial_network": "linear", "envelope": "cosine", "readout_width": 0},
+    "densities": {"num_layers": 2, "readout_function": "finnis_sinclair"},
     "gate": {"nonlinearity": "gate", "element_embedding": "continuous"},
     "gate of 0o": {
         "nonlinearity": "gate",

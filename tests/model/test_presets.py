@@ -25,6 +25,7 @@ from tests.rotations import orthogonal
 
 NAMES = [
     "ace",
+    "ace-fs",
     "ace-tensor-reduced",
     "nequip",
     "nequip-linear",
@@ -51,7 +52,7 @@ def test_the_small_size_is_the_same_architecture_with_fewer_channels_or_layers(n
     sizes = {"hidden_irreps", "num_layers", "l_max", "num_radial", "cutoff", "total_degree", "correlation"}
     full, small = (config.model_dump(exclude=sizes) for config in (PRESETS[name], PRESETS[f"{name}-small"]))
     assert full == small
-    assert name == "ace" or PRESETS[f"{name}-small"].channels <= PRESETS[name].channels / 2
+    assert name in ("ace", "ace-fs") or PRESETS[f"{name}-small"].channels <= PRESETS[name].channels / 2
     elements = ("H", "C", "O")
     assert number_of_parameters(PRESETS[f"{name}-small"].replace(elements=elements)) < 150_000
 
@@ -117,7 +118,7 @@ CHANGES = {
     for change, fields in one_key_changes(shrink(PRESETS[f"{name}-small"], mul=2)).items()
 }
 
-REFUSED = {f"{name}/trainable_radial=True" for name in ("ace", "ace-tensor-reduced")}
+REFUSED = {f"{name}/trainable_radial=True" for name in ("ace", "ace-fs", "ace-tensor-reduced")}
 """One-key changes that make no sense: polynomials have nothing to train."""
 
 

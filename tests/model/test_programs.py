@@ -32,6 +32,8 @@ RECORDED = [
     "base/radial_species=sender",
     "base/element_embedding=continuous",
     "base/readout=last",
+    "base/readout_function=finnis_sinclair",
+    "base/complete, densities",
 ]
 UNRECORDED = ["base/nonlinearity=norm", "base/channel_coupling=full", "base/neighbor_norm=learned"]
 

@@ -1,5 +1,7 @@
 """Training that starts from the weights of a model, and runs that are made longer."""
 
+import json
+
 import ase.io
 import numpy as np
 import pytest
@@ -9,9 +11,11 @@ from ase import Atoms
 
 from multiace.cli import main
 from multiace.errors import InputError
+from multiace.graph.neighbors import build_graph
 from multiace.model.config import ModelConfig
 from multiace.model.potential import Potential, Statistics
 from multiace.train.config import RunConfig
+from multiace.train.learner import initial
 from multiace.train.loop import Training, fit
 from multiace.train.prepare import prepare
 
@@ -247,3 +251,87 @@ def test_a_data_file_that_changed_after_the_end_is_told(run, data, tmp_path):
         fit(config, tmp_path)
     copy.unlink()
     assert fit(config, tmp_path).elements == ("Al", "Cu")
+
+
+# --- nonlinear ACE from linear ACE ------------------------------------------------------------------------
+
+LINEAR = {
+    "preset": "ace-small",
+    "cutoff": 4.0,
+    "l_max": 1,
+    "num_radial": 4,
+    "total_degree": [5.0, 5.0, 5.0],
+    "energy_reference": "mean",
+}
+EMBEDDING = {"hidden_irreps": "2x0e", "readout_function": "finnis_sinclair", "readout_exponents": [0.5, 1.0]}
+
+
+@pytest.fixture
+def solved(data, tmp_path):
+    """The folder of a linear ACE that was solved for."""
+    files = {"train": [str(data / "clusters.xyz")], "valid": 4}
+    fit(
+        RunConfig.from_dict({"model": LINEAR, "data": files, "train": {"verify": False}}), tmp_path / "linear"
+    )
+    return tmp_path / "linear"
+
+
+def test_nonlinear_ace_starts_with_what_linear_ace_predicts(tune, solved, data):
+    at = initial(prepare(tune(model=EMBEDDING, start_from=str(solved))))
+    linear = Potential.load(solved / "model.safetensors")
+    assert at.config.readout_exponents == (0.5, 1.0)
+    assert at.config.total_degree == linear.config.total_degree
+    for atoms in ase.io.read(data / "test.xyz", ":"):
+        expected, found = (p(build_graph(atoms, p.elements, p.cutoff)) for p in (linear, at))
+        torch.testing.assert_close(found.energy, expected.energy, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(found.forces, expected.forces, rtol=1e-10, atol=1e-11)
+
+
+def test_every_density_learns_from_the_first_step_on(tune, solved, tmp_path):
+    run = tune(model=EMBEDDING, start_from=str(solved), max_epochs=2, learning_rate=1e-4)
+    at, before = fit(run, tmp_path / "run"), Potential.load(solved / "model.safetensors")
+    weight, linear = (p.network.get_parameter("layers.0.product.weight").detach() for p in (at, before))
+    linear = linear * before.network.readouts[0].mlp.weight.item()
+    assert weight[:, :, 0].any()
+    moved = (weight[:, :, 1] - linear[:, :, 0]).abs().max()
+    assert 0 < moved < 1e-2
+
+
+def test_training_does_not_leave_it_worse(tune, solved, tmp_path):
+    run = tune(model=EMBEDDING, start_from=str(solved), max_epochs=20, learning_rate=3e-4)
+    fit(run, tmp_path / "run")
+    errors = [
+        json.loads((place / "summary.json").read_text())["errors"] for place in (solved, tmp_path / "run")
+    ]
+    linear, nonlinear = ([of["valid"][q]["rmse"] for q in ("energy_per_atom", "forces")] for of in errors)
+    assert all(after < before for before, after in zip(linear, nonlinear, strict=True))
+
+
+def test_the_preset_of_nonlinear_ace_starts_from_that_of_linear_ace(tune, solved):
+    own = {key: value for key, value in LINEAR.items() if key != "energy_reference"}
+    run = tune(model={**own, "preset": "ace-fs-small"}, start_from=str(solved))
+    assert prepare(run).start.config.readout_exponents == (1.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        (
+            {**EMBEDDING, "num_radial": 3},
+            r"architecture than the run: model\.num_radial = 3 \(there 4\)\. Set",
+        ),
+        (
+            {**EMBEDDING, "readout_exponents": [0.5, 2.0]},
+            r"hidden_irreps = 2x0e \(there 1x0e\), readout_func",
+        ),
+        ({"hidden_irreps": "2x0e", "readout_width": 0}, r"hidden_irreps = 2x0e \(there 1x0e\)\. Set"),
+    ],
+)
+def test_another_nonlinear_ace_is_refused(tune, solved, model, says):
+    with pytest.raises(InputError, match=says):
+        prepare(tune(model=model, start_from=str(solved)))
+
+
+def test_nonlinear_ace_starts_from_nothing_else(tune, start):
+    with pytest.raises(InputError, match="another architecture"):
+        prepare(tune(model={"preset": "ace-fs-small"}))

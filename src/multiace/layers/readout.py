@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor, nn
 
+from multiace import ops
 from multiace.basis.irreps import Irrep, Irreps
 from multiace.layers.mlp import MLP
 
-__all__ = ["Readout"]
+__all__ = ["READOUT_FUNCTIONS", "FinnisSinclairReadout", "Readout"]
 
 
 class Readout(nn.Module):
@@ -31,6 +35,42 @@ class Readout(nn.Module):
         channels = irreps.mul("0e")
         self.mlp = MLP([channels, width, 1] if width else [channels, 1], channels, activation)
 
-    def forward(self, h: Tensor) -> Tensor:
-        """Map h (n_nodes, irreps.dim) to energies (n_nodes, 1)."""
+    def forward(self, h: Tensor, species: Tensor) -> Tensor:
+        """Map h (n_nodes, irreps.dim) to energies (n_nodes, 1); z, (n_nodes,), is not looked at."""
         return self.mlp(h[:, self.scalars])
+
+
+class FinnisSinclairReadout(nn.Module):
+    r"""Part of the site energy from the invariants of h as densities of Finnis and Sinclair.
+
+    .. math:: E_i = \frac{1}{\sqrt P} \sum_{p=1}^P w_p(z_i)\, F(\rho_{i,p}; m_p), \qquad \rho_{i,p} = h_{i,p00}
+
+    F(ρ; m) goes as sgn(ρ) \|ρ\|^m, with a finite slope at zero, and F(ρ; 1) = ρ: see
+    :func:`multiace.ops.reference.finnis_sinclair`.
+
+    Args:
+        irreps: Irreps of h, with P invariants.
+        exponents: m, one for all densities or one for each.
+        n_species: Number of elements; weights of each start at 1.
+
+    An atom whose densities are zero has no energy.
+
+    Source: Bochkarev et al. (Phys. Rev. Materials 6, 013804); there w and m are given, here w is trained.
+    """
+
+    def __init__(self, irreps: Irreps, exponents: Sequence[float], n_species: int):
+        super().__init__()
+        self.scalars = irreps.slices()[Irrep(0, 1)]
+        channels = irreps.mul("0e")
+        self.exponents = tuple(exponents) * (channels if len(exponents) == 1 else 1)
+        self.irreps_in, self.irreps_out = (Irreps([(n, Irrep(0, 1))]) for n in (channels, 1))
+        self.weight = nn.Parameter(torch.ones(n_species, channels))
+
+    def forward(self, h: Tensor, species: Tensor) -> Tensor:
+        """Map h (n_nodes, irreps.dim) and z (n_nodes,) to energies (n_nodes, 1)."""
+        F = ops.finnis_sinclair(h[:, self.scalars], self.exponents)
+        return ops.linear(F, self.weight, species, self.irreps_in, self.irreps_out)
+
+
+READOUT_FUNCTIONS: dict[str, type[nn.Module]] = {"mlp": Readout, "finnis_sinclair": FinnisSinclairReadout}
+"""Choices of ``ModelConfig.readout_function``: how the last layer is read."""

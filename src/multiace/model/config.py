@@ -18,6 +18,7 @@ from multiace.layers.complete import CHANNEL_COUPLINGS
 from multiace.layers.density import NEIGHBOR_NORMS
 from multiace.layers.embedding import ELEMENT_EMBEDDINGS
 from multiace.layers.radial import RADIAL_NETWORKS, RADIAL_SPECIES
+from multiace.layers.readout import READOUT_FUNCTIONS
 from multiace.layers.update import NONLINEARITIES, SELF_CONNECTIONS
 from multiace.model.idle import idle_fields
 from multiace.model.irreps import reachable_irreps
@@ -45,6 +46,7 @@ TABLES: dict[str, Any] = {
     "activation": ACTIVATIONS,
     "odd_activation": ODD_ACTIVATIONS,
     "readout": ("last", "every"),
+    "readout_function": READOUT_FUNCTIONS,
     "readout_activation": ACTIVATIONS,
     "energy_reference": ENERGY_REFERENCES,
     "scale": SCALES,
@@ -90,6 +92,9 @@ MOST_CHANNELS = 10_000
 
 MOST_FUNCTIONS = 1_000
 """Largest radial basis."""
+
+SMALLEST_EXPONENT, LARGEST_EXPONENT = 0.05, 4.0
+"""Powers of densities beyond these are slips: slopes at zero, or sizes, that no fit survives."""
 
 KINKS = "; relu and abs have a kink, where forces jump"
 
@@ -225,6 +230,11 @@ class ModelConfig(Config):
         "tanh", description="activation of pseudoscalars 0o in the gate (an odd function)"
     )
     readout: str = Field("every", description="layers that are read out: the last, or every one")
+    readout_function: str = Field(
+        "mlp",
+        description="how the last layer is read: an MLP of its invariants (linear with readout_width = 0), or "
+        "finnis_sinclair: the invariants are densities, and the energy a sum of powers of them",
+    )
     readout_width: int = Field(
         16,
         ge=0,
@@ -232,6 +242,11 @@ class ModelConfig(Config):
         description="hidden width of the MLP that reads the last layer; 0 makes it linear",
     )
     readout_activation: str = Field("silu", description="activation of that MLP" + KINKS)
+    readout_exponents: tuple[float, ...] = Field(
+        (0.5,),
+        description="finnis_sinclair: the exponent of each density, that is, of each channel 0e; one number serves "
+        "all, and 1 is the density itself",
+    )
 
     # outside the network
     energy_reference: str = Field(
@@ -310,10 +325,10 @@ class ModelConfig(Config):
                 )
         return {field: tuple(value) if isinstance(value, list) else value for field, value in changes.items()}
 
-    @field_validator("total_degree", mode="before")
+    @field_validator("total_degree", "readout_exponents", mode="before")
     @classmethod
-    def _for_all_orders(cls, degrees: Any) -> Any:
-        return (degrees,) if isinstance(degrees, int | float) else degrees
+    def _for_all(cls, numbers: Any) -> Any:
+        return (numbers,) if isinstance(numbers, int | float) else numbers
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -324,6 +339,7 @@ class ModelConfig(Config):
                 f"model.hidden_irreps = {self.hidden_irreps!r} has no 0e, so that there is nothing to read the "
                 "energy from. Add invariants, such as 64x0e."
             )
+        self._check_exponents()
         reachable = reachable_irreps(irreps, self.l_max, self.correlation, self.channel_coupling == "full")
         unreachable = [str(irrep) for irrep in irreps.irreps if irrep not in reachable.irreps]
         if unreachable:
@@ -398,6 +414,36 @@ class ModelConfig(Config):
                 f"model.total_degree = {list(self.total_degree)}: one positive number is needed, or one for each of "
                 f"the {self.correlation} orders."
             )
+
+    def _check_exponents(self) -> None:
+        """Refuse exponents that are not one for each density, or out of range."""
+        if self.readout_function != "finnis_sinclair":
+            return
+        exponents = list(self.readout_exponents)
+        if len(exponents) not in (1, self.channels):
+            raise InputError(
+                f"model.readout_exponents = {exponents}: one number is needed, or one for each of the {self.channels} "
+                f"channels 0e of hidden_irreps = {self.hidden_irreps}."
+            )
+        if not all(SMALLEST_EXPONENT <= m <= LARGEST_EXPONENT for m in exponents):
+            raise InputError(
+                f"model.readout_exponents = {exponents}: each must be between {SMALLEST_EXPONENT} and "
+                f"{LARGEST_EXPONENT}."
+            )
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether energies are linear in all parameters, so that they can be solved for."""
+        return (
+            self.channel_coupling == "complete"
+            and self.channels == 1
+            and self.readout_function == "mlp"
+            and self.readout_width == 0
+            and self.radial_network == "none"
+            and not self.trainable_radial
+            and self.element_embedding == "one_hot"
+            and self.neighbor_norm != "learned"
+        )
 
     @property
     def truncation(self) -> Truncation:

@@ -43,6 +43,9 @@ BESIDE = (
     Beside("odd_activation", "nonlinearity", ("none", "norm"), "gate"),
     Beside("readout", "num_layers", (1,), "2 or more"),
     Beside("readout_activation", "readout_width", (0,), "1 or more"),
+    Beside("readout_activation", "readout_function", ("finnis_sinclair",), "mlp"),
+    Beside("readout_width", "readout_function", ("finnis_sinclair",), "mlp"),
+    Beside("readout_exponents", "readout_function", ("mlp",), "finnis_sinclair"),
 )
 """What one other field decides. ``idle_fields`` adds what follows from the irreps that layers reach."""
 

@@ -21,7 +21,7 @@ from multiace.layers.density import DENSITIES, NEIGHBOR_NORMS
 from multiace.layers.embedding import ELEMENT_EMBEDDINGS, ElementEmbedding, FixedElements, InitialFeatures
 from multiace.layers.product import PRODUCTS, IdentityProduct
 from multiace.layers.radial import RadialNetwork
-from multiace.layers.readout import Readout
+from multiace.layers.readout import FinnisSinclairReadout, Readout
 from multiace.layers.table import TOLERANCE, RadialFunction, RadialTable, RadialTables, tabulate
 from multiace.layers.update import NONLINEARITIES, Layer, LayerIrreps
 from multiace.model.config import ModelConfig
@@ -72,9 +72,7 @@ class MultiACE(nn.Module):
             self.layers.append(layer)
             h = layer.irreps.h_out
             if last or config.readout == "every":
-                self.readouts.append(
-                    Readout(h, config.readout_width if last else 0, config.readout_activation)
-                )
+                self.readouts.append(build_readout(config, h, last))
         self.to(getattr(torch, config.dtype))
         self.recorder = ops.Recorder(self)
         self.holders = [named for part in self.modules() for named in (part._parameters, part._buffers)]
@@ -128,7 +126,7 @@ class MultiACE(nn.Module):
                 h = layer(h, Y, network(R[0], elements.table, graph) if recorded else R[t], elements, graph)
                 if t >= len(self.layers) - len(self.readouts):
                     readout = self.readouts[len(energies)]
-                    energies.append(readout(h))  # E_i = Σ_t R_t(h_i)
+                    energies.append(readout(h, graph.species))  # E_i = Σ_t R_t(h_i)
             return torch.cat(energies, dim=1) if len(energies) > 1 else energies[0]
 
         tensors = [vectors.to(self.dtype), h, *R, *values]
@@ -251,6 +249,13 @@ def build_layer(
         irreps=LayerIrreps(h_in, A, m, h_out),
         embedding_dim=embedding_dim,
     )
+
+
+def build_readout(config: ModelConfig, h: Irreps, last: bool) -> Readout | FinnisSinclairReadout:
+    """Build what reads features of irreps ``h``; only the last layer's is not linear."""
+    if last and config.readout_function == "finnis_sinclair":
+        return FinnisSinclairReadout(h, config.readout_exponents, len(config.elements))
+    return Readout(h, config.readout_width if last else 0, config.readout_activation)
 
 
 def build_complete_layer(config: ModelConfig, embedding_dim: int, num_neighbors: float) -> Layer:

@@ -69,6 +69,8 @@ ACE = ModelConfig(
 )
 """Linear ACE (Drautz, PRB 99, 014104): all products of up to four factors, solved for by linear algebra."""
 
+ACE_SMALL = ACE.replace(l_max=3, correlation=3, num_radial=8, total_degree=(9.0, 9.0, 7.0))
+
 ACE_TENSOR_REDUCED = ModelConfig(
     cutoff=5.0,
     l_max=3,
@@ -127,12 +129,19 @@ PAINN = SCHNET.replace(
 BOTNET_SMALL = BOTNET.replace(cutoff=5.0, l_max=2, hidden_irreps="32x0e + 32x1o + 32x2e", num_layers=3)
 NEQUIP_SMALL = NEQUIP.replace(l_max=2, hidden_irreps="16x0e + 16x1o + 16x2e", num_layers=3)
 
+# Two densities and the embedding of pacemaker (Bochkarev et al., Phys. Rev. Materials 6, 013804): ρ1 + F(ρ2; 1/2).
+EMBEDDING_CHANGE = {
+    "hidden_irreps": "2x0e",
+    "readout_function": "finnis_sinclair",
+    "readout_exponents": (1.0, 0.5),
+}
 ELEMENTS_CHANGE = {"radial_network": "linear", "radial_species": "sender"}
 E0_CHANGE = {"scale": "none", "shift": "none"}
 LINEAR_CHANGE = {"nonlinearity": "none"}
 
 PRESETS: dict[str, ModelConfig] = {
     "ace": ACE,
+    "ace-fs": ACE.replace(**EMBEDDING_CHANGE),
     "ace-tensor-reduced": ACE_TENSOR_REDUCED,
     "nequip": NEQUIP,
     "nequip-linear": NEQUIP.replace(**LINEAR_CHANGE),
@@ -142,7 +151,8 @@ PRESETS: dict[str, ModelConfig] = {
     "mace": MACE,
     "schnet": SCHNET,
     "painn": PAINN,
-    "ace-small": ACE.replace(l_max=3, correlation=3, num_radial=8, total_degree=(9.0, 9.0, 7.0)),
+    "ace-small": ACE_SMALL,
+    "ace-fs-small": ACE_SMALL.replace(**EMBEDDING_CHANGE),
     "ace-tensor-reduced-small": ACE_TENSOR_REDUCED.replace(hidden_irreps="16x0e", num_radial=6),
     "nequip-small": NEQUIP_SMALL,
     "nequip-linear-small": NEQUIP_SMALL.replace(**LINEAR_CHANGE),

@@ -50,6 +50,7 @@ __all__ = [
     "Surroundings",
     "add_rows",
     "convolution",
+    "finnis_sinclair",
     "fused",
     "gate",
     "interpolate",
@@ -107,6 +108,11 @@ def gate(x: Tensor, irreps_out: Irreps, activation: Activation, odd_activation: 
 def mlp(x: Tensor, W: Tensor, sizes: Sequence[int], fan_in: int, activation: Activation) -> Tensor:
     """Apply a perceptron without biases; see :func:`multiace.ops.reference.mlp`."""
     return _implementation(x).mlp(x, W, sizes, fan_in, activation)
+
+
+def finnis_sinclair(x: Tensor, exponents: Sequence[float]) -> Tensor:
+    """Raise densities to powers; see :func:`multiace.ops.reference.finnis_sinclair`."""
+    return _implementation(x).finnis_sinclair(x, exponents)
 
 
 def interpolate(r: Tensor, table: Tensor, spacing: float, code: Tensor | None) -> Tensor:

@@ -33,6 +33,7 @@ __all__ = [
     "bessel",
     "check_compiler",
     "convolution",
+    "finnis_sinclair",
     "gate",
     "interpolate",
     "linear",
@@ -549,6 +550,39 @@ GATE = Form(
     _gate_shape,
     _call_gate,
     nonlinear=1,
+)
+
+
+# ---------------------------------------------------------------------------- embeddings: S(x, g)
+
+
+def finnis_sinclair(x: Tensor, exponents: Sequence[float]) -> Tensor:
+    """Same as :func:`multiace.ops.reference.finnis_sinclair`."""
+    return FINNIS_SINCLAIR((x,), (list(exponents),))
+
+
+def _finnis_sinclair_shape(a: Sequence[Tensor | None], constants: Sequence[Any], slot: int) -> Sequence[int]:
+    return _n_rows(*a), len(constants[0])
+
+
+@cache
+def _finnis_sinclair_kernel(dtype: torch.dtype, directions: int, slot: int) -> Callable[..., None]:
+    source = _smooth_source("finnis_sinclair.c", dtype, directions)
+    return _function(compile_c(source), f"derivative_{'xg'[slot]}")
+
+
+def _call_finnis_sinclair(term: Term, constants: Sequence[Any], slot: int, result: Tensor) -> Call:
+    x, g, *directions = term
+    (exponents,) = constants
+    return _finnis_sinclair_kernel(x.dtype, len(directions), slot), [
+        *_directions(x, directions),
+        *(_address(g), result.data_ptr()),
+        *(x.shape[0], len(exponents), torch.get_num_threads(), *map(_bits, exponents)),
+    ]
+
+
+FINNIS_SINCLAIR = Form(
+    "finnis_sinclair", 2, "float[] exponents", _finnis_sinclair_shape, _call_finnis_sinclair, nonlinear=1
 )
 
 

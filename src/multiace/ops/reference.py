@@ -20,7 +20,16 @@ from multiace.basis.irreps import Irrep, Irreps
 from multiace.ops.paths import ConvolutionPaths, ProductPaths, gate_irreps, linear_blocks
 from multiace.ops.recursion import Monomials
 
-__all__ = ["convolution", "gate", "interpolate", "linear", "mlp", "symmetric_product"]
+__all__ = [
+    "convolution",
+    "finnis_sinclair",
+    "gate",
+    "interpolate",
+    "linear",
+    "mlp",
+    "polynomial",
+    "symmetric_product",
+]
 
 
 class Activation(Protocol):
@@ -266,6 +275,36 @@ def gate(x: Tensor, irreps_out: Irreps, activation: Activation, odd_activation: 
             blocks.append((part * scalars[:, None, gate : gate + mul]).flatten(1))
             gate += mul
     return torch.cat(blocks, dim=1)
+
+
+def finnis_sinclair(x: Tensor, exponents: Sequence[float]) -> Tensor:
+    r"""Power of a density, odd and with a finite slope at zero; each column has its exponent.
+
+    .. math:: F(x; m) = \operatorname{sgn}(x) \left[ (a + x_m e^{-a})^m - y_m e^{-a} \right], \quad a = |x|, \quad
+              x_m = m^{-1/(m - 1)}, \quad y_m = m^{-m/(m - 1)}
+
+    F(x; 1) = x; for other m the second derivative jumps at zero.
+
+    Args:
+        x: (n_nodes, n).
+        exponents: m of each column, above 0.
+
+    Returns:
+        F, (n_nodes, n).
+
+    Source: Bochkarev et al. (Phys. Rev. Materials 6, 013804): pacemaker's ``FinnisSinclairShiftedScaled``.
+    """
+    columns = []
+    for part, m in zip(x.unbind(1), exponents, strict=True):
+        if m == 1:
+            columns.append(part)
+            continue
+        offset = m ** (-1 / (m - 1))
+        sign = torch.where(part < 0, -1.0, 1.0).to(part.dtype)
+        a = sign * part
+        decay = torch.exp(-a)
+        columns.append(sign * ((a + offset * decay) ** m - offset**m * decay))
+    return torch.stack(columns, dim=1)
 
 
 def interpolate(r: Tensor, table: Tensor, spacing: float, code: Tensor | None) -> Tensor:

@@ -23,7 +23,6 @@ from multiace.linear.store import load, save
 from multiace.linear.subspace import Subspace
 from multiace.linear.system import System
 from multiace.model.committee import Committee
-from multiace.model.config import ModelConfig
 from multiace.model.potential import Potential
 from multiace.ops import AROUND, VOIGT
 from multiace.solve.ace import AceRows
@@ -37,7 +36,7 @@ from multiace.train.prepare import Prepared, report
 from multiace.train.state import State, to_plain
 from multiace.train.stop import Stop
 
-__all__ = ["LinearFit", "is_linear", "is_solved"]
+__all__ = ["LinearFit", "is_solved"]
 
 DEFAULT_SOLVER = "bayesian_ridge"
 LEFT_OUT = 100  # structures that error bars are calibrated on
@@ -62,19 +61,6 @@ GRADIENT_FIELDS = (
 """Fields of the train section that a solution has no use for."""
 
 
-def is_linear(model: ModelConfig) -> bool:
-    """Whether energies are linear in all parameters of a model."""
-    return (
-        model.channel_coupling == "complete"
-        and model.channels == 1
-        and model.readout_width == 0
-        and model.radial_network == "none"
-        and not model.trainable_radial
-        and model.element_embedding == "one_hot"
-        and model.neighbor_norm != "learned"
-    )
-
-
 def is_solved(run: RunConfig) -> bool:
     """Whether a run is fitted by a solver.
 
@@ -82,7 +68,7 @@ def is_solved(run: RunConfig) -> bool:
         InputError: If a solver is asked for and the model is not linear, or a field is set that only training by
             gradients reads.
     """
-    solver, linear = run.train.solver, is_linear(run.model)
+    solver, linear = run.train.solver, run.model.is_linear
     if solver == "gradient" or (solver == "auto" and not linear):
         if run.train.folds:
             raise InputError(
@@ -92,7 +78,8 @@ def is_solved(run: RunConfig) -> bool:
     if not linear:
         raise InputError(
             f"train.solver = {solver} needs a model whose energies are linear in all parameters: channel_coupling = "
-            "complete, hidden_irreps = 1x0e, readout_width = 0, radial_network = none, trainable_radial = false, "
+            "complete, hidden_irreps = 1x0e, readout_function = mlp, readout_width = 0, radial_network = none, "
+            "trainable_radial = false, "
             "element_embedding = one_hot. Set train.solver = gradient, or model.preset = ace."
         )
     defaults = TrainConfig()

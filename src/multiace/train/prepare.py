@@ -17,14 +17,13 @@ from multiace.data.read import Frame, count_labels, find_elements
 from multiace.data.split import RunData, Split, read_data
 from multiace.data.statistics import measure
 from multiace.errors import InputError
-from multiace.fields import plain
-from multiace.model.config import OWN_FIELDS, ModelConfig, outside_choices
-from multiace.model.file import read_model_file
+from multiace.model.config import ModelConfig
 from multiace.model.potential import Potential, Statistics
 from multiace.train.config import RunConfig
 from multiace.train.console import Console
 from multiace.train.loss import TARGETS
 from multiace.train.sources import Sources
+from multiace.train.start import read_start
 
 __all__ = ["Prepared", "expectations", "prepare", "report", "warn"]
 
@@ -117,29 +116,6 @@ def check_run(run: RunConfig, model: ModelConfig, data: RunData) -> DataCheck:
         )
         raise InputError(errors[0].sentence + more)
     return check
-
-
-def read_start(path: str, model: ModelConfig) -> Potential:
-    """Read the model that training starts from.
-
-    Raises:
-        InputError: If it cannot be read, or its architecture is not that of the run; names the fields.
-    """
-    header, _ = read_model_file(path)
-    there, here = {**ModelConfig().model_dump(), **header["config"]}, model.model_dump()
-    free = set(OWN_FIELDS) - ({"elements"} if model.elements else set())
-    changes = [
-        f"{name} = {plain(value)} (there {plain(there[name])})"
-        for name, value in here.items()
-        if name not in free and plain(value) != plain(there[name])
-    ]
-    if changes:
-        raise InputError(
-            f"train.start_from = {path} is a model of another architecture than the run: model."
-            f"{', '.join(changes)}. Set {'it' if len(changes) == 1 else 'them'} as there; what the model section "
-            "leaves out is taken from there."
-        )
-    return Potential.load(path, dtype=model.dtype, outside_code=bool(outside_choices(here)))
 
 
 def covering(elements: tuple[str, ...], data: RunData) -> tuple[str, ...]:
