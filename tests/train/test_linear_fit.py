@@ -137,9 +137,8 @@ def test_forces_of_a_fit_are_those_of_its_calculator(name, linear, data, tmp_pat
         forces = (made.forces @ coefficients(at).ravel()).reshape(-1, 3) + base.forces.numpy()
         atoms.calc = calculator
         np.testing.assert_allclose(atoms.get_forces(), forces, atol=1e-9)
-        assert atoms.get_potential_energy() == pytest.approx(
-            float(made.energy[0] @ coefficients(at).ravel()) + float(base.energy), abs=1e-9
-        )
+        (energy,) = made.energy @ coefficients(at).ravel() + base.energy.numpy()
+        assert atoms.get_potential_energy() == pytest.approx(energy, abs=1e-9)
 
 
 def test_radial_weights_are_trained_by_gradients_alone(linear):

@@ -718,7 +718,7 @@ def _rows_kernel(order: int) -> Callable[..., None]:
 def add_rows(functions: Functions, atoms: Surroundings, rows: np.ndarray) -> None:
     """Same as :func:`multiace.ops.rows.add_rows`."""
     first_seen, seen, local = atoms.seen
-    n_edges, n_functions, _ = atoms.slopes.shape
+    n_edges, n_phi, _ = atoms.slopes.shape
     real = (atoms.A, atoms.slopes, atoms.a, atoms.share, atoms.vectors)
     whole = (atoms.first, local[:n_edges], local[n_edges:], first_seen, seen, atoms.graph)
     given = [
@@ -730,7 +730,7 @@ def add_rows(functions: Functions, atoms: Surroundings, rows: np.ndarray) -> Non
     padded = -(width // -ROW) * ROW
     words = [
         *(array.ctypes.data for array in given),
-        *(len(atoms.A), atoms.n_graphs, atoms.n_rows, padded, n_functions, atoms.a.shape[1]),
+        *(len(atoms.A), atoms.n_graphs, atoms.n_rows, padded, n_phi, atoms.a.shape[1]),
         *(*functions.columns.shape, len(functions.chunks.function) - 1, torch.get_num_threads()),
         *(array.ctypes.data for array in functions.arrays),
     ]

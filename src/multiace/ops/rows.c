@@ -29,9 +29,9 @@ static void differentiate(const design *s, int64_t i, real *D) {
     for (int64_t d = 0; d < s->n_dims; ++d) {
       const real a = s->a[e * s->n_dims + d];
       if (a == 0) continue;
-      for (int64_t phi = 0; phi < s->n_phi; ++phi) {
-        const real *g = s->slopes + (e * s->n_phi + phi) * 3;
-        real *to = D + (phi * s->n_dims + d) * width;
+      for (int64_t n = 0; n < s->n_phi; ++n) {
+        const real *g = s->slopes + (e * s->n_phi + n) * 3;
+        real *to = D + (n * s->n_dims + d) * width;
         const real x = a * g[0], y = a * g[1], z = a * g[2];
         to[there] += x, to[there + 1] += y, to[there + 2] += z;
         to[here] -= x, to[here + 1] -= y, to[here + 2] -= z;

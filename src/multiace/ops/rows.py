@@ -152,9 +152,9 @@ class Surroundings:
     """Atoms of a batch, and how their densities change.
 
     Attributes:
-        A: Densities, (n_nodes, functions x dims).
+        A: Densities, (n_nodes, functions x dims): Σ_j φ_j a_d(z_j).
         share: Weight of each set of coefficients, (n_nodes, n_sets).
-        slopes: ∂φ/∂r of the one-particle functions of each edge, (n_edges, functions, 3).
+        slopes: ∂φ/∂r of the one-particle functions φ of each edge, (n_edges, functions, 3).
         a: a_d of the sender of each edge, (n_edges, dims).
         vectors: r of each edge, (n_edges, 3).
         senders, receivers: Atoms of each edge; receivers ascending.
@@ -223,9 +223,9 @@ def add_rows(functions: Functions, atoms: Surroundings, rows: np.ndarray) -> Non
 def _moves(atoms: Surroundings, i: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows that atom i contributes to, and for each component of A: itself, Σ r ⊗ ∂A/∂r, -∂A/∂r of what i sees."""
     first_seen, seen, local = atoms.seen
-    n_edges, n_functions, _ = atoms.slopes.shape
+    n_edges, n_phi, _ = atoms.slopes.shape
     there = seen[first_seen[i] : first_seen[i + 1]]
-    D = np.zeros((n_functions, atoms.a.shape[1], AROUND + 3 * len(there)))
+    D = np.zeros((n_phi, atoms.a.shape[1], AROUND + 3 * len(there)))
     D[..., 0] = atoms.A[i].reshape(D.shape[:-1])
     here = AROUND + 3 * local[n_edges + i]
     for edge in range(*atoms.first[i : i + 2]):

@@ -136,7 +136,7 @@ class AceRows:
         return Rows(energy, forces, virial.reshape(graph.n_graphs, 6, -1))
 
     def _one_particle(self, graph: Graph) -> tuple[torch.Tensor, torch.Tensor]:
-        """R_nl Y_lm / λ of each edge (n_edges, lmn), and its gradient with respect to the edge vector, (..., 3)."""
+        """φ of each edge (n_edges, functions), and its gradient with respect to the edge vector, (..., 3)."""
         network, vectors, r = self.potential.network, graph.edge_vectors(), graph.edge_lengths()
         z_j, z_i = graph.species[graph.senders], graph.species[graph.receivers]
         phi = self.density.one_particle
@@ -149,9 +149,8 @@ class AceRows:
             return self.density.radial_network.of_rows(e, network.elements.table, z_j, z_i)
 
         with torch.no_grad(), definitions():
-            Y, (R, R_slope) = angular(vectors), torch.func.jvp(radial, (r,), (torch.ones_like(r),))[:2]
+            R, R_slope = torch.func.jvp(radial, (r,), (torch.ones_like(r),))[:2]
             axes = [axis.expand_as(vectors) for axis in torch.eye(3, dtype=torch.float64)]
-            Y_slopes = [torch.func.jvp(angular, (vectors,), (axis,))[1] for axis in axes]
-            slopes = phi(Y, R_slope)[..., None] * (vectors / r[:, None])[:, None]
-            slopes += torch.stack([phi(Y_slope, R) for Y_slope in Y_slopes], dim=-1)
-            return phi(Y, R), slopes
+            Y, Y_slopes = angular(vectors), [torch.func.jvp(angular, (vectors,), (axis,))[1] for axis in axes]
+            along = phi(Y, R_slope)[:, :, None] * (vectors / r[:, None])[:, None]
+            return phi(Y, R), along + torch.stack([phi(Y_slope, R) for Y_slope in Y_slopes], dim=-1)
