@@ -10,30 +10,20 @@ from torch import Tensor, nn
 
 from multiace import ops
 from multiace.basis.ace import AceBasis
-from multiace.basis.irreps import Irrep, Irreps
 from multiace.graph import Graph
 from multiace.layers.density import DENSITIES
 from multiace.layers.embedding import ElementEmbedding, FixedElements
 from multiace.layers.radial import RadialNetwork
-from multiace.ops import ConvolutionPaths
 
 __all__ = ["CHANNEL_COUPLINGS", "CompleteDensity", "CompleteProduct", "CompleteRadial", "ElementChannels"]
 
 
 class ElementChannels(nn.Module):
-    """Features that tell elements apart and nothing else: h_(n,d) = a_d(z), for each radial function n.
-
-    Args:
-        copies: Number of radial functions, those of the two-body term included.
-    """
-
-    def __init__(self, copies: int):
-        super().__init__()
-        self.copies = copies
+    """Features that tell elements apart and nothing else: h_d = a_d(z)."""
 
     def forward(self, species: Tensor, elements: ElementEmbedding) -> Tensor:
-        """Return h, (n_nodes, copies x embedding_dim), from z (n_nodes,)."""
-        return elements.table.repeat(1, self.copies).index_select(0, species)
+        """Return h, (n_nodes, embedding_dim), from z (n_nodes,)."""
+        return elements.table.index_select(0, species)
 
 
 class CompleteRadial(nn.Module):
@@ -50,12 +40,14 @@ class CompleteRadial(nn.Module):
         network: Keyword arguments of :class:`~multiace.layers.radial.RadialNetwork`; None: R_nl is e_n. A linear
             network starts as R_nl = e_n too, as far as there are e_n.
 
+    Attributes:
+        products: Which columns of R are multiplied with which Y_lm; see :func:`multiace.ops.reference.density`.
+        n_weights: Number of columns of R: e_n, or R_nl by l; then those of the two-body term.
+
     Has the interface of :class:`~multiace.layers.radial.RadialNetwork`.
 
     Source: Drautz (PRB 99, 014104); Bochkarev et al., PRMaterials 6, 013804, for R_nl that depend on both elements.
     """
-
-    copies: Tensor
 
     def __init__(
         self,
@@ -67,20 +59,21 @@ class CompleteRadial(nn.Module):
         network: dict[str, Any] | None = None,
     ):
         super().__init__()
-        self.num_radial, self.pair_num_radial, self.embedding_dim = num_radial, pair_num_radial, embedding_dim
-        n_functions = n_max * (l_max + 1)
+        self.num_radial = num_radial
+        n_functions = num_radial if network is None else n_max * (l_max + 1)
         self.network = None
-        if network is None:
-            R = torch.eye(num_radial, dtype=torch.float64).repeat(1, l_max + 1)
-        else:
+        if network is not None:
             self.network = RadialNetwork(num_radial, n_functions, embedding_dim, **network)
-            R = torch.eye(n_functions, dtype=torch.float64)
             if not self.network.is_deep:
                 self._start(n_max)
-        copies = torch.block_diag(R, torch.eye(pair_num_radial, dtype=torch.float64))
-        copies = copies.repeat_interleave(embedding_dim, dim=1)
-        self.register_buffer("copies", (copies * len(copies) ** 0.5).reshape(1, -1), persistent=False)
-        self.irreps_in, self.irreps_out = (Irreps([(n, Irrep(0, 1))]) for n in copies.shape)
+        self.n_weights = n_functions + pair_num_radial
+        blocks = []
+        for degree in range(l_max + 1):
+            first = 0 if network is None else degree * n_max
+            blocks += [(lm, first, n_max) for lm in range(degree**2, (degree + 1) ** 2)]
+        if pair_num_radial:
+            blocks.append((0, n_functions, pair_num_radial))
+        self.products = tuple(blocks)
 
     def _start(self, n_max: int) -> None:
         """Make a linear network the basis: R_nl = e_n."""
@@ -117,32 +110,26 @@ class CompleteRadial(nn.Module):
         """Whether R is not linear in the basis."""
         return self.network is not None and self.network.is_deep
 
-    @property
-    def n_weights(self) -> int:
-        """Number of weights of a row."""
-        return self.irreps_out.dim
-
     def forward(self, radial: Tensor, attributes: Tensor, graph: Graph) -> Tensor:
         """Return R, (n_edges, n_weights), or (n_pairs, n_weights) where it sees no elements."""
         if self.network is None:
-            return self._copied(radial)
+            return radial
         g = radial[:, self.num_radial :]
         if self.sees_elements:
             g = g.index_select(0, graph.pairs[1])
-        return self._beside(self.network(radial[:, : self.num_radial], attributes, graph), g)
+        return beside(self.network(radial[:, : self.num_radial], attributes, graph), g)
 
     def of_rows(self, radial: Tensor, attributes: Tensor, z_j: Tensor, z_i: Tensor) -> Tensor:
         """Return R of each row of the basis, (n, n_weights), whose ends are of elements z_j and z_i, (n,)."""
         if self.network is None:
-            return self._copied(radial)
+            return radial
         R = self.network.of_rows(radial[:, : self.num_radial], attributes, z_j, z_i)
-        return self._beside(R, radial[:, self.num_radial :])
+        return beside(R, radial[:, self.num_radial :])
 
-    def _beside(self, R: Tensor, g: Tensor) -> Tensor:
-        return self._copied(torch.cat([R, g], dim=1) if self.pair_num_radial else R)
 
-    def _copied(self, functions: Tensor) -> Tensor:
-        return ops.linear(functions, self.copies, None, self.irreps_in, self.irreps_out)
+def beside(R: Tensor, g: Tensor) -> Tensor:
+    """Return both, side by side, if there is a second."""
+    return torch.cat([R, g], dim=1) if g.shape[1] else R
 
 
 class CompleteDensity(nn.Module):
@@ -155,7 +142,7 @@ class CompleteDensity(nn.Module):
     ==================  ============================  ==================================
     symbol              code                          shape
     ==================  ============================  ==================================
-    a_d(z_j)            ``h``                         (n_nodes, channels)
+    a_d(z_j)            ``h``                         (n_nodes, embedding_dim)
     R_nl                ``R``                         (n_edges or n_pairs, n_weights)
     λ                   ``self.norm``                 ()
     A                   return value                  (n_nodes, components)
@@ -163,19 +150,13 @@ class CompleteDensity(nn.Module):
 
     Args:
         radial: R.
-        n_max: Number of R_n of each l.
-        l_max: Largest degree of Y.
         norm: λ, what sums over neighbours are divided by.
 
     Source: Drautz (PRB 99, 014104), with one-hot a; otherwise Darby et al. (arXiv:2210.01705).
     """
 
-    def __init__(self, radial: CompleteRadial, n_max: int, l_max: int, norm: nn.Module):
+    def __init__(self, radial: CompleteRadial, norm: nn.Module):
         super().__init__()
-        natural = tuple(Irrep(degree, (-1) ** degree) for degree in range(l_max + 1))
-        K, K_pair = (n * radial.embedding_dim for n in (n_max, radial.pair_num_radial))
-        self.paths = ConvolutionPaths(Irreps([(K, natural[0])]), l_max, natural)
-        self.pair_paths = ConvolutionPaths(Irreps([(K_pair, natural[0])]), 0, natural[:1]) if K_pair else None
         self.radial_network = radial
         self.norm = norm
 
@@ -183,12 +164,7 @@ class CompleteDensity(nn.Module):
         """Return A."""
         pairs = None if self.radial_network.sees_elements else graph.pairs
         edges = (graph.senders, graph.receivers)
-        K, n = self.paths.irreps_in.dim, self.paths.n_weights
-        A = ops.convolution(h[:, :K], Y, R[:, :n], *edges, self.paths, pairs, graph.order)
-        if self.pair_paths is not None:
-            of_pairs = (h[:, K:], Y[:, :1], R[:, n:], *edges, self.pair_paths, pairs, graph.order)
-            A = torch.cat([A, ops.convolution(*of_pairs)], dim=1)
-        return self.norm(A)
+        return ops.density(h, Y, self.norm(R), *edges, self.radial_network.products, pairs, graph.order)
 
     def one_particle(self, Y: Tensor, R: Tensor) -> Tensor:
         """Return φ of each edge, (n_edges, components / embedding_dim): A_d is the sum of a_d(z_j) φ.
@@ -197,13 +173,10 @@ class CompleteDensity(nn.Module):
             Y: Spherical harmonics, (n_edges, (l_max + 1)²).
             R: Radial functions of each edge, (n_edges, n_weights).
         """
-        d = self.radial_network.embedding_dim
-        of_elements = R[:, ::d]
-        n = self.paths.n_weights // d
-        degrees = torch.arange(self.paths.l_max + 1)
-        R = of_elements[:, :n].unflatten(1, (len(degrees), -1))[:, degrees.repeat_interleave(2 * degrees + 1)]
-        phi = torch.cat([(Y[:, :, None] * R).flatten(1), Y[:, :1] * of_elements[:, n:]], dim=1)
-        return self.norm(phi)
+        R = self.norm(R)
+        return torch.cat(
+            [Y[:, lm : lm + 1] * R[:, q : q + n] for lm, q, n in self.radial_network.products], dim=1
+        )
 
 
 class CompleteProduct(nn.Module):

@@ -8,7 +8,9 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.polynomial import chebyshev
 from torch import Tensor
 
 from multiace import ops
@@ -18,11 +20,26 @@ from multiace.layers.complete import CompleteRadial
 from multiace.layers.embedding import ElementEmbedding, FixedElements
 from multiace.layers.radial import RadialNetwork
 
-__all__ = ["INTERVALS", "TOLERANCE", "RadialFunction", "RadialTable", "RadialTables", "tabulate"]
+__all__ = [
+    "INTERVALS",
+    "TOLERANCE",
+    "RadialFunction",
+    "RadialPieces",
+    "RadialTable",
+    "RadialTables",
+    "piecewise",
+    "tabulate",
+]
 
 INTERVALS = (256, 512, 1024, 2048)
 TOLERANCE = 1e-5  # what rounding to float32 does to a network itself
 LARGEST = 2**26  # numbers in the table of one layer
+POWERS = 8  # of a polynomial between knots
+PIECES = (64, 128, 256, 512, 1024, 2048)
+ROUNDING = {
+    torch.float64: 1e-12,
+    torch.float32: 1e-7,
+}  # largest error of polynomials, relative to the root mean square
 
 
 @dataclass(frozen=True)
@@ -76,6 +93,26 @@ class RadialTable:
 
 
 @dataclass(frozen=True)
+class RadialPieces:
+    """The radial basis as polynomials between knots, made for inference: it needs no gradient but that of vectors.
+
+    Attributes:
+        tables: Coefficients, (1 or n_species², n_intervals, POWERS, num_radial); see
+            :func:`multiace.ops.reference.piecewise`.
+        cutoff: r_c [Å], where the last interval ends.
+    """
+
+    tables: Tensor
+    cutoff: float
+
+    def __call__(self, vectors: Tensor, graph: Graph) -> Tensor:
+        """Return e_n of each undirected pair, (n_pairs, num_radial), from the vectors of all edges (n_edges, 3)."""
+        species = graph.species if len(self.tables) > 1 else None
+        edges = (graph.senders, graph.receivers, graph.pairs)
+        return ops.piecewise(vectors, self.tables, self.cutoff, species, *edges)
+
+
+@dataclass(frozen=True)
 class RadialTables:
     """The tables of a network, and what makes weights of elements.
 
@@ -84,12 +121,14 @@ class RadialTables:
         elements: Makes W(z); for inference once for each W.
         error: Largest error halfway between knots, relative to the root mean square of R; NaN if not measured.
         version: Of the weights that were tabulated; see :meth:`multiace.model.multi_ace.MultiACE.version`.
+        pieces: The radial basis, where R is the basis, or None: it is evaluated.
     """
 
     layers: list[RadialTable]
     elements: ElementEmbedding
     error: float = math.nan
     version: tuple[Any, ...] = ()
+    pieces: RadialPieces | None = None
 
     @property
     def values(self) -> list[Tensor]:
@@ -98,9 +137,10 @@ class RadialTables:
 
     @property
     def made(self) -> list[Tensor]:
-        """Weights of elements that were made once."""
+        """What was made once: weights of elements, polynomials."""
         fixed = self.elements
-        return [W for _, W in fixed.made.values()] if isinstance(fixed, FixedElements) else []
+        made = [W for _, W in fixed.made.values()] if isinstance(fixed, FixedElements) else []
+        return made if self.pieces is None else [*made, self.pieces.tables]
 
 
 class RadialFunction(NamedTuple):
@@ -213,4 +253,34 @@ def tabulate(
             error = max(f.error(table) for f, table in zip(doubles, tables, strict=True))
             if error <= tolerance:
                 return tables, error
+    return None
+
+
+def piecewise(basis: RadialEmbedding | PairedEmbedding, n_species: int) -> RadialPieces | None:
+    """Return a radial basis as polynomials between knots, to rounding; None where they come not as close.
+
+    Each is the interpolant of the basis, in float64, at the roots of a Chebyshev polynomial.
+    """
+    exact = deepcopy(basis).double()
+    n = 1 if isinstance(basis.transform, NoTransform) else n_species
+    z_j, z_i = torch.arange(n).repeat_interleave(n), torch.arange(n).repeat(n)
+    roots = chebyshev.chebpts1(POWERS)
+    to_powers = np.linalg.inv(np.vander(roots, POWERS, increasing=True))
+
+    def between(intervals: int, u: np.ndarray) -> np.ndarray:
+        """The basis at places u of each interval, (n_tables, intervals, len(u), num_radial)."""
+        r = torch.from_numpy(
+            (np.arange(intervals)[:, None] + 0.5 * (u + 1)).ravel() * (basis.cutoff / intervals)
+        )
+        of_tables = exact(r.repeat(n * n), *(z.repeat_interleave(len(r)) for z in (z_j, z_i)))
+        return of_tables.view(n * n, intervals, len(u), -1).numpy()
+
+    with torch.no_grad():
+        for intervals in PIECES:
+            C = to_powers @ between(intervals, roots)
+            halfway = chebyshev.chebpts2(POWERS + 1)
+            expected = between(intervals, halfway)
+            error = np.abs(np.vander(halfway, POWERS, increasing=True) @ C - expected).max()
+            if error <= ROUNDING[basis.like.dtype] * np.sqrt(np.mean(expected**2)):
+                return RadialPieces(torch.from_numpy(C).to(basis.like.dtype).contiguous(), basis.cutoff)
     return None

@@ -22,7 +22,7 @@ from multiace.layers.embedding import ELEMENT_EMBEDDINGS, ElementEmbedding, Fixe
 from multiace.layers.product import PRODUCTS, IdentityProduct
 from multiace.layers.radial import RadialNetwork
 from multiace.layers.readout import FinnisSinclairReadout, Readout
-from multiace.layers.table import TOLERANCE, RadialFunction, RadialTable, RadialTables, tabulate
+from multiace.layers.table import TOLERANCE, RadialFunction, RadialTable, RadialTables, piecewise, tabulate
 from multiace.layers.update import NONLINEARITIES, Layer, LayerIrreps
 from multiace.model.config import ModelConfig
 from multiace.model.irreps import density_irreps, message_irreps
@@ -54,11 +54,7 @@ class MultiACE(nn.Module):
         )
         embedding_dim = self.elements.table.shape[1]
         complete = config.channel_coupling == "complete"
-        self.embedding = (
-            ElementChannels(config.truncation.num_radial + config.pair_num_radial)
-            if complete
-            else InitialFeatures(embedding_dim, config.channels)
-        )
+        self.embedding = ElementChannels() if complete else InitialFeatures(embedding_dim, config.channels)
         self.layers = nn.ModuleList()
         self.readouts = nn.ModuleList()
         h = config.irreps.keep([Irrep(0, 1)])
@@ -97,30 +93,35 @@ class MultiACE(nn.Module):
             energies, moving = self._energies(graph.with_vectors(vectors), tables)
         ones = torch.ones(graph.n_nodes, len(self.readouts), dtype=self.dtype, device=vectors.device)
         value, gradients = ops.value_and_gradients(self.recorder, energies, ones, moving)
+        if moving == [0]:
+            return value, gradients[0].to(vectors.dtype)
         (g,) = torch.autograd.grad([energies.tensors[n] for n in moving], [vectors], gradients)
         return value, g
 
     def _energies(self, graph: Graph, tables: RadialTables | None) -> tuple[ops.Computation, list[int]]:
         """What :meth:`forward` computes, and which tensors of it depend on the edge vectors."""
         vectors = graph.edge_vectors()
-        one_edge = graph.pairs[0][:, 0]  # of each undirected pair
-        r = torch.linalg.vector_norm(vectors[one_edge], dim=-1)
         elements: ElementEmbedding = self.elements
         networks: Sequence[RadialNetwork | CompleteRadial | RadialTable] = self.radial_networks
         if tables is not None:
             elements = tables.elements
-        if tables is None or not tables.layers:
-            z_j, z_i = (graph.species[nodes[one_edge]] for nodes in (graph.senders, graph.receivers))
-            radial = ops.radial_basis(r, z_j, z_i, self.radial_basis)  # e_n(r) x envelope
-        else:
-            networks, radial = tables.layers, r.to(self.dtype)
+            networks = tables.layers or networks
+        pieces = None if tables is None else tables.pieces
         h = self.embedding(graph.species, elements)  # h⁰
         recorded = all(network.is_plain for network in networks)  # else R is made before
-        R = [radial] if recorded else [network(radial, elements.table, graph) for network in networks]
+        if pieces is not None:
+            R = []
+        elif recorded:
+            R = [self._radial(graph, tables)]
+        else:
+            radial = self._radial(graph, tables)
+            R = [network(radial, elements.table, graph) for network in networks]
         values = tables.values if tables is not None and recorded else []  # of tables that are read below
 
         def site_energies(vectors: Tensor, h: Tensor, *R: Tensor) -> Tensor:
             Y = ops.spherical_harmonics(vectors, self.angular)  # Y_lm(r̂)
+            if pieces is not None:
+                R = (pieces(vectors, graph),)
             energies: list[Tensor] = []
             for t, (layer, network) in enumerate(zip(self.layers, networks, strict=True)):
                 h = layer(h, Y, network(R[0], elements.table, graph) if recorded else R[t], elements, graph)
@@ -133,6 +134,15 @@ class MultiACE(nn.Module):
         persistent = [] if tables is None else tables.made
         moving = [0, *range(2, 2 + len(R))]
         return ops.Computation(site_energies, tensors, graph.indices, persistent), moving
+
+    def _radial(self, graph: Graph, tables: RadialTables | None) -> Tensor:
+        """What R of each undirected pair is made of: e_n(r) times the envelope, or r where it is read from a table."""
+        one_edge = graph.pairs[0][:, 0]
+        r = torch.linalg.vector_norm(graph.edge_vectors()[one_edge], dim=-1)
+        if tables is not None and tables.layers:
+            return r.to(self.dtype)
+        z_j, z_i = (graph.species[nodes[one_edge]] for nodes in (graph.senders, graph.receivers))
+        return ops.radial_basis(r, z_j, z_i, self.radial_basis)
 
     def tabulate(self, tolerance: float = TOLERANCE) -> RadialTables | None:
         """Tabulate R of all layers, for inference.
@@ -158,8 +168,16 @@ class MultiACE(nn.Module):
         return RadialTables(layers, FixedElements(self.elements), error, self.version())
 
     def fixed(self) -> RadialTables:
-        """What does not depend on positions, made once; the radial networks are evaluated."""
-        return RadialTables([], FixedElements(self.elements), 0.0, self.version())
+        """What does not depend on positions, made once; the radial networks are evaluated.
+
+        With complete coupling the radial basis is evaluated as polynomials between knots, which are the basis to
+        rounding, unless R sees elements.
+        """
+        pieces = None
+        plain = all(isinstance(net, CompleteRadial) and net.is_plain for net in self.radial_networks)
+        if plain and self.device.type == "cpu":
+            pieces = piecewise(self.radial_basis, len(self.config.elements))
+        return RadialTables([], FixedElements(self.elements), 0.0, self.version(), pieces)
 
     def version(self) -> tuple[Any, ...]:
         """What changes when a weight does."""
@@ -269,12 +287,11 @@ def build_complete_layer(config: ModelConfig, embedding_dim: int, num_neighbors:
         config.l_max,
         None if config.radial_network == "none" else network_options(config),
     )
-    density = CompleteDensity(
-        radial, n_max, config.l_max, NEIGHBOR_NORMS[config.neighbor_norm](num_neighbors)
-    )
+    density = CompleteDensity(radial, NEIGHBOR_NORMS[config.neighbor_norm](num_neighbors))
     basis = AceBasis(embedding_dim, config.truncation)
     product = CompleteProduct(basis, config.channels, embedding_dim if config.product_elements else 0)
-    h, A, m = density.paths.irreps_in, density.paths.irreps_out, config.irreps
+    h, m = Irreps([(embedding_dim, Irrep(0, 1))]), config.irreps
+    A = Irreps((basis.n_channels, Irrep(degree, (-1) ** degree)) for degree in range(config.l_max + 1))
     return Layer(
         density=density,
         self_connection="none",

@@ -29,7 +29,7 @@ from multiace.ops import rows as rows_reference
 from multiace.ops.choice import choice
 from multiace.ops.compiler import CompilerError
 from multiace.ops.forms import traced
-from multiace.ops.paths import ConvolutionPaths, ProductPaths
+from multiace.ops.paths import ConvolutionPaths, ProductBlocks, ProductPaths
 from multiace.ops.recorder import Computation, Recorder, UnrecordableError
 from multiace.ops.recursion import Monomials, recursion
 from multiace.ops.reference import Activation
@@ -45,17 +45,20 @@ __all__ = [
     "ConvolutionPaths",
     "Functions",
     "Monomials",
+    "ProductBlocks",
     "ProductPaths",
     "Recorder",
     "Surroundings",
     "add_rows",
     "convolution",
+    "density",
     "finnis_sinclair",
     "fused",
     "gate",
     "interpolate",
     "linear",
     "mlp",
+    "piecewise",
     "polynomial",
     "radial_basis",
     "recursion",
@@ -87,6 +90,33 @@ def linear(x: Tensor, W: Tensor, species: Tensor | None, irreps_in: Irreps, irre
 def symmetric_product(A: Tensor, W: Tensor, species: Tensor | None, paths: ProductPaths) -> Tensor:
     """Sum the weighted products of up to ν factors; see :func:`multiace.ops.reference.symmetric_product`."""
     return _implementation(A, on_gpu=cpu).symmetric_product(A, W, species, paths)
+
+
+def density(
+    h: Tensor,
+    Y: Tensor,
+    R: Tensor,
+    senders: Tensor,
+    receivers: Tensor,
+    products: ProductBlocks,
+    pairs: tuple[Tensor, Tensor] | None,
+    order: tuple[Tensor, Tensor],
+) -> Tensor:
+    """Sum products of R and Y over neighbours; see :func:`multiace.ops.reference.density`."""
+    return _implementation(h).density(h, Y, R, senders, receivers, products, pairs, order)
+
+
+def piecewise(
+    vectors: Tensor,
+    tables: Tensor,
+    cutoff: float,
+    species: Tensor | None,
+    senders: Tensor,
+    receivers: Tensor,
+    pairs: tuple[Tensor, Tensor],
+) -> Tensor:
+    """Evaluate radial functions between knots; see :func:`multiace.ops.reference.piecewise`."""
+    return _implementation(vectors).piecewise(vectors, tables, cutoff, species, senders, receivers, pairs)
 
 
 def polynomial(A: Tensor, W: Tensor, species: Tensor | None, monomials: Monomials) -> Tensor:

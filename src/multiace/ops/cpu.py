@@ -23,7 +23,7 @@ from multiace.ops import gpu, gpu_product, reference
 from multiace.ops.codegen import convolution_source
 from multiace.ops.compiler import compile_c
 from multiace.ops.forms import Call, Form, Term
-from multiace.ops.paths import ConvolutionPaths, ProductPaths, gate_irreps, linear_blocks
+from multiace.ops.paths import ConvolutionPaths, ProductBlocks, ProductPaths, gate_irreps, linear_blocks
 from multiace.ops.recursion import Monomials
 from multiace.ops.reference import Activation
 from multiace.ops.rows import AROUND, Functions, Surroundings
@@ -33,11 +33,13 @@ __all__ = [
     "bessel",
     "check_compiler",
     "convolution",
+    "density",
     "finnis_sinclair",
     "gate",
     "interpolate",
     "linear",
     "mlp",
+    "piecewise",
     "polynomial",
     "spherical_harmonics",
     "symmetric_product",
@@ -703,6 +705,133 @@ TABLE = Form(
     "Tensor? code, float spacing, int n_tables, int n_knots, int n_weights",
     _table_shape,
     _call_table,
+    nonlinear=1,
+)
+
+
+# ---------------------------------------------------------------------------- density: S(h, Y, R, g)
+
+
+def density(
+    h: Tensor,
+    Y: Tensor,
+    R: Tensor,
+    senders: Tensor,
+    receivers: Tensor,
+    products: ProductBlocks,
+    pairs: tuple[Tensor, Tensor] | None,
+    order: tuple[Tensor, Tensor],
+) -> Tensor:
+    """Same as :func:`multiace.ops.reference.density`."""
+    edges = (senders, *(pairs or (None, None)), *order)
+    return DENSITY((h, Y, R), (*edges, h.shape[1], Y.shape[1], R.shape[1], encode_blocks(products)))
+
+
+@_text
+def encode_blocks(products: ProductBlocks) -> str:
+    """Write blocks as text."""
+    return " ".join(f"{lm},{q},{n}" for lm, q, n in products)
+
+
+@cache
+def _product_blocks(text: str) -> tuple[int, int, Any]:
+    """Number of blocks and of products, and the C array: blocks of the same q whose lm follow one another are one."""
+    joined: list[list[int]] = []  # lm, how many, q, n
+    for lm, q, n in ([int(number) for number in block.split(",")] for block in text.split()):
+        if joined and joined[-1][2:] == [q, n] and sum(joined[-1][:2]) == lm:
+            joined[-1][1] += 1
+        else:
+            joined.append([lm, 1, q, n])
+    n_products = sum(count * n for _, count, _, n in joined)
+    return len(joined), n_products, _array([number for block in joined for number in block])
+
+
+def _density_shape(a: Sequence[Tensor | None], constants: Sequence[Any], slot: int) -> Sequence[int]:
+    senders, pairs, *_, n_h, n_Y, n_R, text = constants
+    n_rows = senders.shape[0] if pairs is None else pairs.shape[0]
+    shapes = ((_n_rows(a[0], a[3]), n_h), (senders.shape[0], n_Y), (n_rows, n_R))
+    return shapes[slot] if slot < 3 else (_n_rows(a[0], a[3]), _product_blocks(text)[1] * n_h)
+
+
+@cache
+def _density_kernel(dtype: torch.dtype, slot: int) -> Callable[..., None]:
+    return _function(compile_c(_source(dtype, "matrix.h", "density.c")), f"derivative_{'hYRg'[slot]}")
+
+
+def _call_density(terms: list[Term], constants: Sequence[Any], slot: int, result: Tensor) -> Call:
+    senders, pairs, pair, first, reverse, n_h, n_Y, n_R, text = constants
+    n_blocks, n_products, blocks = _product_blocks(text)
+    n_rows = senders.shape[0] if pairs is None else pairs.shape[0]
+    return _density_kernel(result.dtype, slot), [
+        *map(_address, (senders, pairs, pair, first, reverse)),
+        *(ctypes.addressof(blocks), terms[0][0 if slot else 3].shape[0], senders.shape[0], n_rows),
+        *(n_h, n_Y, n_R, n_blocks, n_products, torch.get_num_threads(), len(terms)),
+        result.data_ptr(),
+        *(0 if b == slot else argument.data_ptr() for term in terms for b, argument in enumerate(term)),
+    ]
+
+
+DENSITY = Form(
+    "density",
+    4,
+    "Tensor senders, Tensor? pair_edges, Tensor? pair, Tensor first, Tensor reverse, int n_h, int n_Y, int n_R, "
+    "str products",
+    _density_shape,
+    _call_density,
+    sums=True,
+)
+
+
+# ---------------------------------------------------------------------------- radial functions by pieces: S(v, g)
+
+
+def piecewise(
+    vectors: Tensor,
+    tables: Tensor,
+    cutoff: float,
+    species: Tensor | None,
+    senders: Tensor,
+    receivers: Tensor,
+    pairs: tuple[Tensor, Tensor],
+) -> Tensor:
+    """Same as :func:`multiace.ops.reference.piecewise`."""
+    n_tables, *sizes = tables.shape
+    constants = (tables, species, senders, receivers, pairs[0], cutoff, round(n_tables**0.5), *sizes)
+    return PIECEWISE((vectors,), constants)
+
+
+def _piecewise_shape(a: Sequence[Tensor | None], constants: Sequence[Any], slot: int) -> Sequence[int]:
+    _, _, senders, _, pairs, *_, n_functions = constants
+    return (senders.shape[0], 3) if slot == 0 else (pairs.shape[0], n_functions)
+
+
+@cache
+def _piecewise_kernel(dtype: torch.dtype, powers: int, directions: int, slot: int) -> Callable[..., None]:
+    library = compile_c(_smooth_source("piecewise.c", dtype, directions, POWERS=str(powers)))
+    return _function(library, f"derivative_{'vg'[slot]}")
+
+
+def _call_piecewise(term: Term, constants: Sequence[Any], slot: int, result: Tensor) -> Call:
+    v, g, *directions = term
+    tables, species, senders, receivers, pairs, cutoff, n_species, n_intervals, powers, n_functions = (
+        constants
+    )
+    return _piecewise_kernel(v.dtype, powers, len(directions), slot), [
+        *_directions(v, directions),
+        *(_address(g), tables.data_ptr(), result.data_ptr()),
+        *map(_address, (pairs, senders, receivers, species)),
+        *(v.shape[0], pairs.shape[0], n_species, n_intervals, n_functions, torch.get_num_threads()),
+        _bits(cutoff / n_intervals),
+    ]
+
+
+PIECEWISE = Form(
+    "piecewise",
+    2,
+    "Tensor tables, Tensor? species, Tensor senders, Tensor receivers, Tensor pair_edges, float cutoff, int n_species, "
+    "int n_intervals, int powers, int n_functions",
+    _piecewise_shape,
+    _call_piecewise,
     nonlinear=1,
 )
 

@@ -18,6 +18,7 @@ __all__ = [
     "Path",
     "PathGroup",
     "Polynomial",
+    "ProductBlocks",
     "ProductPaths",
     "linear_blocks",
     "n_weights",
@@ -40,6 +41,10 @@ class PathGroup(NamedTuple):
     mul: int
     l2s: tuple[int, ...]
     weights: slice  # of the radial weights, (path, channel) with the channel last
+
+
+ProductBlocks = tuple[tuple[int, int, int], ...]
+"""Products R Y in blocks of one lm: lm, the first function of R, and how many functions."""
 
 
 @dataclass(frozen=True)

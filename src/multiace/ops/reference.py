@@ -17,16 +17,18 @@ from torch import Tensor
 
 from multiace.basis.coupling import clebsch_gordan
 from multiace.basis.irreps import Irrep, Irreps
-from multiace.ops.paths import ConvolutionPaths, ProductPaths, gate_irreps, linear_blocks
+from multiace.ops.paths import ConvolutionPaths, ProductBlocks, ProductPaths, gate_irreps, linear_blocks
 from multiace.ops.recursion import Monomials
 
 __all__ = [
     "convolution",
+    "density",
     "finnis_sinclair",
     "gate",
     "interpolate",
     "linear",
     "mlp",
+    "piecewise",
     "polynomial",
     "symmetric_product",
 ]
@@ -219,6 +221,84 @@ def mlp(x: Tensor, W: Tensor, sizes: Sequence[int], fan_in: int, activation: Act
         x = activation(x) if layer > 0 else x
         x = x @ (part.view(shape) * (shape[0] if layer > 0 else fan_in) ** -0.5)
     return x
+
+
+def density(
+    h: Tensor,
+    Y: Tensor,
+    R: Tensor,
+    senders: Tensor,
+    receivers: Tensor,
+    products: ProductBlocks,
+    pairs: tuple[Tensor, Tensor] | None,
+    order: tuple[Tensor, Tensor],
+) -> Tensor:
+    r"""Sum products of radial functions and spherical harmonics over neighbours, apart for each attribute of theirs.
+
+    .. math:: A_{i,pd} = \sum_{j} h_{j,d}\, R_{q_p}(r_{ij})\, Y_{(lm)_p}(\hat r_{ij})
+
+    Args:
+        h: Attributes of the nodes, (n_nodes, n_h).
+        Y: Spherical harmonics of the edges, (n_edges, (l_max + 1)²).
+        R: Radial functions, (n_edges or n_pairs, n_R).
+        senders: j, (n_edges,).
+        receivers: i, (n_edges,), ascending.
+        products: lm and q of the products p: blocks of one lm with ``n`` values of q, from ``q`` on.
+        pairs: As in :func:`convolution`.
+        order: As in :func:`convolution`.
+
+    Returns:
+        A, (n_nodes, number of p x n_h).
+    """
+    if pairs is not None:
+        R = R.index_select(0, pairs[1])
+    blocks = [Y[:, lm : lm + 1] * R[:, q : q + n] for lm, q, n in products]
+    terms = torch.cat(blocks, dim=1)[:, :, None] * h.index_select(0, senders)[:, None, :]
+    return h.new_zeros(len(h), *terms.shape[1:]).index_add(0, receivers, terms).flatten(1)
+
+
+def piecewise(
+    vectors: Tensor,
+    tables: Tensor,
+    cutoff: float,
+    species: Tensor | None,
+    senders: Tensor,
+    receivers: Tensor,
+    pairs: tuple[Tensor, Tensor],
+) -> Tensor:
+    r"""Radial functions that are polynomials between knots.
+
+    .. math:: R(r) = \sum_p C_{kp}\, u^p, \quad u = 2 (r / s - k) - 1, \quad r = |\mathbf r_{ij}|
+
+    Args:
+        vectors: Edge vectors, (n_edges, 3) [Å].
+        tables: C of each interval, (n_tables, n_intervals, n_powers, n_R).
+        cutoff: End of the last interval [Å], behind which R is zero.
+        species: z, (n_nodes,): a pair reads table z_j √n_tables + z_i; None: all read the first.
+        senders: j, (n_edges,).
+        receivers: i, (n_edges,).
+        pairs: The edges of each pair, of which the first is read, and the pair of each edge.
+
+    Returns:
+        R, (n_pairs, n_R).
+    """
+    n_tables, n_intervals, n_powers, _ = tables.shape
+    edges = pairs[0][:, 0]
+    v = vectors.index_select(0, edges)
+    squared = v.square().sum(dim=1)
+    r = squared.where(squared > 0, 1.0).sqrt() * (squared > 0)
+    at = r * (n_intervals / cutoff)
+    k = at.detach().long().clamp(max=n_intervals - 1)
+    u = 2.0 * (at - k) - 1.0
+    inside = (at < n_intervals).to(u.dtype)
+    if species is not None:
+        z_j, z_i = species[senders[edges]], species[receivers[edges]]
+        k = k + n_intervals * (z_j * round(n_tables**0.5) + z_i)
+    C = tables.flatten(0, 1).index_select(0, k)
+    value = C[:, -1]
+    for p in range(n_powers - 2, -1, -1):
+        value = value * u[:, None] + C[:, p]
+    return value * inside[:, None]
 
 
 def polynomial(A: Tensor, W: Tensor, species: Tensor | None, monomials: Monomials) -> Tensor:
