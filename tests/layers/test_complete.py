@@ -22,7 +22,7 @@ NETWORKS = {
 def parts(name: str, n_max: int, n_pair: int) -> tuple[CompleteRadial, CompleteDensity]:
     torch.manual_seed(0)
     R = CompleteRadial(N_RADIAL, n_max, n_pair, N_ELEMENTS, L_MAX, NETWORKS[name]).double()
-    return R, CompleteDensity(R, n_max, L_MAX, FixedNorm(1.7)).double()
+    return R, CompleteDensity(R, FixedNorm(1.7)).double()
 
 
 @pytest.mark.parametrize("n_pair", [0, N_PAIR])
@@ -36,7 +36,7 @@ def test_density_is_the_sum_over_neighbours_of_an_element(name: str, n_max: int,
     at, elements = graph(), OneHotEmbedding(N_ELEMENTS, 0)
     Y, e = harmonics(at, L_MAX), radial(at, N_RADIAL + n_pair)
     table = elements.table.double()
-    h = ElementChannels(n_max + n_pair)(at.species, elements).double()
+    h = ElementChannels()(at.species, elements).double()
     A = density(h, Y, network(e, table, at), at)
     expected = torch.zeros(at.n_nodes, (L_MAX + 1) ** 2 * n_max * N_ELEMENTS + n_pair * N_ELEMENTS).double()
     for edge, (j, i) in enumerate(zip(at.senders.tolist(), at.receivers.tolist(), strict=True)):
@@ -63,7 +63,7 @@ def test_linear_radial_functions_start_as_the_basis(name: str, n_max: int) -> No
     network, _ = parts(name, n_max, 0)
     at = graph()
     e, table = radial(at, N_RADIAL), torch.eye(N_ELEMENTS).double()
-    R = network(e, table, at)[:, ::N_ELEMENTS].unflatten(1, (L_MAX + 1, n_max))
+    R = network(e, table, at).unflatten(1, (L_MAX + 1, n_max))
     e = e[at.pairs[1]] if network.sees_elements else e
     same = min(n_max, N_RADIAL)
     torch.testing.assert_close(R[:, :, :same], e[:, None, :same].expand(-1, L_MAX + 1, -1))

@@ -24,9 +24,11 @@ from multiace.tables import (
 
 __all__ = ["add_commands"]
 
+TOGETHER = 16  # structures that are predicted at once
+
 
 def add_commands(commands: Commands) -> None:
-    """Add ``presets``, ``explain``, ``info`` and ``import``."""
+    """Add ``presets``, ``explain``, ``info``, ``prune`` and ``import``."""
     sub = add_command(commands, "presets", presets, "all presets side by side")
     sub.add_argument("name", nargs="?", metavar="PRESET", help="one of them alone")
     sub.add_argument("--small", action="store_true", help="the small sizes")
@@ -44,6 +46,24 @@ def add_commands(commands: Commands) -> None:
 
     sub = add_command(commands, "info", info, "what a model file holds")
     add_model(sub)
+
+    sub = add_command(
+        commands, "prune", prune, "leave out functions of linear ACE that matter little: a faster model"
+    )
+    add_model(sub)
+    sub.add_argument(
+        "structures",
+        nargs="+",
+        metavar="STRUCTURES",
+        help="files, any format of ASE, on which the predictions may change by no more than the tolerance",
+    )
+    sub.add_argument(
+        "--tolerance",
+        type=float,
+        default=1.0,
+        help="largest root mean square change of forces [meV/Å], and of energies [meV/atom] (default: 1)",
+    )
+    sub.add_argument("-o", "--out", required=True, help="model file to write")
 
     sub = commands.add_parser("import", help="carry over the parameters of another code")
     codes = sub.add_subparsers(metavar="CODE", required=True)
@@ -100,6 +120,37 @@ def info(arguments: argparse.Namespace) -> None:
     if "verification" in potential.metadata:
         out.print(verification_table(potential.metadata["verification"]))
     out.print(config_table(potential.config))
+
+
+def prune(arguments: argparse.Namespace) -> None:
+    """Leave out functions, print what that changes, and write the model if it may be written."""
+    from multiace.data.read import read_structures
+    from multiace.graph import Graph
+    from multiace.graph.neighbors import build_graph
+    from multiace.solve.prune import prune as pruned
+
+    check_outputs(arguments.out)
+    potential = load(arguments)
+    structures = [atoms for path in arguments.structures for atoms in read_structures(path)]
+    graphs = [build_graph(atoms, potential.elements, potential.cutoff) for atoms in structures]
+    batches = [Graph.batch(graphs[n : n + TOGETHER]) for n in range(0, len(graphs), TOGETHER)]
+    result = pruned(potential, [batch.to(potential.device) for batch in batches], arguments.tolerance / 1000)
+    before, after = result.functions
+    print(f"{after:,} of {before:,} functions are left, of all central elements")
+    print(
+        f"change in {len(structures)} structures: energies {1000 * result.energy:.3g} meV/atom, forces "
+        f"{1000 * result.forces:.3g} meV/Å, at most {1000 * result.forces_max:.3g} meV/Å"
+    )
+    if after == before:
+        raise InputError(
+            f"without any function predictions change by more than --tolerance {arguments.tolerance:g}; nothing is "
+            "written. Raise it, or use the model as it is."
+        )
+    if potential.committee is not None:
+        print("error bars are those of the model before, and as slow")
+    facts = {"functions": [before, after], "energy": result.energy, "forces": result.forces}
+    result.potential.save(arguments.out, pruned=facts | {"tolerance": arguments.tolerance / 1000})
+    print(f"model: {arguments.out}")
 
 
 def import_model(arguments: argparse.Namespace) -> None:

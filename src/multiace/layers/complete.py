@@ -201,6 +201,7 @@ class CompleteProduct(nn.Module):
     Source: Drautz (PRB 99, 014104); Dusson et al. (arXiv:1911.03550).
     """
 
+    factors: Tensor
     right: Tensor
     function: Tensor
     monomial: Tensor
@@ -230,10 +231,22 @@ class CompleteProduct(nn.Module):
     def forward(self, A: Tensor, species: Tensor, elements: ElementEmbedding) -> Tensor:
         """Return m."""
         if isinstance(elements, FixedElements):
-            W = elements.once(self.weight, lambda _: self.of_monomials(elements))
+            W, *tables = elements.once(self.weight, lambda _: self.needed(elements))
+            monomials = ops.Monomials(*tables)
         else:
-            W = self.of_monomials(elements)
-        return ops.polynomial(A, W, species if self.sees_element else None, self.monomials)
+            W, monomials = self.of_monomials(elements), self.monomials
+        return ops.polynomial(A, W, species if self.sees_element else None, monomials)
+
+    def needed(self, elements: ElementEmbedding) -> tuple[Tensor, ...]:
+        """Return the coefficients of the monomials that have any, and these monomials."""
+        W = self.of_monomials(elements)
+        has_any = (W != 0).any(dim=2).any(dim=0)
+        if has_any.all():
+            return (W, *self.monomials)
+        has_any[0] |= ~has_any.any()  # a polynomial has one at least
+        monomials, before = ops.recursion(self.factors[has_any].numpy(force=True), self.basis.n_components)
+        W = W[:, has_any][:, torch.from_numpy(before).to(W.device)].contiguous()
+        return (W, *(table.to(W.device) for table in monomials))
 
     def of_monomials(self, elements: ElementEmbedding) -> Tensor:
         """Return the coefficient of each monomial, (n_species or 1, monomials, channels)."""

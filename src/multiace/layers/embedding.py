@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,9 @@ __all__ = [
     "InitialFeatures",
     "OneHotEmbedding",
 ]
+
+
+T = TypeVar("T", Tensor, tuple[Tensor, ...])
 
 
 class OneHotEmbedding(nn.Module):
@@ -65,7 +69,9 @@ class FixedElements:
 
     def __init__(self, elements: OneHotEmbedding | ContinuousEmbedding):
         self.elements = elements
-        self.made: dict[int, tuple[Tensor, Tensor]] = {}  # a parameter, which keeps its number, and its W(z)
+        self.made: dict[
+            int, tuple[Tensor, Any]
+        ] = {}  # a parameter, which keeps its number, and what was made of it
 
     @property
     def table(self) -> Tensor:
@@ -78,12 +84,18 @@ class FixedElements:
             return self.elements(W)
         return self.once(W, self.elements)
 
-    def once(self, W: Tensor, make: Callable[[Tensor], Tensor]) -> Tensor:
-        """Return what was made of a parameter, or make it."""
+    def once(self, W: Tensor, make: Callable[[Tensor], T]) -> T:
+        """Return what was made of a parameter, or make it: a tensor, or several."""
         if id(W) not in self.made:
             with torch.inference_mode(False), torch.no_grad():  # what is kept must serve training too
                 self.made[id(W)] = (W, make(W))
-        return self.made[id(W)][1]
+        return cast("T", self.made[id(W)][1])
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All that was made."""
+        all_made = [made for _, made in self.made.values()]
+        return [tensor for made in all_made for tensor in (made if isinstance(made, tuple) else (made,))]
 
 
 class InitialFeatures(nn.Module):

@@ -138,8 +138,7 @@ class RadialTables:
     @property
     def made(self) -> list[Tensor]:
         """What was made once: weights of elements, polynomials."""
-        fixed = self.elements
-        made = [W for _, W in fixed.made.values()] if isinstance(fixed, FixedElements) else []
+        made = self.elements.tensors if isinstance(self.elements, FixedElements) else []
         return made if self.pieces is None else [*made, self.pieces.tables]
 
 

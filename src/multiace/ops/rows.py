@@ -16,7 +16,6 @@ from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from multiace.basis.ace import Coefficients
 
@@ -203,6 +202,8 @@ def add_rows(functions: Functions, atoms: Surroundings, rows: np.ndarray) -> Non
         rows: (n_columns, n_rows), contiguous: energies of all structures, virials xx, yy, zz, yz, xz, xy of each,
             forces of all atoms.
     """
+    from scipy.sparse import csr_array  # loads slowly
+
     e, c = functions.entries, functions.coefficients
     n_monomials, order = c.factors.shape
     S = csr_array((e.values, e.term, e.first_term), (len(e.component), n_monomials * order))
