@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from math import prod
+from math import inf, prod
 from typing import NamedTuple
 
 import numpy as np
@@ -55,6 +55,7 @@ class Truncation:
         num_radial: Largest n.
         pair_num_radial: Number of radial functions of the two-body term, which has all of them and no others; 0: it
             has those of the other terms.
+        products: Multisets of (z, n, l), if the basis has these alone; degrees then do not count.
     """
 
     degrees: tuple[float, ...]
@@ -62,6 +63,7 @@ class Truncation:
     l_max: int
     num_radial: int
     pair_num_radial: int = 0
+    products: tuple[tuple[tuple[int, int, int], ...], ...] = ()
 
 
 class Multiset(NamedTuple):
@@ -103,7 +105,8 @@ class AceBasis:
     @cached_property
     def one_particle(self) -> tuple[OneParticle, ...]:
         """The functions v that occur, by l, element and n."""
-        t, highest = self.truncation, max(self.truncation.degrees)
+        t = self.truncation
+        highest = inf if t.products else max(t.degrees)
         functions = (
             OneParticle(degree, element, n)
             for degree in range(t.l_max + 1)
@@ -156,6 +159,9 @@ class AceBasis:
 
     def _products(self, order: int) -> Iterator[tuple[OneParticle, ...]]:
         """All ascending tuples within the degree whose parity is that of the irrep and whose l can couple to L."""
+        if self.truncation.products:
+            yield from self._listed(order)
+            return
         if order == 1 and self.pair_functions and self.irrep == INVARIANT:
             yield from ((v,) for v in self.pair_functions)
             return
@@ -179,6 +185,13 @@ class AceBasis:
             reachable = 2 * max(ls) - sum(ls) <= self.irrep.l <= sum(ls)
             if reachable and prod(v.irrep.p for v in factors) == self.irrep.p:
                 yield factors
+
+    def _listed(self, order: int) -> Iterator[tuple[OneParticle, ...]]:
+        """The multisets of an order that the truncation lists."""
+        pair = order == 1 and bool(self.pair_functions)
+        for product in self.truncation.products:
+            if len(product) == order:
+                yield tuple(sorted(OneParticle(degree, z, n, pair) for z, n, degree in product))
 
     @cached_property
     def coefficients(self) -> Coefficients:

@@ -452,6 +452,9 @@ class RadialEmbedding(nn.Module):
         distance_transform: A name in ``DISTANCE_TRANSFORMS`` or ``package.module:Class``.
         covalent_radii: Covalent radius of each species [Å], shape (n_species,); for agnesi only.
 
+    Attributes:
+        by_pair: Whether e_n depends on the elements of both ends.
+
     Raises:
         InputError: If a name is unknown, a number is out of range, or the basis has nothing to train.
     """
@@ -490,6 +493,7 @@ class RadialEmbedding(nn.Module):
         self.transform = choose(DISTANCE_TRANSFORMS, distance_transform, "distance_transform")(
             cutoff, covalent_radii
         )
+        self.by_pair = distance_transform != "none"
         # Not every basis holds numbers; this one carries the dtype set by `.to`.
         self.register_buffer("like", torch.zeros((), dtype=torch.float64), persistent=False)
 
@@ -529,9 +533,9 @@ class PairedEmbedding(nn.Module):
         self.num_radial, self.cutoff = products.num_radial + pair.num_radial, products.cutoff
 
     @property
-    def transform(self) -> nn.Module:
-        """The distance transform."""
-        return self.products.transform
+    def by_pair(self) -> bool:
+        """Whether functions depend on the elements of both ends."""
+        return self.products.by_pair
 
     @property
     def like(self) -> Tensor:

@@ -14,7 +14,8 @@ from numpy.polynomial import chebyshev
 from torch import Tensor
 
 from multiace import ops
-from multiace.basis.radial import NoTransform, PairedEmbedding, RadialEmbedding
+from multiace.basis.radial import PairedEmbedding, RadialEmbedding
+from multiace.basis.spline import SplinedEmbedding
 from multiace.graph import Graph
 from multiace.layers.complete import CompleteRadial
 from multiace.layers.embedding import ElementEmbedding, FixedElements
@@ -152,13 +153,13 @@ class RadialFunction(NamedTuple):
     """
 
     network: RadialNetwork | CompleteRadial
-    basis: RadialEmbedding | PairedEmbedding
+    basis: RadialEmbedding | PairedEmbedding | SplinedEmbedding
     attributes: Tensor
 
     @property
     def sees(self) -> str:
         """What R depends on beside r: ``none``, ``sender`` or ``pair``."""
-        return self.network.species if isinstance(self.basis.transform, NoTransform) else "pair"
+        return "pair" if self.basis.by_pair else self.network.species
 
     @property
     def ends(self) -> tuple[Tensor, Tensor]:

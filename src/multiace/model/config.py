@@ -90,6 +90,9 @@ OWN_FIELDS = ("elements", "energy_reference", "isolated_energies", "dtype")
 MOST_CHANNELS = 10_000
 """Largest width of anything; more than this is a slip, and would take all memory."""
 
+MOST_KNOTS = 100_000
+"""Finest spline."""
+
 MOST_FUNCTIONS = 1_000
 """Largest radial basis."""
 
@@ -132,8 +135,9 @@ class ModelConfig(Config):
     correlation: int = Field(
         1,
         ge=1,
-        le=5,
-        description="correlation order ν of the product basis; a message has ν + 1 bodies; 5 if coupling is complete",
+        le=6,
+        description="correlation order ν of the product basis; a message has ν + 1 bodies; 5 and 6 only if coupling is "
+        "complete",
     )
     product_elements: bool = Field(
         False, description="whether the weights of the product basis depend on the receiver's element"
@@ -153,6 +157,12 @@ class ModelConfig(Config):
         1.5, gt=0, description="complete coupling: what a degree l counts in total_degree against one of n"
     )
 
+    products: tuple[tuple[tuple[int, int, int], ...], ...] = Field(
+        (),
+        description="complete coupling: the products of the basis, each a list of factors [z, n, l] with z the number "
+        "of an element from 0 and n from 1; () = all within total_degree",
+    )
+
     # radial part
     radial_basis: str = Field("bessel", description="radial basis e_n(r)")
     num_radial: int = Field(8, ge=1, le=MOST_FUNCTIONS, description="number of radial basis functions")
@@ -165,6 +175,14 @@ class ModelConfig(Config):
         description="envelope f_c that takes the basis to zero at the cutoff, two_sided at r = 0 too",
     )
     envelope_power: int = Field(6, ge=1, description="power p of the polynomial and two_sided envelopes")
+    radial_knots: int = Field(
+        0,
+        ge=0,
+        le=MOST_KNOTS,
+        description="number of knots, from 0 to the cutoff, of cubic splines for each pair of elements that the radial "
+        "functions are read from; they start as the functions that the other fields say, and are kept in the model "
+        "file (models of other codes); 0 = the functions themselves",
+    )
     distance_transform: str = Field("none", description="map of the distance that the basis sees")
     radial_network: str = Field(
         "mlp",
@@ -357,6 +375,10 @@ class ModelConfig(Config):
                     f"model.envelope_power = 1: forces jump at the cutoff with {field} = two_sided. Set 2, or 3 for "
                     "continuous derivatives of forces."
                 )
+        if self.radial_knots == 1 or (self.radial_knots and self.trainable_radial):
+            raise InputError(
+                f"model.radial_knots = {self.radial_knots}: splines need two knots or more, and trainable_radial = false."
+            )
         # Refuses what the basis cannot do, such as training polynomials.
         basis = choose(RADIAL_BASES, self.radial_basis, "")
         try:
@@ -385,7 +407,7 @@ class ModelConfig(Config):
     def _check_coupling(self) -> None:
         """Refuse what complete coupling has no place for, and what only it has."""
         if self.channel_coupling != "complete":
-            for field, value in (("correlation", 5), ("radial_network", "none")):
+            for field, value in (("correlation", 5), ("correlation", 6), ("radial_network", "none")):
                 if getattr(self, field) == value:
                     raise InputError(
                         f"model.{field} = {value} needs channel_coupling = complete, not {self.channel_coupling}."
@@ -409,11 +431,37 @@ class ModelConfig(Config):
             raise InputError(
                 f"model.channel_coupling = complete is one layer of products; set {', '.join(changes)}."
             )
+        self._check_products()
         if len(self.total_degree) not in (1, self.correlation) or min(self.total_degree, default=0) <= 0:
             raise InputError(
                 f"model.total_degree = {list(self.total_degree)}: one positive number is needed, or one for each of "
                 f"the {self.correlation} orders."
             )
+
+    def _check_products(self) -> None:
+        """Refuse products that are not of the factors there are, have no invariant, or are listed twice."""
+        largest = self.truncation.num_radial
+        seen = set()
+        for product in self.products:
+            key, where = tuple(sorted(product)), f"model.products: {[list(factor) for factor in product]}"
+            if not 1 <= len(product) <= self.correlation:
+                raise InputError(
+                    f"{where} has {len(product)} factors; 1 to correlation = {self.correlation} are needed."
+                )
+            radial = self.pair_num_radial if len(product) == 1 and self.pair_num_radial else largest
+            for z, n, degree in product:
+                inside = 0 <= degree <= self.l_max and 1 <= n <= radial and z >= 0
+                if not inside or (self.elements and z >= len(self.elements)):
+                    raise InputError(
+                        f"{where} has the factor [{z}, {n}, {degree}]; z must be the number of an element from 0, n "
+                        f"between 1 and {radial}, and l at most l_max = {self.l_max}."
+                    )
+            degrees = [degree for *_, degree in product]
+            if sum(degrees) % 2 or 2 * max(degrees) > sum(degrees):
+                raise InputError(f"{where} has no invariant: the l do not couple to 0 with even parity.")
+            if key in seen:
+                raise InputError(f"{where} is listed twice.")
+            seen.add(key)
 
     def _check_exponents(self) -> None:
         """Refuse exponents that are not one for each density, or out of range."""
@@ -450,7 +498,9 @@ class ModelConfig(Config):
         """Which products complete coupling has."""
         degrees = self.total_degree * (self.correlation if len(self.total_degree) == 1 else 1)
         largest_n = self.num_radial if self.radial_network == "none" else self.n_max or self.num_radial
-        return Truncation(degrees, self.degree_weight, self.l_max, largest_n, self.pair_num_radial)
+        return Truncation(
+            degrees, self.degree_weight, self.l_max, largest_n, self.pair_num_radial, self.products
+        )
 
     def idle(self) -> Iterator[Idle]:
         """Find the fields that change nothing beside the others."""

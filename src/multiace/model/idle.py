@@ -36,6 +36,7 @@ BESIDE = (
     Beside("pair_envelope", "channel_coupling", ("channelwise", "full"), "complete"),
     Beside("pair_envelope", "pair_num_radial", (0,), "1 or more"),
     Beside("total_degree", "channel_coupling", ("channelwise", "full"), "complete"),
+    Beside("products", "channel_coupling", ("channelwise", "full"), "complete"),
     Beside("degree_weight", "channel_coupling", ("channelwise", "full"), "complete"),
     Beside("embedding_dim", "element_embedding", ("one_hot",), "continuous"),
     Beside("self_connection", "num_layers", (1,), "2 or more (of the first layer: first_self_connection)"),

@@ -15,6 +15,7 @@ from multiace.basis.ace import AceBasis
 from multiace.basis.angular import SphericalHarmonics
 from multiace.basis.irreps import Irrep, Irreps
 from multiace.basis.radial import PairedEmbedding, RadialEmbedding
+from multiace.basis.spline import SplinedEmbedding
 from multiace.graph import Graph
 from multiace.layers.complete import CompleteDensity, CompleteProduct, CompleteRadial, ElementChannels
 from multiace.layers.density import DENSITIES, NEIGHBOR_NORMS
@@ -212,8 +213,8 @@ class MultiACE(nn.Module):
         return self.radial_basis.like.dtype
 
 
-def build_radial_basis(config: ModelConfig) -> RadialEmbedding | PairedEmbedding:
-    """Build e_n(r), with that of the two-body term beside it if it has its own."""
+def build_radial_basis(config: ModelConfig) -> RadialEmbedding | PairedEmbedding | SplinedEmbedding:
+    """Build e_n(r), with that of the two-body term beside it if it has its own, as splines if there are knots."""
     radii = torch.tensor([covalent_radii[atomic_numbers[symbol]] for symbol in config.elements])
 
     def functions(number: int, envelope: str) -> RadialEmbedding:
@@ -228,10 +229,10 @@ def build_radial_basis(config: ModelConfig) -> RadialEmbedding | PairedEmbedding
             covalent_radii=radii,
         )
 
-    e = functions(config.num_radial, config.envelope)
-    if config.channel_coupling != "complete" or not config.pair_num_radial:
-        return e
-    return PairedEmbedding(e, functions(config.pair_num_radial, config.pair_envelope))
+    e: RadialEmbedding | PairedEmbedding = functions(config.num_radial, config.envelope)
+    if config.channel_coupling == "complete" and config.pair_num_radial:
+        e = PairedEmbedding(e, functions(config.pair_num_radial, config.pair_envelope))
+    return SplinedEmbedding(e, config.radial_knots, len(config.elements)) if config.radial_knots else e
 
 
 def build_layer(

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from multiace.basis.irreps import Irreps
 from multiace.basis.radial import PairedEmbedding, RadialEmbedding
+from multiace.basis.spline import SplinedEmbedding
 from multiace.ops import cpu, gpu, gpu_linear, reference
 from multiace.ops import rows as rows_reference
 from multiace.ops.choice import choice
@@ -161,9 +162,12 @@ def radial_basis(
     lengths: Tensor,
     sender_species: Tensor,
     receiver_species: Tensor,
-    radial: RadialEmbedding | PairedEmbedding,
+    radial: RadialEmbedding | PairedEmbedding | SplinedEmbedding,
 ) -> Tensor:
     """Evaluate e_n(r) of lengths (n_pairs,); ``radial`` is the definition."""
+    if isinstance(radial, SplinedEmbedding):
+        code = radial.code(sender_species, receiver_species)
+        return interpolate(lengths.to(radial.values.dtype), radial.values, radial.spacing, code)
     if isinstance(radial, PairedEmbedding):
         parts = (radial.products, radial.pair)
         return torch.cat(

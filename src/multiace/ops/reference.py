@@ -17,6 +17,7 @@ from torch import Tensor
 
 from multiace.basis.coupling import clebsch_gordan
 from multiace.basis.irreps import Irrep, Irreps
+from multiace.basis.spline import hermite
 from multiace.ops.paths import ConvolutionPaths, ProductBlocks, ProductPaths, gate_irreps, linear_blocks
 from multiace.ops.recursion import Monomials
 
@@ -402,11 +403,4 @@ def interpolate(r: Tensor, table: Tensor, spacing: float, code: Tensor | None) -
     Returns:
         R, (n_pairs, n_weights).
     """
-    n_knots = table.shape[1]
-    x = (r / spacing).clamp(max=n_knots - 1)
-    k = x.detach().long().clamp(0, n_knots - 2)
-    t = (x - k)[:, None]
-    first = k if code is None else code * n_knots + k
-    at, after = (table.flatten(0, 1).index_select(0, first + step) for step in (0, 1))
-    value = (1 + t * t * (2 * t - 3)) * at[:, 0] + t * t * (3 - 2 * t) * after[:, 0]
-    return value + t * (t - 1) * ((t - 1) * at[:, 1] + t * after[:, 1])
+    return hermite(r, table, spacing, code)

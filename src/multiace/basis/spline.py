@@ -1,0 +1,75 @@
+"""Radial functions as cubic splines: values and slopes on knots, for each pair of elements."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from multiace.basis.radial import PairedEmbedding, RadialEmbedding
+
+__all__ = ["SplinedEmbedding", "hermite"]
+
+
+def hermite(r: Tensor, table: Tensor, spacing: float, code: Tensor | None) -> Tensor:
+    """Interpolate between knots; see :func:`multiace.ops.reference.interpolate`."""
+    n_knots = table.shape[1]
+    x = (r / spacing).clamp(max=n_knots - 1)
+    k = x.detach().long().clamp(0, n_knots - 2)
+    t = (x - k)[:, None]
+    first = k if code is None else code * n_knots + k
+    at, after = (table.flatten(0, 1).index_select(0, first + step) for step in (0, 1))
+    value = (1 + t * t * (2 * t - 3)) * at[:, 0] + t * t * (3 - 2 * t) * after[:, 0]
+    return value + t * (t - 1) * ((t - 1) * at[:, 1] + t * after[:, 1])
+
+
+class SplinedEmbedding(nn.Module):
+    r"""e_n(r) of each pair of elements by cubic Hermite splines; they start as those of another embedding.
+
+    Values and slopes on the knots are kept with the weights, so that a potential of another code, whose radial functions
+    are not among the choices, is a table of numbers here. Their slope is continuous, their curvature is not.
+
+    Args:
+        embedding: What is tabulated, without anything to train.
+        n_knots: Number of knots, the first at r = 0, the last at the cutoff.
+        n_species: Number of elements.
+
+    Attributes:
+        values: (n_species², n_knots, 2, num_radial): e_n, and its slope times the spacing; z_j is the slower index of
+            pairs, and both orders have the same functions.
+
+    Has the interface of :class:`~multiace.basis.radial.RadialEmbedding`.
+    """
+
+    values: Tensor
+    is_plain_bessel = False
+    by_pair = True
+
+    def __init__(self, embedding: RadialEmbedding | PairedEmbedding, n_knots: int, n_species: int) -> None:
+        super().__init__()
+        self.num_radial, self.cutoff, self.n_species = embedding.num_radial, embedding.cutoff, n_species
+        self.spacing = self.cutoff / (n_knots - 1)
+        r = torch.linspace(0.0, self.cutoff, n_knots, dtype=torch.float64)
+        ends = torch.arange(n_species**2).repeat_interleave(n_knots)
+        senders, receivers = ends // n_species, ends % n_species
+
+        def e(r: Tensor) -> Tensor:
+            return embedding(r, senders, receivers)
+
+        r = r.clamp(min=1e-3 * self.spacing).repeat(n_species**2)
+        value, slope = torch.func.jvp(e, (r,), (torch.ones_like(r),))
+        values = torch.stack([value, self.spacing * slope], dim=1).unflatten(0, (n_species**2, n_knots))
+        self.register_buffer("values", values)
+
+    @property
+    def like(self) -> Tensor:
+        """Has the dtype and device of the result."""
+        return self.values
+
+    def code(self, sender_species: Tensor, receiver_species: Tensor) -> Tensor:
+        """Which table a pair reads."""
+        return sender_species * self.n_species + receiver_species
+
+    def forward(self, lengths: Tensor, sender_species: Tensor, receiver_species: Tensor) -> Tensor:
+        """Evaluate on edges, as :meth:`~multiace.basis.radial.RadialEmbedding.forward`."""
+        code = self.code(sender_species, receiver_species)
+        return hermite(lengths.to(self.values.dtype), self.values, self.spacing, code)
