@@ -23,6 +23,7 @@ import itertools
 from docstrings import equations, one_line, to_markdown
 
 from multiace.basis import radial as basis_radial
+from multiace.basis import spline
 from multiace.config import Config
 from multiace.data.config import DataConfig
 from multiace.data.download import BOTNET_FOLDERS
@@ -100,6 +101,14 @@ AXES = (
     ),
     Axis("Distance transform", ("distance_transform",), basis_radial.RadialEmbedding),
     Axis(
+        "Splines",
+        ("radial_knots",),
+        spline.SplinedEmbedding,
+        "Radial functions may be read from tables that are kept in the model file: those of imported potentials of "
+        "pacemaker are ([Importing](import.md)).",
+        equation="",
+    ),
+    Axis(
         "Radial network",
         ("radial_network", "radial_widths", "radial_activation", "radial_species", "radial_bias", "n_max"),
         radial.RadialNetwork,
@@ -115,11 +124,11 @@ AXES = (
     Axis("Element embedding", ("element_embedding", "embedding_dim"), embedding.InitialFeatures),
     Axis(
         "Product basis",
-        ("correlation", "product_elements", "total_degree", "degree_weight"),
+        ("correlation", "product_elements", "total_degree", "degree_weight", "products"),
         product.ChannelwiseProduct,
         "With `correlation: 1` and `product_elements: false` the message is A itself, exactly. With "
         "`channel_coupling: full` products mix all channels; with `complete` each product of one-particle functions "
-        "within `total_degree` has a coefficient of its own ([Linear ACE](ace.md)).",
+        "within `total_degree`, or of the list `products`, has a coefficient of its own ([Linear ACE](ace.md)).",
     ),
     Axis(
         "Self-connection",

@@ -71,6 +71,14 @@ CASES = [
     line("import botnet a.json b.npz -o .", ". is a folder; give the name of a file in it"),
     line("report runs --out water.xyz/r.html", "water.xyz/r.html cannot be written"),
     line("import botnet water.xyz b.npz -o c.safetensors", "water.xyz is not valid JSON"),
+    line("import pace nothing.yace -o c.safetensors", "cannot read nothing.yace"),
+    line("import pace water.xyz -o c.safetensors", "water.xyz is no .yace file"),
+    line(
+        "export model.safetensors a.yace",
+        "a .yace file has no place for this model: it needs channel_coupling",
+    ),
+    line("export model.safetensors a.txt", "a.txt must end in .yace"),
+    line("export nothing a.yace", "nothing"),
     line("data", "ACTION"),
     line("data get acacia", "'acacia'", "acac"),
 ]

@@ -154,3 +154,23 @@ def test_small_cases_by_hand() -> None:
     torch.testing.assert_close(B[:2], A[0, :2])
     assert B[3] / B[2] == pytest.approx(3**0.5 * -0.3 / 0.5)  # of unit normals E[(A A')²] = 1, E[(A A)²] = 3
     assert float(B[5] / square) == pytest.approx(float(1 / np.sqrt(15)))  # of a sum of three squares
+
+
+def test_a_listed_basis_has_the_functions_of_its_products():
+    listed = (((0, 1, 0),), ((1, 2, 1), (0, 1, 1)), ((0, 1, 2), (0, 1, 2), (1, 2, 2)))
+    whole = AceBasis(2, Truncation((10.0, 10.0, 10.0), 1.0, 2, 2))
+    some = AceBasis(2, Truncation((1.0, 1.0, 1.0), 1.0, 2, 2, products=listed))
+    paths = {multiset.factors: multiset.n_paths for multiset in whole.multisets}
+    assert len(some.multisets) == 3
+    for multiset in some.multisets:
+        assert multiset.n_paths == paths[multiset.factors] == 1
+    assert some.n_components == whole.n_components
+    A = np.random.default_rng(0).normal(size=whole.n_components)
+
+    def values(basis):
+        c = basis.coefficients
+        products = np.append(A, 1.0)[c.factors].prod(axis=1)
+        return np.bincount(c.function, c.values * products[c.monomial], basis.n_functions)
+
+    in_whole = [m.first for m in whole.multisets if m.factors in {n.factors for n in some.multisets}]
+    np.testing.assert_allclose(values(some), values(whole)[in_whole])

@@ -93,6 +93,7 @@ NUMBERS: dict[str, list] = {
     "trainable_radial": [True],
     "envelope_power": [1, 2, 5],
     "radial_widths": [(5, 7)],
+    "radial_knots": [2001],
     "radial_bias": [True],
     "embedding_dim": [1, 5],
     "readout_width": [0],
@@ -141,6 +142,19 @@ COMBINATIONS: dict[str, dict] = {
         "pair_num_radial": 4,
         "pair_envelope": "inverse",
         "product_elements": True,
+    },
+    "complete, listed": {
+        **COMPLETE,
+        "product_elements": True,
+        "radial_knots": 2001,
+        "distance_transform": "agnesi",
+        "products": (
+            ((0, 1, 0),),
+            ((1, 2, 0),),
+            ((2, 3, 0),),
+            ((0, 2, 1), (2, 1, 1)),
+            ((1, 1, 2), (1, 1, 2)),
+        ),
     },
     "complete, R of pairs": {
         **COMPLETE,

@@ -35,6 +35,12 @@ REFUSED = {
         "readout_function": "finnis_sinclair",
         "readout_width": 8,
     },
+    "total_degree has no effect beside products": {
+        "preset": "ace",
+        "products": [[[0, 1, 0]]],
+        "total_degree": 5,
+    },
+    "products has no effect with channel_coupling = channelwise": {"products": [[[0, 1, 0]]]},
     "readout_exponents has no effect with readout_function = mlp": {"readout_exponents": [0.5]},
     "readout_activation has no effect with readout_width = 0": {
         "readout_width": 0,
@@ -167,6 +173,7 @@ CHANGES = {
     "readout_exponents": (0.7,),
     "total_degree": (4.0,),
     "n_max": 2,
+    "products": (((0, 1, 0),),),
     "pair_num_radial": 3,
     "pair_envelope": "cosine",
     "degree_weight": 0.7,

@@ -25,8 +25,8 @@ def hermite(r: Tensor, table: Tensor, spacing: float, code: Tensor | None) -> Te
 class SplinedEmbedding(nn.Module):
     r"""e_n(r) of each pair of elements by cubic Hermite splines; they start as those of another embedding.
 
-    Values and slopes on the knots are kept with the weights, so that a potential of another code, whose radial functions
-    are not among the choices, is a table of numbers here. Their slope is continuous, their curvature is not.
+    Values and slopes on the knots are kept with the weights, so that radial functions of another code, which are not
+    among the choices here, are a table of numbers. The slope is continuous, the curvature is not.
 
     Args:
         embedding: What is tabulated, without anything to train.
@@ -56,7 +56,7 @@ class SplinedEmbedding(nn.Module):
             return embedding(r, senders, receivers)
 
         r = r.clamp(min=1e-3 * self.spacing).repeat(n_species**2)
-        value, slope = torch.func.jvp(e, (r,), (torch.ones_like(r),))
+        value, slope = torch.func.jvp(e, (r,), (torch.ones_like(r),))[:2]
         values = torch.stack([value, self.spacing * slope], dim=1).unflatten(0, (n_species**2, n_knots))
         self.register_buffer("values", values)
 

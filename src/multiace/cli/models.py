@@ -6,7 +6,7 @@ import argparse
 
 from multiace.basis.ace import AceBasis
 from multiace.cli.common import check_outputs, console, load
-from multiace.cli.parser import Commands, add_command, add_model
+from multiace.cli.parser import Commands, add_command, add_model, add_outside_code
 from multiace.config import Config
 from multiace.data.config import DataConfig
 from multiace.deploy.config import MDConfig, RelaxConfig
@@ -28,7 +28,7 @@ TOGETHER = 16  # structures that are predicted at once
 
 
 def add_commands(commands: Commands) -> None:
-    """Add ``presets``, ``explain``, ``info``, ``prune`` and ``import``."""
+    """Add ``presets``, ``explain``, ``info``, ``prune``, ``import`` and ``export``."""
     sub = add_command(commands, "presets", presets, "all presets side by side")
     sub.add_argument("name", nargs="?", metavar="PRESET", help="one of them alone")
     sub.add_argument("--small", action="store_true", help="the small sizes")
@@ -71,6 +71,14 @@ def add_commands(commands: Commands) -> None:
     sub.add_argument("json", help="NAME.json: config, irreps and tables")
     sub.add_argument("npz", help="NAME.npz: parameters")
     sub.add_argument("-o", "--out", required=True, help="model file to write")
+    sub = add_command(codes, "pace", import_potential, "a potential of pacemaker, for ML-PACE in LAMMPS")
+    sub.add_argument("yace", help="NAME.yace, or NAME.ace of one element")
+    sub.add_argument("-o", "--out", required=True, help="model file to write")
+
+    sub = add_command(commands, "export", export, "write an ACE potential as .yace, for ML-PACE in LAMMPS")
+    sub.add_argument("model", help="model file (.safetensors) or run folder")
+    sub.add_argument("yace", help="NAME.yace, to be written")
+    add_outside_code(sub)
 
 
 def presets(arguments: argparse.Namespace) -> None:
@@ -160,3 +168,24 @@ def import_model(arguments: argparse.Namespace) -> None:
     check_outputs(arguments.out)
     import_botnet(arguments.json, arguments.npz).save(arguments.out)
     print(f"model: {arguments.out}")
+
+
+def import_potential(arguments: argparse.Namespace) -> None:
+    """Carry a potential of pacemaker over into a model file."""
+    from multiace.model.import_pace import import_pace
+
+    check_outputs(arguments.out)
+    import_pace(arguments.yace).save(arguments.out)
+    print(f"model: {arguments.out}")
+
+
+def export(arguments: argparse.Namespace) -> None:
+    """Write a model for another program."""
+    from multiace.model.export_pace import export_pace
+    from multiace.model.potential import Potential
+
+    check_outputs(arguments.yace)
+    if not arguments.yace.endswith(".yace"):
+        raise InputError(f"{arguments.yace} must end in .yace: that is what can be written.")
+    export_pace(Potential.load(arguments.model, outside_code=arguments.outside_code), arguments.yace)
+    print(f"potential: {arguments.yace}")

@@ -377,7 +377,8 @@ class ModelConfig(Config):
                 )
         if self.radial_knots == 1 or (self.radial_knots and self.trainable_radial):
             raise InputError(
-                f"model.radial_knots = {self.radial_knots}: splines need two knots or more, and trainable_radial = false."
+                f"model.radial_knots = {self.radial_knots}: splines need two knots or more, and trainable_radial = "
+                "false."
             )
         # Refuses what the basis cannot do, such as training polynomials.
         basis = choose(RADIAL_BASES, self.radial_basis, "")
@@ -441,6 +442,8 @@ class ModelConfig(Config):
     def _check_products(self) -> None:
         """Refuse products that are not of the factors there are, have no invariant, or are listed twice."""
         largest = self.truncation.num_radial
+        one_hot = self.element_embedding == "one_hot"
+        n_elements = (len(self.elements) or len(atomic_numbers)) if one_hot else self.embedding_dim
         seen = set()
         for product in self.products:
             key, where = tuple(sorted(product)), f"model.products: {[list(factor) for factor in product]}"
@@ -450,8 +453,8 @@ class ModelConfig(Config):
                 )
             radial = self.pair_num_radial if len(product) == 1 and self.pair_num_radial else largest
             for z, n, degree in product:
-                inside = 0 <= degree <= self.l_max and 1 <= n <= radial and z >= 0
-                if not inside or (self.elements and z >= len(self.elements)):
+                inside = n_elements > z >= 0 and 0 <= degree <= self.l_max and 1 <= n <= radial
+                if not inside:
                     raise InputError(
                         f"{where} has the factor [{z}, {n}, {degree}]; z must be the number of an element from 0, n "
                         f"between 1 and {radial}, and l at most l_max = {self.l_max}."

@@ -1,12 +1,12 @@
 r"""Linear and nonlinear ACE as potentials of pacemaker (``.yace``), for ML-PACE in LAMMPS.
 
-Radial functions are written in pacemaker's ``ChebPow`` with λ = 1, :math:`g_k = (1 - T_k(x))/2` and x = 2 r / r_c - 1. A
-function that vanishes at the cutoff has a Chebyshev series there,
+Radial functions are written in pacemaker's ``ChebPow`` with λ = 1, :math:`g_k = (1 - T_k(x))/2` and x = 2 r / r_c - 1:
+a function that vanishes at the cutoff has a Chebyshev series there,
 
 .. math:: R(r) = \sum_{k \ge 0} a_k T_k(x) = -2 \sum_{k \ge 1} a_k g_k(r), \qquad \textstyle\sum_k a_k = R(r_c) = 0,
 
-of as many terms as the accuracy asks for. Real harmonics become complex ones, so that the coefficients of a product belong
-to combinations of m that sum to zero; of m and -m one is written, with both coefficients.
+of as many terms as the accuracy asks for. Real harmonics become complex ones, so that the coefficients of a product
+belong to combinations of m that sum to zero; of m and -m one is written, with both coefficients.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class _Exporter:
         self.weights, self.exponents = self._embeddings()
         self.norm = float(self.density.norm(torch.ones((), dtype=torch.float64)))
         self.R, self.pair = self._radial_series()
-        self.is_symmetric = bool((self.R == self.R.swapaxes(0, 1)).all())
+        self.is_symmetric = np.array_equal(self.R, self.R.swapaxes(0, 1))
 
     def _embeddings(self) -> tuple[np.ndarray, tuple[float, ...]]:
         """Weights of the densities, (n_species, P) [eV], and their exponents."""
@@ -245,7 +245,10 @@ def _complex_monomials(multiset: Multiset, c: np.ndarray) -> Iterator[tuple[tupl
 
 
 def _of_complex(m: int) -> list[tuple[int, complex]]:
-    r"""Complex A in a real component: :math:`a_m = ((-1)^m A_m + A_{-m})/\sqrt2`, :math:`a_{-m} = ((-1)^m A_m - A_{-m})/i\sqrt2`."""
+    r"""Complex A in a real component, and their factors.
+
+    :math:`a_m = ((-1)^m A_m + A_{-m})/\sqrt2` and :math:`a_{-m} = ((-1)^m A_m - A_{-m})/i\sqrt2` for m > 0.
+    """
     if m == 0:
         return [(0, 1.0)]
     sign, root = (-1.0) ** m, 0.5**0.5

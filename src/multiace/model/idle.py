@@ -87,6 +87,12 @@ def idle_fields(config: ModelConfig) -> Iterator[Idle]:
                 f"model.{name} has no effect, as no gate sees 0o with hidden_irreps = {config.hidden_irreps} "
                 f"and num_layers = {T}: remove it, or set both so that 0o is reached.",
             )
+    if config.products and config.channel_coupling == "complete":
+        yield Idle(
+            "total_degree",
+            ("products",),
+            "model.total_degree has no effect beside products, which list the basis: remove one of them.",
+        )
     yield from _lost_irreps(config, depths, h)
     yield from _idle_degrees(config, h)
 

@@ -9,7 +9,8 @@ with complex A. Here that is complete coupling with a list of products, radial f
 each pair of elements, and densities. Functions of one factor are g_k themselves, as the two-body term here; the core
 repulsion is one more of those, in a density of exponent 1.
 
-Sources: Drautz (PRB 99, 014104); Lysogorskiy et al. (npj Comput. Mater. 7, 97); Bochkarev et al. (PRMaterials 6, 013804).
+Sources: Drautz (PRB 99, 014104); Lysogorskiy et al. (npj Comput. Mater. 7, 97); Bochkarev et al. (PRMaterials 6,
+013804).
 """
 
 from __future__ import annotations
@@ -92,8 +93,8 @@ def _check(file: PaceFile) -> None:
             )
         if _has_core(bond) and _core(torch.tensor([REACHED]), bond).item() > file.embeddings[i].core_cutoff:
             raise InputError(
-                f"the core repulsion of {names} switches the embedding off at distances above {REACHED} Å, which cannot "
-                "be carried over."
+                f"the core repulsion of {names} switches the embedding off at distances above {REACHED} Å, which "
+                "cannot be carried over."
             )
         other = file.bonds[j, i]
         if not all(np.array_equal(getattr(bond, name), getattr(other, name)) for name in vars(bond)):
@@ -227,7 +228,7 @@ RADIAL: dict[str, Callable[[Tensor, Bond], list[Tensor]]] = {
     "ChebPow": _cheb_pow,
     "SBessel": _sbessel,
 }
-"""The radial functions g_k of pacemaker, by its names. Its ChebLinear does not vanish at the cutoff, and is not here."""
+"""The radial functions g_k of pacemaker, by its names; ChebLinear does not vanish at the cutoff, and is not here."""
 
 
 def _core(r: Tensor, bond: Bond) -> Tensor:
@@ -271,7 +272,7 @@ def _fill_radial(potential: Potential, file: PaceFile, shape: _Shape) -> None:
             core = [_core(r, bond)[:, None]] if shape.has_core else []
             return torch.cat([g, g, *core], dim=1) * (r < bond.cutoff)[:, None]
 
-        value, slope = torch.func.jvp(functions, (knots,), (torch.ones_like(knots),))
+        value, slope = torch.func.jvp(functions, (knots,), (torch.ones_like(knots),))[:2]
         embedding.values[j * n_species + i] = torch.stack([value, embedding.spacing * slope], dim=1)
         n, degrees, k = bond.coefficients.shape
         n, degrees = min(n, shape.n_max), min(degrees, shape.l_max + 1)

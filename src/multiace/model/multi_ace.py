@@ -229,9 +229,13 @@ def build_radial_basis(config: ModelConfig) -> RadialEmbedding | PairedEmbedding
             covalent_radii=radii,
         )
 
-    e: RadialEmbedding | PairedEmbedding = functions(config.num_radial, config.envelope)
-    if config.channel_coupling == "complete" and config.pair_num_radial:
-        e = PairedEmbedding(e, functions(config.pair_num_radial, config.pair_envelope))
+    products = functions(config.num_radial, config.envelope)
+    has_own = config.channel_coupling == "complete" and config.pair_num_radial > 0
+    e = (
+        PairedEmbedding(products, functions(config.pair_num_radial, config.pair_envelope))
+        if has_own
+        else products
+    )
     return SplinedEmbedding(e, config.radial_knots, len(config.elements)) if config.radial_knots else e
 
 

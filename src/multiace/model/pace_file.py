@@ -82,7 +82,7 @@ class Bond:
 
 @dataclass(frozen=True)
 class Function:
-    r"""A function of the basis with its coefficients: :math:`\sum_m \tilde c_{pm} \mathrm{Re} \prod_\xi A_{v_\xi m_\xi}`.
+    r"""A function of the basis, :math:`\sum_m \tilde c_{pm} \mathrm{Re} \prod_\xi A_{v_\xi m_\xi}`.
 
     Attributes:
         factors: (element of the neighbour, n from 1, l) of each factor.

@@ -1,12 +1,17 @@
-"""Makes the potentials and numbers of this folder with pacemaker's own evaluator; run where python-ace 0.4 is installed.
+"""Makes the potentials and numbers of this folder with pacemaker's own evaluator, python-ace 0.4.
 
-python-ace has an academic licence and is no dependency: tests read what this script has written.
+    python -c 'from tests.model.test_pace import write_exports; write_exports("exports")'   # with multiace
+    python make_reference.py exports Cu-PBE-core-rep.ace                                    # with python-ace
+
+Its licence is an academic one, so that it is no dependency: tests read what this script has written.
 """
 
 import json
+import sys
 from pathlib import Path
 
 import ase
+import ase.build
 import numpy as np
 from pyace import PyACECalculator
 from pyace.basis import ACEBBasisSet
@@ -63,7 +68,7 @@ def potential(name):
                 for z, e in zip(("Al", "Cu"), embeddings, strict=True)
             },
             "bonds": bonds,
-            "functions": {"ALL": {"nradmax_by_orders": [4, 2, 2, 1], "lmax_by_orders": [0, 2, 2, 1]}},
+            "functions": {"ALL": {"nradmax_by_orders": [4, 2, 1, 1], "lmax_by_orders": [0, 2, 2, 1]}},
         }
     )
     rng = np.random.default_rng(len(name) + int(name[-1]))
@@ -81,6 +86,30 @@ def potential(name):
     path.write_text(path.read_text().replace("E0: [0, 0]", "E0: [-1.25, 0.5]"))
 
 
+def older():
+    """A potential of one element in both forms of files."""
+    bond = {"nradmax": 2, "lmax": 1, "nradbase": 3, "radbase": "ChebPow", "core-repulsion": [9.0, 3.0]}
+    config = create_multispecies_basis_config(
+        {
+            "deltaSplineBins": 0.01,
+            "elements": ["Cu"],
+            "embeddings": {"Cu": {**DENSITIES["two"], "rho_core_cut": 100000, "drho_core_cut": 250}},
+            "bonds": {"Cu": {**bond, **RADIAL["ChebPow"], "inner_cutoff_type": "density"}},
+            "functions": {"ALL": {"nradmax_by_orders": [3, 2, 1], "lmax_by_orders": [0, 1, 1]}},
+        }
+    )
+    (block,) = config.funcspecs_blocks
+    functions = block.funcspecs
+    for number, function in enumerate(functions):
+        function.coeffs = [0.3 * (-1) ** number, 0.1 * number]
+    block.funcspecs = functions
+    block.radcoefficients = np.random.default_rng(2).normal(size=(2, 2, 3)).round(3).tolist()
+    config.funcspecs_blocks = [block]
+    basis = ACEBBasisSet(config).to_ACECTildeBasisSet()
+    basis.save(str(HERE / "Cu-older.ace"))
+    basis.save_yaml(str(HERE / "Cu-older.yace"))
+
+
 def structures():
     rng = np.random.default_rng(0)
     cluster = ase.Atoms("Al2Cu3", rng.normal(size=(5, 3)) * 1.6)
@@ -90,9 +119,17 @@ def structures():
     return [cluster, pair, crystal, ase.Atoms("Cu")]
 
 
-def reference(path):
+def structures_of_copper():
+    rng = np.random.default_rng(1)
+    cluster = ase.Atoms("Cu6", rng.normal(size=(6, 3)) * 2.0)
+    crystal = ase.build.bulk("Cu", cubic=True)
+    crystal.rattle(0.1, seed=1)
+    return [ase.Atoms("Cu2", [[0, 0, 0], [0.8, 0.4, 0.1]]), cluster, crystal]
+
+
+def reference(path, frames):
     found = []
-    for atoms in structures():
+    for atoms in frames:
         atoms.calc = PyACECalculator(str(path))
         found.append(
             {
@@ -107,8 +144,11 @@ def reference(path):
 
 
 if __name__ == "__main__":
-    numbers = {}
+    exports, copper = map(Path, sys.argv[1:])
     for name in POTENTIALS:
         potential(name)
-        numbers[name] = reference(HERE / f"{name}.yace")
+    older()
+    files = [HERE / f"{name}.yace" for name in POTENTIALS] + sorted(exports.glob("*.yace"))
+    numbers = {path.stem: reference(path, structures()) for path in files}
+    numbers[copper.stem] = reference(copper, structures_of_copper())
     (HERE / "reference.json").write_text(json.dumps(numbers, indent=1) + "\n")
