@@ -256,13 +256,16 @@ def tabulate(
     return None
 
 
-def piecewise(basis: RadialEmbedding | PairedEmbedding, n_species: int) -> RadialPieces | None:
+def piecewise(
+    basis: RadialEmbedding | PairedEmbedding | SplinedEmbedding, n_species: int
+) -> RadialPieces | None:
     """Return a radial basis as polynomials between knots, to rounding; None where they come not as close.
 
-    Each is the interpolant of the basis, in float64, at the roots of a Chebyshev polynomial.
+    Each is the interpolant of the basis, in float64, at the roots of a Chebyshev polynomial; splines keep their knots.
     """
     exact = deepcopy(basis).double()
-    n = 1 if isinstance(basis.transform, NoTransform) else n_species
+    n = n_species if basis.by_pair else 1
+    pieces = (basis.values.shape[1] - 1,) if isinstance(basis, SplinedEmbedding) else PIECES
     z_j, z_i = torch.arange(n).repeat_interleave(n), torch.arange(n).repeat(n)
     roots = chebyshev.chebpts1(POWERS)
     to_powers = np.linalg.inv(np.vander(roots, POWERS, increasing=True))
@@ -276,7 +279,9 @@ def piecewise(basis: RadialEmbedding | PairedEmbedding, n_species: int) -> Radia
         return of_tables.view(n * n, intervals, len(u), -1).numpy()
 
     with torch.no_grad():
-        for intervals in PIECES:
+        for intervals in pieces:
+            if n * n * intervals * POWERS * basis.num_radial > LARGEST:
+                return None
             C = to_powers @ between(intervals, roots)
             halfway = chebyshev.chebpts2(POWERS + 1)
             expected = between(intervals, halfway)

@@ -12,7 +12,8 @@ belong to combinations of m that sum to zero; of m and -m one is written, with b
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import product
+from itertools import chain, product
+from math import isqrt
 from os import PathLike
 from pathlib import Path
 from typing import Any, cast
@@ -143,8 +144,10 @@ class _Exporter:
         z_j, z_i = (torch.full((len(r),), z) for z in (j, i))
         network = self.at.network
         e = network.radial_basis(r, z_j, z_i)
-        R = self.density.radial_network.of_rows(e, network.elements.table, z_j, z_i)
-        return R[:, :: self.n_species].numpy()
+        radial = self.density.radial_network
+        R = radial.of_rows(e, network.elements.table, z_j, z_i)
+        once = [range(q, q + n) for lm, q, n in radial.products if isqrt(lm) ** 2 == lm]  # of each l, m = -l
+        return R[:, [*chain(*once)]].numpy()
 
     # ------------------------------------------------------------------ the file
 
