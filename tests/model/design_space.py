@@ -93,7 +93,7 @@ NUMBERS: dict[str, list] = {
     "trainable_radial": [True],
     "envelope_power": [1, 2, 5],
     "radial_widths": [(5, 7)],
-    "radial_knots": [2001],
+    "radial_knots": [1001],
     "radial_bias": [True],
     "embedding_dim": [1, 5],
     "readout_width": [0],
@@ -146,7 +146,7 @@ COMBINATIONS: dict[str, dict] = {
     "complete, listed": {
         **COMPLETE,
         "product_elements": True,
-        "radial_knots": 2001,
+        "radial_knots": 501,
         "distance_transform": "agnesi",
         "products": (
             ((0, 1, 0),),

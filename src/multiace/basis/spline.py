@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
@@ -35,12 +38,13 @@ class SplinedEmbedding(nn.Module):
 
     Attributes:
         values: (n_species², n_knots, 2, num_radial): e_n, and its slope times the spacing; z_j is the slower index of
-            pairs, and both orders have the same functions.
+            pairs, and both orders have the same functions. They stay float64, since slopes are differences of them.
 
     Has the interface of :class:`~multiace.basis.radial.RadialEmbedding`.
     """
 
     values: Tensor
+    like: Tensor
     is_plain_bessel = False
     by_pair = True
 
@@ -59,11 +63,14 @@ class SplinedEmbedding(nn.Module):
         value, slope = torch.func.jvp(e, (r,), (torch.ones_like(r),))[:2]
         values = torch.stack([value, self.spacing * slope], dim=1).unflatten(0, (n_species**2, n_knots))
         self.register_buffer("values", values)
+        self.register_buffer("like", torch.zeros((), dtype=torch.float64), persistent=False)
 
-    @property
-    def like(self) -> Tensor:
-        """Has the dtype and device of the result."""
-        return self.values
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move to a device or type; values change the device alone."""
+        values = self.values
+        super()._apply(fn, recurse)
+        self.values = values.to(self.like.device)
+        return self
 
     def code(self, sender_species: Tensor, receiver_species: Tensor) -> Tensor:
         """Which table a pair reads."""
@@ -72,4 +79,4 @@ class SplinedEmbedding(nn.Module):
     def forward(self, lengths: Tensor, sender_species: Tensor, receiver_species: Tensor) -> Tensor:
         """Evaluate on edges, as :meth:`~multiace.basis.radial.RadialEmbedding.forward`."""
         code = self.code(sender_species, receiver_species)
-        return hermite(lengths.to(self.values.dtype), self.values, self.spacing, code)
+        return hermite(lengths.to(self.values.dtype), self.values, self.spacing, code).to(self.like.dtype)

@@ -167,7 +167,8 @@ def radial_basis(
     """Evaluate e_n(r) of lengths (n_pairs,); ``radial`` is the definition."""
     if isinstance(radial, SplinedEmbedding):
         code = radial.code(sender_species, receiver_species)
-        return interpolate(lengths.to(radial.values.dtype), radial.values, radial.spacing, code)
+        e = interpolate(lengths.to(radial.values.dtype), radial.values, radial.spacing, code)
+        return e.to(radial.like.dtype)
     if isinstance(radial, PairedEmbedding):
         parts = (radial.products, radial.pair)
         return torch.cat(
