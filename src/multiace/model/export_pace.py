@@ -80,7 +80,6 @@ class _Exporter:
             cast("CompleteProduct", layer.product),
         )
         self.n_species, self.n_max = len(config.elements), config.truncation.num_radial
-        self.n_pair = config.pair_num_radial or self.n_max
         self.weights, self.exponents = self._embeddings()
         self.norm = float(self.density.norm(torch.ones((), dtype=torch.float64)))
         self.R, self.pair = self._radial_series()
