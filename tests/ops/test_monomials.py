@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from multiace.ops import Monomials, cpu, recursion, reference
+from multiace.ops import Monomials, cpu, joined, recursion, reference
 from multiace.ops.forms import Form
 
 COMPONENTS = 7
@@ -58,6 +58,26 @@ def test_the_kernel_is_the_definition(
     for value, defined in zip(found, expected, strict=True):
         scale = defined.abs().max().clamp(min=1e-30) if defined.numel() else 1.0
         torch.testing.assert_close(value / scale, defined / scale, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_lists_of_each_element_are_the_definition(dtype: torch.dtype) -> None:
+    all_factors = factors((1, 2, 3, 4))
+    parts = [all_factors[::2], all_factors[:0], all_factors[5:]]
+    lists = [recursion(part, COMPONENTS)[0] for part in parts]
+    monomials = joined(lists)
+    assert [part.stop - part.start for part in monomials.lists] == [len(part) for part in parts]
+    A, W, z = operands(monomials, dtype, 1, 2, 30)
+    z = torch.randint(3, z.shape)
+    found, expected = (derivatives(module.polynomial, A, W, z, monomials) for module in (cpu, reference))
+    tolerance = 1e-12 if dtype is torch.float64 else 1e-4
+    for value, defined in zip(found, expected, strict=True):
+        scale = defined.abs().max()
+        torch.testing.assert_close(value / scale, defined / scale, rtol=0, atol=tolerance)
+    for number, (of_one, part) in enumerate(zip(lists, monomials.lists, strict=True)):
+        nodes = z == number
+        alone = reference.polynomial(A[nodes], W[:, part], None, of_one)
+        torch.testing.assert_close(found[0][nodes], alone, rtol=tolerance, atol=tolerance)
 
 
 def test_bits_do_not_depend_on_the_number_of_threads() -> None:

@@ -100,8 +100,8 @@ def test_what_is_dropped_is_not_computed(changes: dict) -> None:
     whole = at.network.fixed()
     at(graph, tables=whole)
     ((_, (W, *_)),), ((_, (W_whole, *_)),) = tables.elements.made.values(), whole.elements.made.values()
-    assert (W != 0).any(dim=2).any(dim=0).all()
-    assert W.shape[1] < W_whole.shape[1]
+    assert (W != 0).any(dim=2).all()
+    assert W.shape[1] < 0.7 * W_whole[..., 0].numel()
 
 
 def test_without_any_function_nothing_is_left_but_isolated_atoms() -> None:

@@ -238,15 +238,18 @@ class CompleteProduct(nn.Module):
         return ops.polynomial(A, W, species if self.sees_element else None, monomials)
 
     def needed(self, elements: ElementEmbedding) -> tuple[Tensor, ...]:
-        """Return the coefficients of the monomials that have any, and these monomials."""
+        """Return the coefficients, and the monomials that have any: where some have none, a list for each element."""
         W = self.of_monomials(elements)
-        has_any = (W != 0).any(dim=2).any(dim=0)
-        if has_any.all():
+        present = (W != 0).any(dim=2)
+        if present.all():
             return (W, *self.monomials)
-        has_any[0] |= ~has_any.any()  # a polynomial has one at least
-        monomials, before = ops.recursion(self.factors[has_any].numpy(force=True), self.basis.n_components)
-        W = W[:, has_any][:, torch.from_numpy(before).to(W.device)].contiguous()
-        return (W, *(table.to(W.device) for table in monomials))
+        lists, coefficients = [], []
+        for of_element, some in zip(W, present, strict=True):
+            factors = self.factors[some].numpy(force=True)
+            monomials, before = ops.recursion(factors, self.basis.n_components)
+            lists.append(monomials)
+            coefficients.append(of_element[some][torch.from_numpy(before).to(W.device)])
+        return (torch.cat(coefficients)[None], *(table.to(W.device) for table in ops.joined(lists)))
 
     def of_monomials(self, elements: ElementEmbedding) -> Tensor:
         """Return the coefficient of each monomial, (n_species or 1, monomials, channels)."""

@@ -32,7 +32,7 @@ from multiace.ops.compiler import CompilerError
 from multiace.ops.forms import traced
 from multiace.ops.paths import ConvolutionPaths, ProductBlocks, ProductPaths
 from multiace.ops.recorder import Computation, Recorder, UnrecordableError
-from multiace.ops.recursion import Monomials, recursion
+from multiace.ops.recursion import Monomials, joined, recursion
 from multiace.ops.reference import Activation
 from multiace.ops.rows import AROUND, VOIGT, Functions, Surroundings
 
@@ -57,6 +57,7 @@ __all__ = [
     "fused",
     "gate",
     "interpolate",
+    "joined",
     "linear",
     "mlp",
     "piecewise",

@@ -462,7 +462,7 @@ def polynomial(A: Tensor, W: Tensor, species: Tensor | None, monomials: Monomial
 
 
 def _monomials_shape(a: Sequence[Tensor | None], constants: Sequence[Any], slot: int) -> Sequence[int]:
-    _, n_components, *sizes, _, _, _, _ = constants
+    n_components, *sizes = constants[1:5]
     if slot == 1:
         return sizes
     return _n_rows(a[0], a[2]), n_components if slot == 0 else sizes[-1]
@@ -475,12 +475,12 @@ def _monomials_kernel(dtype: torch.dtype, directions: int, slot: int) -> Callabl
 
 def _call_monomials(term: Term, constants: Sequence[Any], slot: int, result: Tensor) -> Call:
     A, W, g, *directions = term
-    species, n_components, n_matrices, _, channels, products, left, first, right = constants
+    species, n_components, n_matrices, _, channels, *tables = constants
     return _monomials_kernel(A.dtype, len(directions), slot), [
         *_directions(A, directions),
         *(_address(W), _address(g), result.data_ptr(), _address(species)),
-        *(A.shape[0], n_matrices, channels, n_components, products.shape[0], left.shape[0]),
-        *(torch.get_num_threads(), *map(_address, (products, left, first, right))),
+        *(A.shape[0], n_matrices, channels, n_components, tables[1].shape[0]),
+        *(torch.get_num_threads(), *map(_address, tables)),
     ]
 
 
@@ -488,7 +488,7 @@ MONOMIALS = Form(
     "monomials",
     3,
     "Tensor? species, int n_components, int n_matrices, int n_monomials, int channels, "
-    "Tensor products, Tensor left, Tensor first, Tensor right",
+    "Tensor products, Tensor first_product, Tensor left, Tensor first_group, Tensor first, Tensor right",
     _monomials_shape,
     _call_monomials,
     nonlinear=1,

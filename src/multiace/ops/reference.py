@@ -309,23 +309,37 @@ def polynomial(A: Tensor, W: Tensor, species: Tensor | None, monomials: Monomial
 
     Args:
         A: (n_nodes, components).
-        W: (n_species or 1, monomials, channels).
+        W: (n_species or 1, monomials, channels); one where each species has monomials of its own.
         species: z, (n_nodes,); None: all nodes take the first matrix.
         monomials: With the factors f.
 
     Returns:
         m, (n_nodes, channels).
     """
-    padded = torch.cat([A, A.new_ones(len(A), 1)], dim=1)  # its last column stands for what is not there
-    first, *others = monomials.factors.unbind(1)
-    products = padded[:, first]
-    for factor in others:
-        products = products * padded[:, factor]
+    lists = monomials.lists
+    if species is not None and len(lists) > 1:
+        m = A.new_zeros(len(A), W.shape[2])
+        for z, part in enumerate(lists):
+            nodes = (species == z).nonzero().squeeze(1)
+            products = _products(A.index_select(0, nodes), monomials.factors[part])
+            m = m.index_add(0, nodes, products @ W[0, part])
+        return m
+    products = _products(A, monomials.factors)
     if species is None:
         return products @ W[0]
     n_species, _, channels = W.shape
     of_all = (products @ W.transpose(0, 1).flatten(1)).view(len(A), n_species, channels)
     return of_all[torch.arange(len(A), device=A.device), species]
+
+
+def _products(A: Tensor, factors: Tensor) -> Tensor:
+    """Monomials of A (n_nodes, components), (n_nodes, n)."""
+    padded = torch.cat([A, A.new_ones(len(A), 1)], dim=1)  # its last column stands for what is not there
+    first, *others = factors.unbind(1)
+    products = padded[:, first]
+    for factor in others:
+        products = products * padded[:, factor]
+    return products
 
 
 def gate(x: Tensor, irreps_out: Irreps, activation: Activation, odd_activation: Activation) -> Tensor:
