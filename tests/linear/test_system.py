@@ -186,3 +186,18 @@ def test_redundant_rows_do_not_count() -> None:
     twice.add(np.vstack([X, X]), np.append(y, y), 1.0, redundant=12)
     assert once.n_rows == twice.n_rows == 12
     np.testing.assert_allclose(np.abs(once.compressed()), np.abs(twice.compressed()), atol=1e-12)
+
+
+@FORMS
+def test_moved_targets_are_those_of_rows_that_are_added_so(form):
+    random = np.random.default_rng(0)
+    X, y, c = random.normal(size=(1500, 7)), random.normal(size=1500), random.normal(size=7)
+    weights = random.uniform(0.5, 2.0, size=1500)
+    before, expected = System(7, form), System(7, form)
+    before.add(X, y, weights)
+    expected.add(X, y + X @ c, weights)
+    found = before.moved(c)
+    C = random.normal(size=(7, 3))
+    np.testing.assert_allclose(found.squared_errors(C), expected.squared_errors(C), rtol=1e-10)
+    assert (found.n_rows, found.log_weights) == (expected.n_rows, expected.log_weights)
+    np.testing.assert_allclose(before.squared_errors(C - c[:, None]), expected.squared_errors(C), rtol=1e-10)

@@ -15,7 +15,8 @@ from multiace.model.config import ModelConfig
 from multiace.model.potential import Potential, Statistics
 from multiace.ops import VOIGT
 from multiace.ops.choice import definitions
-from multiace.solve.ace import AceRows, Rows
+from multiace.solve.ace import AceRows
+from multiace.solve.rows import Rows
 from tests.potentials import crystal, methanol
 
 CONFIG = ModelConfig.from_dict(

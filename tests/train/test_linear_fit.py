@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-from dataclasses import replace
 
 import ase.io
 import numpy as np
@@ -18,12 +17,14 @@ from multiace.deploy.ase import Calculator
 from multiace.errors import InputError, Interrupted
 from multiace.evaluation import evaluate
 from multiace.linear.solvers import SOLVERS
+from multiace.model.committee import Committee
 from multiace.model.config import ModelConfig
 from multiace.model.potential import Potential, Statistics
 from multiace.solve.ace import AceRows
-from multiace.train import linear_fit
+from multiace.train import linear_fit, linear_rows
 from multiace.train.config import RunConfig
-from multiace.train.linear_fit import MEMBERS, ROWS, LinearFit, is_solved, rigid_motions
+from multiace.train.linear_fit import MEMBERS, is_solved
+from multiace.train.linear_rows import ROWS, LinearRows, rigid_motions
 from multiace.train.loop import fit
 from tests.potentials import methanol, small_potential
 
@@ -183,7 +184,7 @@ def test_few_directions_are_less(linear, tmp_path, capsys):
 
 
 def test_a_stopped_assembly_goes_on_with_the_same_bits(linear, tmp_path, monkeypatch):
-    run, made, rows_of = linear(), [], LinearFit.rows_of
+    run, made, rows_of = linear(), [], LinearRows.of
 
     def recorded(self, block):
         made.append(block)
@@ -192,9 +193,9 @@ def test_a_stopped_assembly_goes_on_with_the_same_bits(linear, tmp_path, monkeyp
         return rows_of(self, block)
 
     monkeypatch.setattr(linear_fit, "SECONDS_BETWEEN_SAVES", 0.0)
-    monkeypatch.setattr(linear_fit, "BLOCK", 30)  # some rows of two structures
+    monkeypatch.setattr(linear_rows, "BLOCK", 30)  # some rows of two structures
     monkeypatch.setattr(linear_fit, "LEFT_OUT", 0)
-    monkeypatch.setattr(LinearFit, "rows_of", recorded)
+    monkeypatch.setattr(LinearRows, "of", recorded)
     expected = coefficients(fit(run, tmp_path / "whole"))
     assert [len(block) for block in made] == [2] * 6
     with pytest.raises(KeyboardInterrupt):
@@ -208,17 +209,24 @@ def test_a_stopped_assembly_goes_on_with_the_same_bits(linear, tmp_path, monkeyp
     ("most", "what"), [(6000, "the rows of 1 of 12 structures are saved"), (20, "begins again")]
 )
 def test_ctrl_c_says_what_is_saved(most, what, linear, tmp_path, monkeypatch):
-    rows_of = LinearFit.rows_of
+    rows_of, stops = LinearRows.of, []
+
+    class Stop(linear_fit.Stop):
+        def __init__(self, fabric):
+            super().__init__(fabric)
+            stops.append(self)
+
+    monkeypatch.setattr(linear_fit, "Stop", Stop)
 
     def interrupted(self, block):
-        self.stop.signal = signal.SIGINT
+        stops[-1].signal = signal.SIGINT
         return rows_of(self, block)
 
-    monkeypatch.setattr(linear_fit, "BLOCK", 1)
-    monkeypatch.setattr(LinearFit, "rows_of", interrupted)
+    monkeypatch.setattr(linear_rows, "BLOCK", 1)
+    monkeypatch.setattr(LinearRows, "of", interrupted)
     with pytest.raises(Interrupted, match=what):
         fit(linear(max_columns=most), tmp_path / "run")
-    monkeypatch.setattr(LinearFit, "rows_of", rows_of)
+    monkeypatch.setattr(LinearRows, "of", rows_of)
     fit(linear(max_columns=most), tmp_path / "run")
 
 
@@ -340,9 +348,9 @@ def fitted(linear, tmp_path):
 def test_the_committee_lies_around_the_model(fitted):
     committee = fitted.committee
     assert committee is not None
-    assert committee.members.shape == (MEMBERS, *coefficients(fitted).shape)
+    assert committee.members.shape == (MEMBERS, coefficients(fitted).size)
     mean, deviation = committee.members.mean(dim=0), committee.members.std(dim=0)
-    off = (mean - torch.from_numpy(coefficients(fitted))).abs() / deviation.clamp(min=1e-300)
+    off = (mean - torch.from_numpy(coefficients(fitted).ravel())).abs() / deviation.clamp(min=1e-300)
     assert off.mean() < 2.0 / MEMBERS**0.5  # 0.8 of a standard error each, if they are what they should be
 
 
@@ -410,12 +418,38 @@ def test_models_without_a_committee_have_no_error_bars(data):
         evaluate(at, [methanol()], uncertainty=True)
 
 
-def test_a_committee_that_does_not_fit_is_refused(fitted, tmp_path):
-    committee = fitted.committee
-    fitted.committee = replace(committee, members=committee.members[..., :-1, :])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda tensors: {name: value[..., :-1, :] for name, value in tensors.items() if value.ndim > 2},
+        lambda tensors: tensors | {"committee.largest": torch.zeros(7)},
+        lambda tensors: tensors | {"committee.noise": torch.zeros(3)},
+        lambda tensors: tensors | {"committee.readouts.0.mlp.weight": torch.zeros(32, 1, 1)},
+        lambda tensors: {name: value[:1] if value.ndim > 2 else value for name, value in tensors.items()},
+    ],
+)
+def test_a_committee_that_does_not_fit_is_refused(damage, fitted, tmp_path, monkeypatch):
+    tensors = damage(fitted.committee.tensors(fitted))
+    monkeypatch.setattr(Committee, "tensors", lambda self, potential: tensors)
     fitted.save(tmp_path / "damaged.safetensors")
     with pytest.raises(InputError, match=r"the committee \(.*\) does not fit the model"):
         Potential.load(tmp_path / "damaged.safetensors")
+
+
+def test_a_committee_of_an_earlier_version_has_error_bars_and_no_grades(fitted, tmp_path, monkeypatch):
+    tensors = fitted.committee.tensors(fitted)
+    del tensors["committee.largest"]
+    assert set(tensors) == {"committee.layers.0.product.weight", "committee.noise"}
+    monkeypatch.setattr(Committee, "tensors", lambda self, potential: tensors)
+    fitted.save(tmp_path / "old.safetensors")
+    old = Potential.load(tmp_path / "old.safetensors")
+    atoms = Atoms("Cu2", [[0, 0, 0], [2.5, 0, 0]])
+    spread, now = (at.committee.spread(at, graph_of(atoms, at)) for at in (old, fitted))
+    torch.testing.assert_close(spread.energy, now.energy)
+    torch.testing.assert_close(spread.forces, now.forces)
+    assert spread.grades is None
+    with pytest.raises(InputError, match="no extrapolation grades"):
+        old.committee.grades(old, graph_of(atoms, old))
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,14 @@ class Graph:
         """Return |r_ij| [Å], (n_edges,) float64, differentiable."""
         return torch.linalg.vector_norm(self.edge_vectors(), dim=-1)
 
+    def forces(self, g: Tensor) -> Tensor:
+        r"""Return forces [eV/Å], (..., n_nodes, 3), of energies whose gradients with respect to edge vectors are g.
+
+        .. math:: F_k = \sum_{ij} g_{ij} (\delta_{jk} - \delta_{ik})
+        """
+        F = g.new_zeros(*g.shape[:-2], self.n_nodes, 3)
+        return F.index_add(-2, self.senders, g).index_add_(-2, self.receivers, g, alpha=-1)
+
     def with_vectors(self, vectors: Tensor) -> Graph:
         """Return the same graph with these edge vectors (n_edges, 3) in place of its positions."""
         graph = replace(self, vectors=vectors)

@@ -231,15 +231,15 @@ class CompleteProduct(nn.Module):
     def forward(self, A: Tensor, species: Tensor, elements: ElementEmbedding) -> Tensor:
         """Return m."""
         if isinstance(elements, FixedElements):
-            W, *tables = elements.once(self.weight, lambda _: self.needed(elements))
+            W, *tables = elements.once(self.weight, lambda weight: self.needed(elements, weight))
             monomials = ops.Monomials(*tables)
         else:
-            W, monomials = self.of_monomials(elements), self.monomials
+            W, monomials = self.of_monomials(elements, self.weight), self.monomials
         return ops.polynomial(A, W, species if self.sees_element else None, monomials)
 
-    def needed(self, elements: ElementEmbedding) -> tuple[Tensor, ...]:
+    def needed(self, elements: ElementEmbedding, weight: Tensor) -> tuple[Tensor, ...]:
         """Return the coefficients, and the monomials that have any: where some have none, a list for each element."""
-        W = self.of_monomials(elements)
+        W = self.of_monomials(elements, weight)
         present = (W != 0).any(dim=2)
         if present.all():
             return (W, *self.monomials)
@@ -251,9 +251,9 @@ class CompleteProduct(nn.Module):
             coefficients.append(of_element[some][torch.from_numpy(before).to(W.device)])
         return (torch.cat(coefficients)[None], *(table.to(W.device) for table in ops.joined(lists)))
 
-    def of_monomials(self, elements: ElementEmbedding) -> Tensor:
-        """Return the coefficient of each monomial, (n_species or 1, monomials, channels)."""
-        W = self.weight * self.basis.n_functions**-0.5
+    def of_monomials(self, elements: ElementEmbedding, weight: Tensor) -> Tensor:
+        """Return the coefficient of each monomial, (n_species or 1, monomials, channels), from those of functions."""
+        W = weight * self.basis.n_functions**-0.5
         of_monomials = W.new_zeros(W.shape[0], len(self.right), W.shape[2]).index_add(
             1, self.monomial, W[:, self.function] * self.values.to(W.dtype)[:, None]
         )

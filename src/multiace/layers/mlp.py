@@ -37,6 +37,15 @@ class MLP(nn.Module):
         parts = self.weight[0].split([n * m for n, m in shapes])
         return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (n_rows, n_0) to (n_rows, n_(L+1))."""
-        return ops.mlp(x, self.weight, self.sizes, self.fan_in, self.activation)
+    def with_last(self, W: Tensor) -> Tensor:
+        """Return the weights with another last matrix, (n_L, any number of outputs)."""
+        return torch.cat([self.weight[:, : -self.sizes[-2] * self.sizes[-1]], W.reshape(1, -1)], dim=1)
+
+    def forward(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Map (n_rows, n_0) to (n_rows, n_(L+1)); with ``weight``, from :meth:`with_last`, to as many as it has."""
+        if weight is None:
+            return ops.mlp(x, self.weight, self.sizes, self.fan_in, self.activation)
+        *widths, n_L = self.sizes[:-1]
+        before = sum(n * m for n, m in pairwise([*widths, n_L]))
+        sizes = [*widths, n_L, (weight.shape[1] - before) // n_L]
+        return ops.mlp(x, weight, sizes, self.fan_in, self.activation)

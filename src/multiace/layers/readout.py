@@ -35,9 +35,34 @@ class Readout(nn.Module):
         channels = irreps.mul("0e")
         self.mlp = MLP([channels, width, 1] if width else [channels, 1], channels, activation)
 
-    def forward(self, h: Tensor, species: Tensor) -> Tensor:
-        """Map h (n_nodes, irreps.dim) to energies (n_nodes, 1); z, (n_nodes,), is not looked at."""
-        return self.mlp(h[:, self.scalars])
+    def forward(self, h: Tensor, species: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Map h (n_nodes, irreps.dim) to energies (n_nodes, 1); z, (n_nodes,), is not looked at.
+
+        With ``weight``, from :meth:`of_maps`, to (n_nodes, n_maps).
+        """
+        return self.mlp(h[:, self.scalars], weight)
+
+    parameter = "mlp.weight"
+    """Name of the parameter that has the last map."""
+
+    @property
+    def n_columns(self) -> int:
+        """Number of coefficients of the last map."""
+        return self.mlp.sizes[-2]
+
+    def of_maps(self, c: Tensor) -> Tensor:
+        """Return the weight of several last maps, (n_columns, n_maps)."""
+        return self.mlp.with_last(c)
+
+    def coefficients(self, weight: Tensor) -> Tensor:
+        """Return the last map, (..., n_columns), of weights (..., 1, n_weights)."""
+        return weight[..., 0, -self.n_columns :]
+
+    def weights(self, c: Tensor) -> Tensor:
+        """Return weights with last maps c, (..., n_columns)."""
+        before = self.mlp.weight.detach()[:, : -self.n_columns].to(c)
+        c = c.unsqueeze(-2)
+        return torch.cat([before.expand(*c.shape[:-1], -1), c], dim=-1)
 
 
 class FinnisSinclairReadout(nn.Module):
@@ -66,10 +91,36 @@ class FinnisSinclairReadout(nn.Module):
         self.irreps_in, self.irreps_out = (Irreps([(n, Irrep(0, 1))]) for n in (channels, 1))
         self.weight = nn.Parameter(torch.ones(n_species, channels))
 
-    def forward(self, h: Tensor, species: Tensor) -> Tensor:
-        """Map h (n_nodes, irreps.dim) and z (n_nodes,) to energies (n_nodes, 1)."""
+    def forward(self, h: Tensor, species: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Map h (n_nodes, irreps.dim) and z (n_nodes,) to energies (n_nodes, 1).
+
+        With ``weight``, from :meth:`of_maps`, to (n_nodes, n_maps).
+        """
         F = ops.finnis_sinclair(h[:, self.scalars], self.exponents)
-        return ops.linear(F, self.weight, species, self.irreps_in, self.irreps_out)
+        if weight is None:
+            return ops.linear(F, self.weight, species, self.irreps_in, self.irreps_out)
+        irreps_out = Irreps([(weight.shape[1] // self.weight.shape[1], Irrep(0, 1))])
+        return ops.linear(F, weight, species, self.irreps_in, irreps_out)
+
+    parameter = "weight"
+    """Name of the parameter that has the last map."""
+
+    @property
+    def n_columns(self) -> int:
+        """Number of weights: of every density of every element."""
+        return self.weight.numel()
+
+    def of_maps(self, c: Tensor) -> Tensor:
+        """Return the weight of several last maps, (n_columns, n_maps)."""
+        return c.reshape(len(self.weight), -1)
+
+    def coefficients(self, weight: Tensor) -> Tensor:
+        """Return the weights (..., n_species, P) as (..., n_columns)."""
+        return weight.flatten(-2)
+
+    def weights(self, c: Tensor) -> Tensor:
+        """Return weights of c, (..., n_columns)."""
+        return c.unflatten(-1, self.weight.shape)
 
 
 READOUT_FUNCTIONS: dict[str, type[nn.Module]] = {"mlp": Readout, "finnis_sinclair": FinnisSinclairReadout}

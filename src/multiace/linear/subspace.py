@@ -54,6 +54,10 @@ class Subspace:
         """Return rows (n, k) for a of rows (n, p) for c."""
         return np.asarray((X / self.prior) @ self.V)
 
+    def directions(self, c: np.ndarray) -> np.ndarray:
+        """Return the a, (k,), of coefficients c, (p,): for rows in these directions the two give the same."""
+        return np.asarray((c * self.prior) @ self.V)
+
     def coefficients(self, a: np.ndarray) -> np.ndarray:
         """Return c, (p,) or (n, p), of a, (k,) or (n, k)."""
         return np.asarray((a @ self.V.T) / self.prior)

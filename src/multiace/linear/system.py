@@ -104,6 +104,19 @@ class System:
         rows = other.buffer[: other.waiting]
         self._append(rows[:, :-1], rows[:, -1], np.ones(len(rows)))
 
+    def moved(self, c: np.ndarray) -> System:
+        """Return the system of the same rows with targets y + Xc, c (p,)."""
+        p, moved = self.n_columns, System(self.n_columns, self.form)
+        M = self.compressed().copy("F")
+        if self.form == "gram":
+            Gc = blas.dsymv(1.0, M[:p, :p], c)
+            M[p, p] += 2 * M[:p, p] @ c + c @ Gc
+            M[:p, p] += Gc
+        else:
+            M[:p, p] += np.triu(M[:p, :p]) @ c
+        moved.matrix, moved.n_rows, moved.log_weights = M, self.n_rows, self.log_weights
+        return moved
+
     def compressed(self) -> np.ndarray:
         """Return R or the upper triangle of AᵀA of all rows, (p + 1, p + 1); not to be written to."""
         if not self.waiting:

@@ -1,4 +1,4 @@
-"""Error bars of a potential: several sets of values for some of its parameters, drawn from what the data allow."""
+"""Error bars of a potential: several sets of its linear coefficients, drawn from what the data allow."""
 
 from __future__ import annotations
 
@@ -10,18 +10,25 @@ from torch import Tensor
 
 from multiace.errors import InputError
 from multiace.graph.graph import Graph
+from multiace.model.linear_part import LinearPart, linear_part
 
 if TYPE_CHECKING:
     from multiace.model.potential import Potential
 
-__all__ = ["NO_COMMITTEE", "PREFIX", "Committee", "Spread"]
+__all__ = ["NO_COMMITTEE", "NO_GRADES", "PREFIX", "Committee", "Spread"]
 
 PREFIX = "committee."
 """How names of a committee's tensors begin in a model file."""
 
 NO_COMMITTEE = (
-    "the model has no error bars; linear models (channel_coupling = complete) have them, if the solver has a prior: "
-    "bayesian_ridge, ridge or ard."
+    "the model has no error bars; what is solved for has them, if the solver has a prior (bayesian_ridge, ridge or "
+    "ard): linear ACE (model.preset = ace), or the last layers of any trained model (train.start_from = MODEL with "
+    "train.solver = bayesian_ridge)."
+)
+
+NO_GRADES = (
+    "the model has error bars but no extrapolation grades, which its file would know the largest spreads for; it is of "
+    "an earlier version: fit it again."
 )
 
 
@@ -32,10 +39,12 @@ class Spread:
     Attributes:
         energy: Of each structure [eV], (n_graphs,) float64.
         forces: Of each component [eV/Å], (n_nodes, 3) float64.
+        grades: Extrapolation grade of each atom, (n_nodes,) float64; None where the committee has none.
     """
 
     energy: Tensor
     forces: Tensor
+    grades: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -43,35 +52,65 @@ class Committee:
     """Draws from the posterior of a linear fit.
 
     Attributes:
-        parameter: Name of the parameter that was fitted.
-        members: Its values, (n_members, *shape).
+        members: Coefficients of the part of the network that energies are linear in, (n_members, n_columns); see
+            :class:`multiace.model.linear_part.LinearPart`.
         energy_noise: Standard deviation of what the fit leaves in energies, for one atom [eV]; of n atoms √n times it.
         forces_noise: The same of a force component [eV/Å].
+        largest: Largest standard deviation of a site energy among the training atoms of each element [eV],
+            (n_species,), 0 for elements without; None in files of earlier versions.
     """
 
-    parameter: str
     members: Tensor
     energy_noise: float
     forces_noise: float
+    largest: Tensor | None = None
 
     def spread(self, potential: Potential, graph: Graph) -> Spread:
-        """Predict with every member: as many predictions as there are."""
-        name, found = f"network.{self.parameter}", []
-        for member in self.members.to(potential.device):
-            values = {name: member.to(potential.network.dtype)}
-            prediction = torch.func.functional_call(potential, values, (graph,))
-            found.append((prediction.energy, prediction.forces))
-        energies, forces = (torch.stack(list(values)) for values in zip(*found, strict=True))
+        """Predict with all members at once."""
+        sites, gradients = linear_part(potential.network).predict(graph, self.members.to(potential.device))
+        sites = potential.scale * sites.double()
+        energies = sites.new_zeros(graph.n_graphs, sites.shape[1]).index_add_(0, graph.node_graph, sites)
+        forces = graph.forces(potential.scale * gradients)
         n_atoms = graph.node_graph.bincount(minlength=graph.n_graphs)
         return Spread(
-            (energies.var(dim=0) + self.energy_noise**2 * n_atoms).sqrt(),
+            (energies.var(dim=1) + self.energy_noise**2 * n_atoms).sqrt(),
             (forces.var(dim=0) + self.forces_noise**2).sqrt(),
+            self._grades(sites.std(dim=1), graph),
         )
 
-    def tensors(self) -> dict[str, Tensor]:
+    def of_sites(self, potential: Potential, graph: Graph) -> Tensor:
+        """Return the standard deviation of the energy of each atom [eV], without noise, (n_nodes,)."""
+        part, members = linear_part(potential.network), self.members.to(potential.device)
+        return (potential.scale * part.predict(graph, members, gradients=False).sites.double()).std(dim=1)
+
+    def grades(self, potential: Potential, graph: Graph) -> Tensor:
+        """Return the extrapolation grade of each atom, (n_nodes,), for a part of the time of :meth:`spread`.
+
+        It is the standard deviation of the energy of the atom, over the largest among the training atoms of its
+        element: above 1 the coefficients are known less well for it than for any of these. Infinite for elements
+        without training atoms.
+
+        Raises:
+            InputError: If the file of the committee is of an earlier version.
+        """
+        grades = self._grades(self.of_sites(potential, graph), graph)
+        if grades is None:
+            raise InputError(NO_GRADES)
+        return grades
+
+    def _grades(self, deviations: Tensor, graph: Graph) -> Tensor | None:
+        if self.largest is None:
+            return None
+        largest = self.largest.to(deviations.device)[graph.species]
+        return torch.where(deviations > 0, deviations / largest, 0.0)
+
+    def tensors(self, potential: Potential) -> dict[str, Tensor]:
         """What a model file keeps."""
-        noise = torch.tensor([self.energy_noise, self.forces_noise], dtype=torch.float64)
-        return {f"{PREFIX}{self.parameter}": self.members, f"{PREFIX}noise": noise}
+        found = linear_part(potential.network).values(self.members)
+        found["noise"] = torch.tensor([self.energy_noise, self.forces_noise], dtype=torch.float64)
+        if self.largest is not None:
+            found["largest"] = self.largest
+        return {f"{PREFIX}{name}": value for name, value in found.items()}
 
     @classmethod
     def taken_from(cls, tensors: dict[str, Tensor], potential: Potential) -> Committee | None:
@@ -85,16 +124,26 @@ class Committee:
         }
         if not found:
             return None
-        noise = found.pop("noise", torch.zeros(0))
-        shapes = {name: value.shape for name, value in potential.network.named_parameters()}
-        fits = len(found) == 1 and noise.shape == (2,) and bool(noise.isfinite().all())
-        for name, members in found.items():
-            fits &= (
-                name in shapes and members.ndim > 0 and len(members) > 1 and members.shape[1:] == shapes[name]
-            )
-        if not fits:
+        part, names = linear_part(potential.network), ", ".join(found)
+        noise, largest = found.pop("noise", torch.zeros(0)), found.pop("largest", None)
+        if not (
+            fits(found, part)
+            and noise.shape == (2,)
+            and (largest is None or largest.shape == (len(potential.elements),))
+        ):
             raise InputError(
-                f"the committee ({', '.join(found)}) does not fit the model; the file is damaged: copy it again."
+                f"the committee ({names}) does not fit the model; the file is damaged: copy it again."
             )
-        (parameter, members), (energy_noise, forces_noise) = next(iter(found.items())), noise.tolist()
-        return cls(parameter, members, energy_noise, forces_noise)
+        energy_noise, forces_noise = noise.tolist()
+        return cls(part.coefficients(found), energy_noise, forces_noise, largest)
+
+
+def fits(members: dict[str, Tensor], part: LinearPart) -> bool:
+    """Whether there are as many values of each parameter, two or more, and of no other."""
+    shapes = {name: part.network.get_parameter(name).shape for name in part.names}
+    return (
+        members.keys() == shapes.keys()
+        and all(value.ndim > 0 and value.shape[1:] == shapes[name] for name, value in members.items())
+        and len({len(value) for value in members.values()}) == 1
+        and len(next(iter(members.values()))) > 1
+    )

@@ -30,6 +30,8 @@ from multiace.model.irreps import density_irreps, message_irreps
 
 __all__ = ["MultiACE"]
 
+HEADS = 8  # whose backward passes are one program
+
 
 class MultiACE(nn.Module):
     r"""The network: h⁰ from the elements, T layers, and readouts of their invariants.
@@ -71,7 +73,7 @@ class MultiACE(nn.Module):
             if last or config.readout == "every":
                 self.readouts.append(build_readout(config, h, last))
         self.to(getattr(torch, config.dtype))
-        self.recorder = ops.Recorder(self)
+        self.recorder, self.heads_recorder = ops.Recorder(self), ops.Recorder(self)
         self.holders = [named for part in self.modules() for named in (part._parameters, part._buffers)]
 
     def forward(self, graph: Graph, tables: RadialTables | None = None) -> Tensor:
@@ -93,14 +95,54 @@ class MultiACE(nn.Module):
         with torch.enable_grad():
             energies, moving = self._energies(graph.with_vectors(vectors), tables)
         ones = torch.ones(graph.n_nodes, len(self.readouts), dtype=self.dtype, device=vectors.device)
-        value, gradients = ops.value_and_gradients(self.recorder, energies, ones, moving)
+        value, (gradients,) = ops.value_and_gradients(self.recorder, energies, [ones], moving)
         if moving == [0]:
             return value, gradients[0].to(vectors.dtype)
         (g,) = torch.autograd.grad([energies.tensors[n] for n in moving], [vectors], gradients)
         return value, g
 
-    def _energies(self, graph: Graph, tables: RadialTables | None) -> tuple[ops.Computation, list[int]]:
-        """What :meth:`forward` computes, and which tensors of it depend on the edge vectors."""
+    def of_heads(self, graph: Graph, heads: Sequence[Tensor], gradient: bool = True) -> tuple[Tensor, Tensor]:
+        """Return the energies of atoms with other last linear maps of the readouts, and their gradients.
+
+        Features are made once for all of them, and so are eight backward passes in one program.
+
+        Args:
+            graph: The atoms and edges.
+            heads: For each readout the last matrices of all maps as columns, (features, n_heads).
+            gradient: Whether the gradient is wanted.
+
+        Returns:
+            Sums over readouts, (n_nodes, n_heads), and the gradient of the sum over nodes with respect to the edge
+            vectors, (n_heads, n_edges, 3) float64, or (0, n_edges, 3); without a graph.
+        """
+        vectors = graph.edge_vectors().detach().requires_grad_(gradient)
+        with torch.set_grad_enabled(gradient):
+            weights = [
+                cast("Readout", readout).of_maps(head).detach()
+                for readout, head in zip(self.readouts, heads, strict=True)
+            ]
+            energies, moving = self._energies(graph.with_vectors(vectors), None, weights)
+        found: list[Tensor] = []
+        n_heads = heads[0].shape[1]
+        if not gradient:
+            with torch.no_grad():
+                return ops.fused(self.heads_recorder, energies), vectors.new_zeros(0, *vectors.shape)
+        one_hot = torch.eye(n_heads, dtype=self.dtype, device=vectors.device)
+        for together in one_hot.split(HEADS):
+            cotangents = [w.expand(graph.n_nodes, -1).contiguous() for w in together]
+            value, gradients = ops.value_and_gradients(self.heads_recorder, energies, cotangents, moving)
+            for of_one in gradients:
+                tensors = [energies.tensors[n] for n in moving]
+                found += torch.autograd.grad(tensors, [vectors], of_one, retain_graph=True)
+        return value, torch.stack(found)
+
+    def _energies(
+        self, graph: Graph, tables: RadialTables | None, heads: Sequence[Tensor] = ()
+    ) -> tuple[ops.Computation, list[int]]:
+        """What :meth:`forward` computes, and which tensors of it depend on the edge vectors.
+
+        With ``heads``, weights of the readouts, what :meth:`of_heads` computes.
+        """
         vectors = graph.edge_vectors()
         elements: ElementEmbedding = self.elements
         networks: Sequence[RadialNetwork | CompleteRadial | RadialTable] = self.radial_networks
@@ -119,7 +161,8 @@ class MultiACE(nn.Module):
             R = [network(radial, elements.table, graph) for network in networks]
         values = tables.values if tables is not None and recorded else []  # of tables that are read below
 
-        def site_energies(vectors: Tensor, h: Tensor, *R: Tensor) -> Tensor:
+        def site_energies(vectors: Tensor, h: Tensor, *others: Tensor) -> Tensor:
+            R, weights = others[: len(others) - len(heads)], others[len(others) - len(heads) :]
             Y = ops.spherical_harmonics(vectors, self.angular)  # Y_lm(r̂)
             if pieces is not None:
                 R = (pieces(vectors, graph),)
@@ -128,10 +171,13 @@ class MultiACE(nn.Module):
                 h = layer(h, Y, network(R[0], elements.table, graph) if recorded else R[t], elements, graph)
                 if t >= len(self.layers) - len(self.readouts):
                     readout = self.readouts[len(energies)]
-                    energies.append(readout(h, graph.species))  # E_i = Σ_t R_t(h_i)
+                    weight = weights[len(energies) :][:1]
+                    energies.append(readout(h, graph.species, *weight))  # E_i = Σ_t R_t(h_i)
+            if heads:
+                return sum(energies[1:], energies[0])
             return torch.cat(energies, dim=1) if len(energies) > 1 else energies[0]
 
-        tensors = [vectors.to(self.dtype), h, *R, *values]
+        tensors = [vectors.to(self.dtype), h, *R, *values, *heads]
         persistent = [] if tables is None else tables.made
         moving = [0, *range(2, 2 + len(R))]
         return ops.Computation(site_energies, tensors, graph.indices, persistent), moving

@@ -171,9 +171,8 @@ class Potential(nn.Module):
         energy = _sum_by(site_energies, graph.node_graph, graph.n_graphs)
         if g is None:
             return Prediction(energy, site_energies)
-        F = _sum_by(g, graph.senders, graph.n_nodes).index_add_(0, graph.receivers, g, alpha=-1)
         sigma = self._stress(g, graph.edge_vectors(), graph) if stress else None
-        return Prediction(energy, site_energies, F if forces else None, sigma)
+        return Prediction(energy, site_energies, graph.forces(g) if forces else None, sigma)
 
     def without_network(self, graph: Graph) -> Prediction:
         """Predict E0, shift and ZBL alone, all targets, without a graph: what a linear fit takes for given."""
@@ -245,7 +244,7 @@ class Potential(nn.Module):
             "metadata": self.metadata,
         }
         header = json.dumps(content)
-        members = {} if self.committee is None else self.committee.tensors()
+        members = {} if self.committee is None else self.committee.tensors(self)
         tensors = {
             name: value.detach().cpu().contiguous() for name, value in (self.state_dict() | members).items()
         }

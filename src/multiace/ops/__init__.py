@@ -198,28 +198,30 @@ def fused(recorder: Recorder, computation: Computation) -> Tensor:
 
 
 def value_and_gradients(
-    recorder: Recorder, computation: Computation, cotangent: Tensor, wanted: Sequence[int]
-) -> tuple[Tensor, Sequence[Tensor]]:
-    """Return the result of a computation, and gradients of <cotangent, result>; both without a graph.
+    recorder: Recorder, computation: Computation, cotangents: Sequence[Tensor], wanted: Sequence[int]
+) -> tuple[Tensor, Sequence[Sequence[Tensor]]]:
+    """Return the result of a computation, and gradients of <cotangent, result>; all without a graph.
 
     Args:
         recorder: Of the module that the computation belongs to.
         computation: As in :func:`fused`.
-        cotangent: Of the shape of the result.
-        wanted: Numbers of the arguments whose gradients are returned.
+        cotangents: One or several, each of the shape of the result, which is computed once.
+        wanted: Numbers of the arguments whose gradients are returned for each cotangent.
     """
     function, tensors, *_ = computation
     if _records(recorder, tensors):
         try:
-            return recorder.value_and_gradients(computation, cotangent, wanted)
+            return recorder.value_and_gradients(computation, cotangents, wanted)
         except UnrecordableError:
             recorder.succeeds = False
     with torch.enable_grad():
         arguments = [tensor.detach().requires_grad_(n in wanted) for n, tensor in enumerate(tensors)]
         value = function(*arguments)
-        gradients = torch.autograd.grad(
-            [value], [arguments[n] for n in wanted], [cotangent], materialize_grads=True
-        )
+        leaves, last = [arguments[n] for n in wanted], len(cotangents) - 1
+        gradients = [
+            torch.autograd.grad([value], leaves, [w], retain_graph=n < last, materialize_grads=True)
+            for n, w in enumerate(cotangents)
+        ]
     return value.detach(), gradients
 
 

@@ -343,24 +343,29 @@ class Recorder:
         return value
 
     def value_and_gradients(
-        self, computation: Computation, cotangent: Tensor, wanted: Sequence[int]
-    ) -> tuple[Tensor, list[Tensor]]:
+        self, computation: Computation, cotangents: Sequence[Tensor], wanted: Sequence[int]
+    ) -> tuple[Tensor, list[list[Tensor]]]:
         """Return the result of a computation, and gradients of <cotangent, result>; one program, without a graph.
 
         Args:
             computation: As in :meth:`__call__`.
-            cotangent: Of the shape of the result.
-            wanted: Numbers of the arguments whose gradients are returned.
+            cotangents: One or several, each of the shape of the result.
+            wanted: Numbers of the arguments whose gradients are returned for each cotangent.
         """
         recorded, recording = self._recording(computation)
         tensors = computation.tensors
-        pair = (recorded.node, leaf(recording.add(cotangent), cotangent))
-        nodes = gradients((pair,), tuple(leaf(n, tensors[n]) for n in wanted))
-        present = dict.fromkeys(node for node in (recorded.node, *nodes) if node is not None)
+        leaves = tuple(leaf(n, tensors[n]) for n in wanted)
+        pairs = [(recorded.node, leaf(recording.add(w), w)) for w in cotangents]
+        nodes = [gradients((pair,), leaves) for pair in pairs]
+        every = [recorded.node, *(node for of_one in nodes for node in of_one)]
+        present = dict.fromkeys(node for node in every if node is not None)
         values = dict(zip(present, recording.evaluate(tuple(present), keep=False), strict=True))
+
+        def gradient(node: Node | None, like: Tensor) -> Tensor:
+            return torch.zeros_like(like) if node is None else values[node].view(like.shape)
+
         found = [
-            torch.zeros_like(tensors[n]) if node is None else values[node].view(tensors[n].shape)
-            for n, node in zip(wanted, nodes, strict=True)
+            [gradient(node, tensors[n]) for n, node in zip(wanted, of_one, strict=True)] for of_one in nodes
         ]
         return values[recorded.node], found
 

@@ -43,8 +43,13 @@ class TrainConfig(Config):
     solver: str = Field(
         "auto",
         description="how parameters are found: gradient; or, where energies are linear in all of them "
-        f"(channel_coupling = complete), by linear algebra: {', '.join(SOLVER_NAMES)}; auto: bayesian_ridge where "
-        "possible, else gradient",
+        "(channel_coupling = complete), or for the last layers of a trained model (start_from), by linear algebra: "
+        f"{', '.join(SOLVER_NAMES)}; auto: bayesian_ridge where energies are linear in all, else gradient",
+    )
+    keep_weights: bool = Field(
+        False,
+        description="solvers, with start_from: keep the weights of that model and give it error bars (last-layer "
+        "Laplace approximation); else its last layers are solved for, with a prior centred at its weights",
     )
     smoothness: float = Field(
         0.5,
@@ -230,6 +235,7 @@ class TrainConfig(Config):
             yield from self.idle_beside(
                 field, "schedule = plateau", schedule=("constant", "cosine", "one_cycle")
             )
+        yield from self.idle_beside("keep_weights", "start_from", start_from=(None,))
         for name in ("max_columns", "folds"):
             yield from self.idle_beside(name, "another solver", solver=("gradient",))
         yield from self.idle_beside("smoothness", "another solver", solver=("gradient", "least_squares"))

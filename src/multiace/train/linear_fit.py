@@ -4,33 +4,33 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from ase import Atoms
 from lightning_fabric import Fabric
 
 from multiace.errors import InputError, Interrupted
 from multiace.linear.base import Solver
 from multiace.linear.folds import Data, Folds
 from multiace.linear.left_out import calibrated, left_out
+from multiace.linear.ridge import NOTHING
 from multiace.linear.solvers import SOLVERS
-from multiace.linear.store import load, save
-from multiace.linear.subspace import Subspace
+from multiace.linear.store import save
 from multiace.linear.system import System
 from multiace.model.committee import Committee
+from multiace.model.linear_part import Products, linear_part
 from multiace.model.potential import Potential
-from multiace.ops import AROUND, VOIGT
-from multiace.solve.ace import AceRows
 from multiace.train.config import RunConfig, TrainConfig
 from multiace.train.console import Console
 from multiace.train.finish import finish
 from multiace.train.folder import RunFolder
 from multiace.train.learner import initial
+from multiace.train.linear_rows import ROWS, Labels, LinearRows
 from multiace.train.metrics import Metrics
 from multiace.train.prepare import Prepared, report
 from multiace.train.state import State, to_plain
@@ -42,10 +42,9 @@ DEFAULT_SOLVER = "bayesian_ridge"
 LEFT_OUT = 100  # structures that error bars are calibrated on
 MEMBERS = 32  # of the committee: a standard deviation is known to an eighth of it
 SECONDS_BETWEEN_SAVES = 60.0
-BLOCK = 512  # rows that are made together
-ROWS = "rows.safetensors"
+EDGES = 50_000  # that are predicted together
 GRADIENT_FIELDS = (
-    *("start_from", "max_epochs", "max_minutes", "optimizer", "learning_rate", "weight_decay", "schedule"),
+    *("max_epochs", "max_minutes", "optimizer", "learning_rate", "weight_decay", "schedule"),
     *("warmup_epochs", "plateau_patience", "plateau_factor", "min_learning_rate", "ema_decay", "clip_norm"),
     *("energy_loss", "forces_loss", "stress_loss", "huber_delta", "second_stage_start", "early_stopping"),
     *(
@@ -59,57 +58,59 @@ GRADIENT_FIELDS = (
     ),
 )
 """Fields of the train section that a solution has no use for."""
+NO_CHANGE = "the data ask for no change of the weights of train.start_from, which stay."
+WITHOUT_PRIOR = ("least_squares", "truncated_svd")
+"""Solvers whose error bars are infinite where no data are."""
 
 
 def is_solved(run: RunConfig) -> bool:
     """Whether a run is fitted by a solver.
 
     Raises:
-        InputError: If a solver is asked for and the model is not linear, or a field is set that only training by
-            gradients reads.
+        InputError: If a solver is asked for and the model is neither linear nor trained, or a field is set that has no
+            effect on this route.
     """
-    solver, linear = run.train.solver, run.model.is_linear
+    train, solver, linear = run.train, run.train.solver, run.model.is_linear
     if solver == "gradient" or (solver == "auto" and not linear):
-        if run.train.folds:
+        if train.keep_weights:
             raise InputError(
-                f"train.folds = {run.train.folds} needs a model that is solved for, as preset: ace; remove it."
+                "train.keep_weights has no effect where weights are trained by gradients: set train.solver = "
+                f"{DEFAULT_SOLVER}, or remove it."
+            )
+        if train.folds:
+            raise InputError(
+                f"train.folds = {train.folds} needs a model that is solved for, as preset: ace; remove it."
             )
         return False
-    if not linear:
+    if train.folds and train.keep_weights:
         raise InputError(
-            f"train.solver = {solver} needs a model whose energies are linear in all parameters: channel_coupling = "
-            "complete, hidden_irreps = 1x0e, readout_function = mlp, readout_width = 0, radial_network = none, "
-            "trainable_radial = false, "
-            "element_embedding = one_hot. Set train.solver = gradient, or model.preset = ace."
+            f"train.folds = {train.folds} has nothing to test where train.keep_weights leaves weights as they are: "
+            "remove one of them."
+        )
+    if not linear and train.start_from is None:
+        raise InputError(
+            f"train.solver = {solver} needs a model whose energies are linear in all parameters (channel_coupling = "
+            "complete, hidden_irreps = 1x0e, readout_function = mlp, readout_width = 0, radial_network = none, trainable_radial = false, "
+            "element_embedding = one_hot), or a trained one, whose last layers it solves for: set train.start_from = MODEL, "
+            "train.solver = gradient, or model.preset = ace."
         )
     defaults = TrainConfig()
     for field in GRADIENT_FIELDS:
-        if getattr(run.train, field) != getattr(defaults, field):
+        if getattr(train, field) != getattr(defaults, field):
             raise InputError(
                 f"train.{field} has no effect where the model is solved for (train.solver = {solver}): remove it, or "
                 "set train.solver = gradient."
             )
+    if not Products.suits(run.model) and train.smoothness != defaults.smoothness:
+        raise InputError(
+            "train.smoothness has no effect on last layers, whose features are all alike to the prior: remove it."
+        )
+    if train.keep_weights and solver in WITHOUT_PRIOR:
+        raise InputError(
+            f"train.keep_weights leaves nothing to do for train.solver = {solver}, which has no error bars: set it to "
+            f"{DEFAULT_SOLVER}, ridge or ard."
+        )
     return True
-
-
-class Labels(NamedTuple):
-    """Labels of one kind of a structure, as rows.
-
-    Attributes:
-        number: Of the structure in the training set.
-        target: ``energy``, ``forces`` or ``stress``.
-        X: Rows, (n, p).
-        y: Labels without what is given (E0, shift, ZBL), (n,).
-        weight: Of each row.
-        redundant: How many rows follow from the others.
-    """
-
-    number: int
-    target: str
-    X: np.ndarray
-    y: np.ndarray
-    weight: float
-    redundant: int = 0
 
 
 class LinearFit:
@@ -137,25 +138,27 @@ class LinearFit:
                 f"train.folds = {self.config.folds} parts of {len(data.train)} training frames: ask for fewer parts."
             )
         self.potential = initial(data)
-        self.rows = AceRows(self.potential)
-        self.columns = np.flatnonzero(self.rows.seen(data.train.all.graph))
-        self.rows.choose(self.columns)
-        self.prior = self.rows.roughness()[self.columns] ** self.config.smoothness
-        self.subspace: Subspace | None = None
-        self.shuffled: list[int] = np.random.default_rng(run.train.seed).permutation(len(data.train)).tolist()
+        self.rows = LinearRows(run, data, self.potential)
         report(self.console, data, self.potential)
         place.describe(run, data.split)
         place.write_json(place.data_check, data.check.to_dict())
 
     def fit(self) -> Potential:
         """Make the rows, solve, and return the potential."""
-        unseen = self.rows.n_columns - len(self.columns)
+        rows = self.rows
+        unseen = rows.matrix.n_columns - len(rows.columns)
         more = f"; {unseen:,} more see elements that are nowhere together in the data" if unseen else ""
-        self.console.print(f"linear system: {len(self.columns):,} basis functions{more}")
+        moves = rows.centred and not self.config.keep_weights
+        around = "; the prior is centred at the weights of train.start_from" if moves else ""
+        self.console.print(f"linear system: {len(rows.columns):,} functions{more}{around}")
         started = time.perf_counter()
         with self.stop.listening():
             with self.console.progress("finding directions") as show:
-                self.reduce(show)
+                rows.reduce(self.obeying(show, "nothing is saved yet, and the same command begins again"))
+            if rows.subspace is not None:
+                self.console.print(
+                    f"reduced to {rows.n_solved:,} directions, of rows of a sample of structures"
+                )
             with self.console.progress("making rows") as show:
                 data = self.assembled(show)
             with self.console.progress("cross-validation") as show:
@@ -176,87 +179,107 @@ class LinearFit:
         return DEFAULT_SOLVER if self.config.solver == "auto" else self.config.solver
 
     def solution(self, system: System) -> Solver:
-        """Find the coefficients, and put them into the potential."""
-        prior = self.prior if self.subspace is None else np.ones(system.n_columns)
-        solver = SOLVERS[self.solver_name](
-            **({} if self.solver_name == "least_squares" else {"prior": prior})
-        )
-        fit = solver.fit(system)
-        coefficients = np.zeros(self.rows.n_columns)
-        coefficients[self.columns] = (
-            fit.coef_ if self.subspace is None else self.subspace.coefficients(fit.coef_)
-        )
-        self.rows.put(self.potential, coefficients)
-        return fit
+        """Solve for the unknowns."""
+        prior = {} if self.solver_name == "least_squares" else {"prior": self.rows.solved_prior}
+        return SOLVERS[self.solver_name](**prior).fit(system)
+
+    def put(self, change: np.ndarray) -> float | None:
+        """Add what was solved for, (n_solved,), to the coefficients; return how large it is beside them."""
+        rows, coefficients = self.rows, self.rows.centre.copy()
+        coefficients[rows.columns] += rows.coefficients(change)
+        rows.matrix.put(self.potential, coefficients)
+        size = float(np.linalg.norm(rows.centre))
+        return float(np.linalg.norm(coefficients - rows.centre)) / size if size else None
 
     def cross_validated(self, folds: Folds, show: Callable[[float], None]) -> dict[str, Any]:
         """Errors of the training structures, each predicted by a fit to the parts that it is not in."""
         dataset, k = self.data.train, len(folds.systems)
         metrics = Metrics(dataset, self.potential.isolated_energies)
+        progress = self.obeying(
+            show, "the rows are saved, and the same command goes on with the cross-validation"
+        )
         for part, (others, _) in enumerate(folds.splits()):
-            self.solution(others)
+            self.put(self.solution(others).coef_)
             for number in range(part, len(dataset), k):
                 batch = dataset.collate([number])
                 metrics.add(self.potential(batch.graph, stress=bool(batch.stress.isfinite().any())), batch)
-            show((part + 1) / k)
-            self.obey("the rows are saved, and the same command goes on with the cross-validation")
+            progress((part + 1) / k)
         return metrics.result()
 
     def solve(self, system: System) -> dict[str, Any]:
-        """Solve, and draw the committee; return what is known of the fit."""
-        name, started = self.solver_name, time.perf_counter()
-        fit = self.solution(system)
-        self.potential.committee = self.drawn(fit)
+        """Solve, and draw the committee; return what is known of the fit.
+
+        How wide the posterior is, a prior around 0 says, of the size of weights: that around the weights of a model
+        says how far they should move, and residuals of data that they have seen ask for nothing.
+        """
+        name, started, rows = self.solver_name, time.perf_counter(), self.rows
+        width = self.solution(system.moved(rows.directions(rows.centre)) if rows.centred else system)
+        change, notes = np.zeros(system.n_columns), width.notes_
+        if not self.config.keep_weights:
+            fit = self.solution(system) if rows.centred else width
+            change, notes = fit.coef_, fit.notes_
+        moved = self.put(change)
+        self.potential.committee = self.drawn(width, change)
         described = {
             "solver": name,
-            "functions": int(self.rows.n_columns),
-            "seen": len(self.columns),
+            "functions": int(rows.matrix.n_columns),
+            "seen": len(rows.columns),
             "rows": system.n_rows,
-            "degrees_of_freedom": fit.dof_,
-            "noise": math.sqrt(fit.noise_variance_),
-            "log_evidence": fit.log_evidence_,
-            "strength": getattr(fit, "strength_", None),
+            "degrees_of_freedom": width.dof_,
+            "noise": math.sqrt(width.noise_variance_),
+            "log_evidence": width.log_evidence_,
+            "strength": getattr(width, "strength_", None),
+            "moved": moved,
         }
         self.console.print(
-            f"{name}: {fit.dof_:.0f} effective coefficients, noise {described['noise']:.3g} eV/Å in forces, "
-            f"{time.perf_counter() - started:.0f} s"
+            f"{name}: {width.dof_:.0f} effective coefficients, noise {described['noise']:.3g} eV/Å in forces, "
+            + (f"weights moved by {100 * moved:.2g} % of their size, " if moved is not None else "")
+            + f"{time.perf_counter() - started:.0f} s"
         )
-        for note in fit.notes_:
-            self.console.print(f"note: {note}")
+        for note in notes:
+            self.console.print(f"note: {NO_CHANGE if rows.centred and note == NOTHING else note}")
         return described
 
-    def drawn(self, fit: Solver) -> Committee | None:
-        """A committee from the posterior: columns that see no data keep the spread of their prior.
+    def drawn(self, width: Solver, change: np.ndarray) -> Committee | None:
+        """A committee around the coefficients, as wide as the posterior: columns that see no data keep the spread of
+        their prior.
 
         None for solvers without a prior, whose error bars are infinite there.
         """
-        outside = fit.posterior_.outside
+        outside, rows = width.posterior_.outside, self.rows
         if not outside:
             return None
         generator = np.random.default_rng(self.config.seed)
-        prior = self.rows.roughness() ** self.config.smoothness
-        members = outside / prior * generator.normal(size=(MEMBERS, self.rows.n_columns))
-        seen = fit.draw(MEMBERS, generator)
-        members[:, self.columns] = (
-            seen if self.subspace is None else self.subspace.draw(seen, outside, generator)
+        every = (MEMBERS, rows.matrix.n_columns)
+        deviations = outside / rows.whole_prior * generator.normal(size=every)
+        seen = width.draw(MEMBERS, generator) - width.coef_
+        deviations[:, rows.columns] = (
+            seen if rows.subspace is None else rows.subspace.draw(seen, outside, generator)
         )
-        weight = self.potential.network.get_parameter(self.rows.parameter)
-        scale, noise = self.calibration(fit)
-        mean = weight.detach().numpy().ravel()
-        tensor = torch.from_numpy(mean + scale * (members - mean)).view(MEMBERS, *weight.shape)
-        return Committee(self.rows.parameter, tensor, noise.get("energy", 0.0), noise.get("forces", 0.0))
+        scale, noise = self.calibration(width, change)
+        members = linear_part(self.potential.network).present.double() + torch.from_numpy(scale * deviations)
+        committee = Committee(members, noise.get("energy", 0.0), noise.get("forces", 0.0))
+        return replace(committee, largest=self.largest(committee))
 
-    def calibration(self, fit: Solver) -> tuple[float, dict[str, float]]:
+    def largest(self, committee: Committee) -> torch.Tensor:
+        """Largest standard deviation of the energy of a training atom of each element [eV], (n_species,)."""
+        largest = torch.zeros(len(self.potential.elements), dtype=torch.float64)
+        for batch in self.data.train.batches(max_edges=EDGES):
+            deviations = committee.of_sites(self.potential, batch.graph)
+            largest = largest.scatter_reduce(0, batch.graph.species, deviations, "amax")
+        return largest
+
+    def calibration(self, width: Solver, change: np.ndarray) -> tuple[float, dict[str, float]]:
         """How wide the posterior has to be, and the noise of each target, for errors of structures left out.
 
         Of the structures that directions are taken from last, if they are reduced.
         """
         errors: dict[str, list[np.ndarray]] = {}
         variances: dict[str, list[np.ndarray]] = {}
-        if fit.noise_variance_ > 0:
-            for block in self.blocks(self.shuffled[::-1][:LEFT_OUT]):
-                for _, labels in groupby(self.rows_of(block), key=lambda part: part.number):
-                    self.leave_out(fit, list(labels), errors, variances)
+        if width.noise_variance_ > 0:
+            for block in self.rows.blocks(self.rows.shuffled[::-1][:LEFT_OUT]):
+                for _, labels in groupby(self.rows.of(block), key=lambda part: part.number):
+                    self.leave_out(width, change, list(labels), errors, variances)
         targets = [target for target in ("energy", "forces") if target in errors]
         found = [[np.concatenate(parts[target]) for target in targets] for parts in (errors, variances)]
         scale, noise = calibrated(*found)
@@ -264,7 +287,8 @@ class LinearFit:
 
     def leave_out(
         self,
-        fit: Solver,
+        width: Solver,
+        change: np.ndarray,
         labels: list[Labels],
         errors: dict[str, list[np.ndarray]],
         variances: dict[str, list[np.ndarray]],
@@ -272,14 +296,14 @@ class LinearFit:
         """Add errors and variances of a structure that the fit has not seen; of energies, for one atom."""
         whole = np.concatenate([part.X for part in labels])
         X, beyond = whole, np.zeros(len(whole))
-        if self.subspace is not None:
-            X = self.subspace.project(whole)
-            beyond = fit.posterior_.outside**2 * (
-                np.sum((whole / self.prior) ** 2, axis=1) - np.sum(X**2, axis=1)
+        if self.rows.subspace is not None:
+            X = self.rows.subspace.project(whole)
+            beyond = width.posterior_.outside**2 * (
+                np.sum((whole / self.rows.prior) ** 2, axis=1) - np.sum(X**2, axis=1)
             )
-        noise = np.concatenate([np.full(len(part.y), fit.noise_variance_ / part.weight) for part in labels])
+        noise = np.concatenate([np.full(len(part.y), width.noise_variance_ / part.weight) for part in labels])
         error, variance = left_out(
-            fit.posterior_, X, fit.predict(X) - np.concatenate([p.y for p in labels]), noise
+            width.posterior_, X, X @ change - np.concatenate([p.y for p in labels]), noise
         )
         ends = np.cumsum([len(part.y) for part in labels])[:-1]
         for part, e, v in zip(labels, np.split(error, ends), np.split(variance + beyond, ends), strict=True):
@@ -287,151 +311,45 @@ class LinearFit:
             errors.setdefault(part.target, []).append(e / math.sqrt(n))
             variances.setdefault(part.target, []).append(v / n)
 
-    # ------------------------------------------------------------------ rows
-
-    def reduce(self, show: Callable[[float], None]) -> None:
-        """Choose directions if there are more functions than are solved for."""
-        most = self.config.max_columns
-        if len(self.columns) <= most:
-            return
-        parts: list[np.ndarray] = []
-        left = most
-        for block in self.blocks(self.shuffled):
-            for labels in self.rows_of(block):
-                parts.append(math.sqrt(labels.weight) * labels.X)
-                left -= len(labels.y) - labels.redundant
-            show(min(1 - left / most, 1.0))
-            self.obey("nothing is saved yet, and the same command begins again")
-            if left <= 0:
-                break
-        X = np.concatenate(parts)
-        parts.clear()
-        self.subspace = Subspace.of_rows(X, self.prior, most, overwrite=True)
-        self.console.print(
-            f"reduced to {self.subspace.V.shape[1]:,} directions, of rows of a sample of structures"
-        )
-
     def assembled(self, show: Callable[[float], None]) -> Data:
         """Return the rows of all structures, those included that an earlier run has made."""
-        path = self.place.checkpoints / ROWS
+        path, n = self.place.checkpoints / ROWS, len(self.data.train)
         data, first = self.resumed(path)
         saved = time.perf_counter()
-        n = len(self.data.train)
-        for block in self.blocks(range(first, n)):
-            self.add(data, block)
+        for block in self.rows.blocks(range(first, n)):
+            self.rows.add(data, block)
             done = block[-1] + 1
-            show(done / n)
             late = time.perf_counter() - saved > SECONDS_BETWEEN_SAVES
             if late or self.stop.signal is not None or done == n:
-                save(path, data, self.made_from(done))
+                save(path, data, self.rows.made_from(done))
                 saved = time.perf_counter()
-            self.obey(f"the rows of {done} of {n} structures are saved, and the same command goes on")
+            what = f"the rows of {done} of {n} structures are saved, and the same command goes on"
+            self.obeying(show, what)(done / n)
         return data
-
-    def obey(self, what: str) -> None:
-        """Stop here if asked to.
-
-        Raises:
-            Interrupted: With what that means.
-        """
-        try:
-            self.stop.obey()
-        except Interrupted as interrupt:
-            self.console.print(what)
-            raise Interrupted(interrupt.number, f"; {what}") from None
-
-    def blocks(self, numbers: Sequence[int]) -> Iterator[list[int]]:
-        """Structures in their order, as many together as have some hundred rows."""
-        block, rows = [], 0
-        for number in numbers:
-            block.append(number)
-            rows += 3 * len(self.data.train.frames[number].atoms) + AROUND
-            if rows >= BLOCK:
-                yield block
-                block, rows = [], 0
-        if block:
-            yield block
-
-    def add(self, data: Data, block: list[int]) -> None:
-        """Add the rows of some structures; directions are read once for all of them."""
-        parts = list(self.rows_of(block))
-        matrices = [labels.X for labels in parts]
-        if self.subspace is not None and matrices:
-            ends = np.cumsum([len(X) for X in matrices])
-            matrices = np.split(self.subspace.project(np.concatenate(matrices)), ends[:-1])
-        for X, labels in zip(matrices, parts, strict=True):
-            system = data.systems[labels.number % len(data.systems)] if isinstance(data, Folds) else data
-            source = str(self.data.train.frames[labels.number].source)
-            system.add(X, labels.y, labels.weight, source, labels.redundant)
-
-    def made_from(self, frames: int) -> dict[str, Any]:
-        """What rows depend on, and how many structures they are of."""
-        run = self.run.to_dict()
-        fields = (
-            "energy_weight",
-            "forces_weight",
-            "stress_weight",
-            "max_columns",
-            "smoothness",
-            "seed",
-            "folds",
-        )
-        return {
-            "frames": frames,
-            "model": self.data.model.model_dump(mode="json"),
-            "weights": {name: run["train"][name] for name in fields},
-            "statistics": self.state.statistics,
-            "checksums": self.state.checksums,
-            "data": run["data"],
-        }
 
     def resumed(self, path: Path) -> tuple[Data, int]:
         """Return the rows that a stopped run has left, and the number of the structure that comes next."""
         if path.exists():
             try:
-                data, state = load(path)
+                data, first = self.rows.read(path)
             except InputError as error:
                 self.console.print(f"warning: {error}")
             else:
-                if state == self.made_from(state.get("frames", 0)):
-                    self.console.print(f"going on after the rows of {state['frames']} structures in {path}")
-                    return data, int(state["frames"])
+                if data is not None:
+                    self.console.print(f"going on after the rows of {first} structures in {path}")
+                    return data, first
                 self.console.print(f"{path} has rows of another model or of other data; they are made again")
-        n_columns = len(self.columns) if self.subspace is None else self.subspace.V.shape[1]
-        return Folds(n_columns, self.config.folds) if self.config.folds else System(n_columns), 0
+        return self.rows.empty(), 0
 
-    def rows_of(self, block: list[int]) -> Iterator[Labels]:
-        """Rows of the labels of some structures."""
-        batch, config = self.data.train.collate(block), self.config
-        base, rows = self.potential.without_network(batch.graph), self.rows(batch.graph)
-        assert base.forces is not None
-        assert base.stress is not None
-        energies, volumes = (batch.energy - base.energy).numpy(), batch.graph.volumes.numpy()
-        all_forces, stresses = (batch.forces - base.forces).numpy(), (batch.stress - base.stress).numpy()
-        ends = batch.num_atoms.cumsum(0).tolist()
-        for k, (number, end) in enumerate(zip(block, ends, strict=True)):
-            atoms, weight = self.data.train.frames[number].atoms, float(batch.weights[k])
-            if np.isfinite(energies[k]) and config.energy_weight * weight:
-                w = weight * config.energy_weight / len(atoms)
-                yield Labels(number, "energy", rows.energy[k : k + 1], energies[k : k + 1], w)
-            forces = all_forces[end - len(atoms) : end].ravel()
-            known = np.isfinite(forces)
-            if known.any() and config.forces_weight * weight:
-                X = rows.forces[3 * (end - len(atoms)) : 3 * end]
-                redundant = rigid_motions(atoms) if known.all() else 0
-                w = weight * config.forces_weight
-                yield Labels(number, "forces", X[known], forces[known], w, redundant)
-            stress = stresses[k][tuple(zip(*VOIGT, strict=True))]
-            if volumes[k] > 0 and config.stress_weight * weight and np.isfinite(stress).all():
-                w = weight * config.stress_weight
-                yield Labels(number, "stress", rows.virial[k] / volumes[k], stress, w)
+    def obeying(self, show: Callable[[float], None], what: str) -> Callable[[float], None]:
+        """Show progress, and stop there if asked to, which raises Interrupted and says ``what`` that means."""
 
+        def progress(part: float) -> None:
+            show(part)
+            try:
+                self.stop.obey()
+            except Interrupted as interrupt:
+                self.console.print(what)
+                raise Interrupted(interrupt.number, f"; {what}") from None
 
-def rigid_motions(atoms: Atoms) -> int:
-    """Number of displacements of all atoms that change no energy: translations, and rotations of a molecule."""
-    motions = [np.tile(axis, len(atoms)) for axis in np.eye(3)]
-    if not atoms.pbc.any():
-        motions += [
-            np.cross(axis, atoms.positions - atoms.positions.mean(axis=0)).ravel() for axis in np.eye(3)
-        ]
-    return int(np.linalg.matrix_rank(np.array(motions), tol=1e-3))
+        return progress

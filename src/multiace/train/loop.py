@@ -78,9 +78,10 @@ def fit(run: RunConfig | str | Path, folder: str | Path | None = None, fork: boo
                 place.check_files()
             Console(place.log if place.main else None).print(f"this run is complete: {place.model}")
             return reload(place.model, run, fabric)
+        solved = is_solved(run)
         data = prepare(run)
         place.make()
-        if is_solved(run):
+        if solved:
             return LinearFit(fabric, run, data, place).fit()
         return Training(fabric, run, data, place, fork).fit()
 
