@@ -40,9 +40,11 @@ class Evaluation:
         forces: Predicted F [eV/Å] of each frame, shape (n_atoms, 3).
         stresses: Predicted stress [eV/Å³] of each frame, shape (3, 3), None without a cell.
         metrics: Errors of each quantity and spread of its labels, overall, per config type and per element; and
-            ``calibration`` of the error bars, if there are any.
+            ``calibration`` of the error bars and ``extrapolation`` (largest grade, share of atoms above 1), if asked
+            for.
         energy_std: Predicted standard deviations of E [eV], shape (n_frames,), or None.
         forces_std: Those of F [eV/Å] of each frame, shape (n_atoms, 3), or None.
+        grades: Extrapolation grade of each atom of each frame, shape (n_atoms,), or None.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Evaluation:
     metrics: dict[str, Any]
     energy_std: np.ndarray | None = None
     forces_std: list[np.ndarray] | None = None
+    grades: list[np.ndarray] | None = None
 
     @property
     def unlabelled(self) -> str:
@@ -88,6 +91,8 @@ class Evaluation:
             if self.energy_std is not None and self.forces_std is not None:
                 atoms.info["multiace_energy_std"] = float(self.energy_std[n])
                 atoms.arrays["multiace_forces_std"] = self.forces_std[n]
+            if self.grades is not None:
+                atoms.arrays["multiace_extrapolation_grade"] = self.grades[n]
             yield atoms
 
 
@@ -111,7 +116,7 @@ def evaluate(
         batch_size: Most structures predicted at once.
         max_edges: Most edges predicted at once (memory); a structure with more goes alone.
         advance: Called with the number of structures done and in all, to show progress.
-        uncertainty: Predict error bars too, as many predictions as the committee has members.
+        uncertainty: Predict error bars and extrapolation grades too.
 
     Raises:
         InputError: If the file cannot be read, a structure has an element the model does not know, a limit
@@ -134,6 +139,7 @@ def evaluate(
     forces: list[np.ndarray] = [np.zeros((0, 3))] * len(frames)
     stresses: list[np.ndarray | None] = [None] * len(frames)
     energy_std, forces_std = np.zeros(len(frames)), list(forces)
+    grades: list[np.ndarray] = [np.zeros(0)] * len(frames)
     potential.eval()
     for batch in dataset.batches(batch_size, max_edges):
         chosen = batch.indices.tolist()
@@ -145,6 +151,10 @@ def evaluate(
                 energy_std[chosen] = spread.energy.cpu()
                 for k, std in zip(chosen, spread.forces.cpu().split(batch.num_atoms.tolist()), strict=True):
                     forces_std[k] = std.numpy()
+                if spread.grades is not None:
+                    of_frames = spread.grades.cpu().split(batch.num_atoms.tolist())
+                    for k, of_atoms in zip(chosen, of_frames, strict=True):
+                        grades[k] = of_atoms.numpy()
         metrics.add(prediction, batch)
         energies[chosen] = prediction.energy
         assert prediction.forces is not None
@@ -167,7 +177,14 @@ def evaluate(
     results = metrics.result() | {
         "calibration": {key: value for key, value in measured.items() if value["labels"]}
     }
-    return Evaluation(name, frames, energies, forces, stresses, results, energy_std, forces_std)
+    graded = committee is not None and committee.largest is not None
+    if graded:
+        of_all = np.concatenate(grades)
+        results["extrapolation"] = {"largest": float(of_all.max()), "above_1": float(np.mean(of_all > 1))}
+    return Evaluation(
+        *(name, frames, energies, forces, stresses, results, energy_std, forces_std),
+        grades=grades if graded else None,
+    )
 
 
 def predict(potential: Potential, graph: Graph, stress: bool) -> Prediction:

@@ -154,7 +154,7 @@ def test_nve_after_equilibration_starts_with_the_centre_of_mass_at_rest():
 
 
 def test_nan_stops_the_trajectory_and_leaves_the_frames_before_it(tmp_path):
-    with pytest.raises(InputError, match=r"exploded at step 6 .*not finite"):
+    with pytest.raises(InputError, match=r"stopped at step 6 .*not finite"):
         run(springs(breaks_at=7), tmp_path / "md.xyz", steps=50, frame_interval=2)
     frames = ase.io.read(tmp_path / "md.xyz", ":")
     assert len(frames) >= 4
@@ -200,7 +200,7 @@ def test_atoms_that_come_to_one_place_stop_the_trajectory_at_that_step(tmp_path,
     atoms.calc = Colliding(atoms.positions, skin)
     atoms.set_velocities([[0.1 / units.fs, 0, 0], [0, 0, 0]])
     with pytest.raises(
-        InputError, match=r"exploded at step 10 \(0\.0100 ps\): atoms 0 and 1 are at one place"
+        InputError, match=r"stopped at step 10 \(0\.0100 ps\): atoms 0 and 1 are at one place"
     ):
         run(
             atoms,

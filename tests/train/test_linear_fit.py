@@ -9,6 +9,7 @@ import ase.io
 import numpy as np
 import pytest
 import torch
+import yaml
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
@@ -26,6 +27,7 @@ from multiace.train.config import RunConfig
 from multiace.train.linear_fit import MEMBERS, is_solved
 from multiace.train.linear_rows import ROWS, LinearRows, rigid_motions
 from multiace.train.loop import fit
+from multiace.train.prepare import prepare
 from tests.potentials import methanol, small_potential
 
 SMALL = {
@@ -416,6 +418,46 @@ def test_models_without_a_committee_have_no_error_bars(data):
         Calculator(at, uncertainty=True)
     with pytest.raises(InputError, match="the model has no error bars"):
         evaluate(at, [methanol()], uncertainty=True)
+
+
+def test_no_training_atom_has_a_grade_above_1(fitted, data, tmp_path, capsys):
+    """And those of a compressed crystal have; dynamics stop there."""
+    result = evaluate(fitted, data / "test.xyz", uncertainty=True)
+    assert result.grades is not None
+    assert result.metrics["extrapolation"]["largest"] == max(grades.max() for grades in result.grades)
+    every = [evaluate(fitted, data / name, uncertainty=True) for name in ("clusters.xyz", "crystals.xyz")]
+    train = fit_data(tmp_path / "run")
+    largest = {"Al": 0.0, "Cu": 0.0}
+    for frame, grades in zip(
+        [frame for e in every for frame in e.frames], [g for e in every for g in e.grades], strict=True
+    ):
+        if frame.source in train:
+            for symbol, grade in zip(frame.atoms.symbols, grades, strict=True):
+                largest[symbol] = max(largest[symbol], grade)
+    assert largest == pytest.approx({"Al": 1.0, "Cu": 1.0}, rel=1e-9)
+
+    atoms = ase.io.read(data / "crystals.xyz")
+    atoms.calc = Calculator(fitted, extrapolation=True)
+    atoms.get_forces()
+    near = atoms.calc.results["extrapolation_grade"]
+    atoms.set_cell(0.75 * atoms.cell, scale_atoms=True)
+    atoms.get_forces()
+    far = atoms.calc.results["extrapolation_grade"]
+    assert far.max() > 1 >= near.max()
+    both = Calculator(fitted, uncertainty=True)
+    both.calculate(atoms)
+    np.testing.assert_allclose(both.results["extrapolation_grade"], far, rtol=1e-9)
+    ase.io.write(tmp_path / "far.xyz", atoms)
+    arguments = ["md", str(tmp_path / "run"), str(tmp_path / "far.xyz"), "--steps", "3", "--max-grade", "1"]
+    assert main([*arguments, "--trajectory", str(tmp_path / "md.xyz")]) == 2
+    assert "above md.max_grade = 1" in capsys.readouterr().err
+    assert main([*arguments[:-1], "1e6", "--trajectory", str(tmp_path / "md.xyz")]) == 0
+
+
+def fit_data(folder) -> set[str]:
+    """Sources of the frames that a run was fitted to."""
+    run = RunConfig.from_dict(yaml.safe_load((folder / "config.yaml").read_text()))
+    return {frame.source for frame in prepare(run).train.frames}
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def md(arguments: argparse.Namespace) -> None:
 
     config = MDConfig(**read_fields(arguments, MDConfig))
     check_outputs(arguments.trajectory, arguments.log)
-    atoms = structure_with_calculator(arguments)
+    atoms = structure_with_calculator(arguments, config.max_grade is not None)
     log = arguments.log or Path(arguments.trajectory).with_suffix(".csv")
     total = config.n_equilibration + config.n_steps
     samples = []
@@ -133,8 +133,12 @@ def relax_structure(arguments: argparse.Namespace) -> int:
     return 0 if state.converged else 1
 
 
-def structure_with_calculator(arguments: argparse.Namespace) -> Atoms:
+def structure_with_calculator(arguments: argparse.Namespace, extrapolation: bool = False) -> Atoms:
     """Read the one structure of the command line and attach the model to it.
+
+    Args:
+        arguments: Of the command line.
+        extrapolation: Whether the calculator is to give extrapolation grades.
 
     Raises:
         InputError: If the file holds several structures and none was chosen.
@@ -149,7 +153,9 @@ def structure_with_calculator(arguments: argparse.Namespace) -> Atoms:
             f"{arguments.structure}@0 for the first or {arguments.structure}@-1 for the last."
         )
     atoms = structures[0]
-    calculator = Calculator(load(arguments), skin=arguments.skin, radial=arguments.radial)
+    calculator = Calculator(
+        load(arguments), skin=arguments.skin, radial=arguments.radial, extrapolation=extrapolation
+    )
     atoms.calc = calculator
     try:
         atoms.get_potential_energy()

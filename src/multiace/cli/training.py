@@ -115,6 +115,12 @@ def evaluate(arguments: argparse.Namespace) -> None:
     calibrated = {e.name: e.metrics["calibration"] for e in evaluations if e.metrics.get("calibration")}
     if calibrated:
         console().print(calibration_table(calibrated))
+    for evaluation in evaluations:
+        if grades := evaluation.metrics.get("extrapolation"):
+            share, largest = 100 * grades["above_1"], grades["largest"]
+            print(
+                f"{evaluation.name}: extrapolation grade above 1 for {share:.1f} % of atoms, at most {largest:.2f}"
+            )
     for sentence in filter(None, unlabelled):
         print(f"note: {sentence}: no errors, only predictions")
     if arguments.out:

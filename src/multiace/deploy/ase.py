@@ -20,7 +20,7 @@ from multiace.errors import InputError
 from multiace.graph.graph import Graph
 from multiace.graph.neighbors import COINCIDENT, at_one_place, build_graph
 from multiace.layers.table import RadialTables
-from multiace.model.committee import NO_COMMITTEE
+from multiace.model.committee import NO_COMMITTEE, NO_GRADES
 from multiace.model.potential import Potential, Prediction
 from multiace.model.replay import Predictor
 
@@ -121,7 +121,10 @@ class Calculator(AseCalculator):
             it does not pass the gate.
         cuda_graphs: Whether a GPU captures a prediction once for each size of structure, and replays it.
         uncertainty: Whether ``results`` get ``energy_std`` [eV] and ``forces_std`` [eV/Å, each component], the standard
-            deviations of a committee and of the noise of the labels; as many predictions as it has members.
+            deviations of a committee and of the noise of the labels, and ``extrapolation_grade``.
+        extrapolation: Whether ``results`` get ``extrapolation_grade``, (n_atoms,): the standard deviation of the energy
+            of each atom over the committee, over the largest among the training atoms of its element. It takes a part
+            of the time of ``uncertainty``.
 
     The first structure (of a large one the atoms nearest to the first) is also predicted by the plain
     definitions in float64; see :data:`multiace.deploy.gate.TOLERANCE`.
@@ -145,6 +148,7 @@ class Calculator(AseCalculator):
         radial: str = "auto",
         cuda_graphs: bool = True,
         uncertainty: bool = False,
+        extrapolation: bool = False,
     ) -> None:
         super().__init__()
         if radial not in RADIAL:
@@ -155,9 +159,11 @@ class Calculator(AseCalculator):
             potential = Potential.load(potential, device, dtype)
         elif device is not None or dtype is not None:
             potential = converted(potential, device, dtype)
-        if uncertainty and potential.committee is None:
+        if (uncertainty or extrapolation) and potential.committee is None:
             raise InputError(NO_COMMITTEE)
-        self.uncertainty = uncertainty
+        if extrapolation and potential.committee is not None and potential.committee.largest is None:
+            raise InputError(NO_GRADES)
+        self.uncertainty, self.extrapolation = uncertainty, extrapolation
         self.potential = potential.eval()
         self.neighbors = VerletList(potential.elements, potential.cutoff, skin)
         self.radial = radial
@@ -201,10 +207,20 @@ class Calculator(AseCalculator):
         }
         if periodic:
             results["stress"] = full_3x3_to_voigt_6_stress(_numpy(prediction.stress)[0])
-        if self.uncertainty and self.potential.committee is not None:
-            spread = self.potential.committee.spread(self.potential, graph.to(self.potential.device))
-            results |= {"energy_std": float(spread.energy), "forces_std": _numpy(spread.forces)}
-        self.results = results
+        self.results = results | self._error_bars(graph.to(self.potential.device))
+
+    def _error_bars(self, graph: Graph) -> dict[str, Any]:
+        """Results of the committee, those that are asked for."""
+        potential, committee = self.potential, self.potential.committee
+        if committee is None or not (self.uncertainty or self.extrapolation):
+            return {}
+        if not self.uncertainty:
+            return {"extrapolation_grade": _numpy(committee.grades(potential, graph))}
+        spread = committee.spread(potential, graph)
+        found = {"energy_std": float(spread.energy), "forces_std": _numpy(spread.forces)}
+        if spread.grades is not None:
+            found["extrapolation_grade"] = _numpy(spread.grades)
+        return found
 
     def _predict(self, graph: Graph, stress: bool) -> Prediction:
         if self.predictor is not None:

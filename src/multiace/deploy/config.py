@@ -33,6 +33,12 @@ class MDConfig(Config):
     log_interval: int = Field(10, ge=1, description="steps between lines of the log")
     frame_interval: int = Field(20, ge=1, description="steps between frames of the trajectory")
     max_temperature: float = Field(10_000.0, gt=0, description="stop: the trajectory has exploded [K]")
+    max_grade: float | None = Field(
+        None,
+        gt=0,
+        description="stop where the extrapolation grade of an atom is above this (models with error bars; above 1 an "
+        "atom is less certain than every training atom of its element); null = anywhere",
+    )
 
     def idle(self) -> Iterator[Idle]:
         """Find the fields that change nothing beside the others."""

@@ -101,13 +101,17 @@ def simulate(
     Raises:
         InputError: If the calculator cannot take the structure as it is given (files of an earlier trajectory are
             then left alone); if on the way energy or forces stop being finite, two atoms come to one place, or
-            the structure is hotter than ``max_temperature``: what was written so far stays, and that step is
-            its last frame. If a file cannot be written.
+            the structure is hotter than ``max_temperature`` or more uncertain than ``max_grade``: what was written so
+            far stays, and that step is its last frame. If a file cannot be written.
     """
     rng = np.random.default_rng(config.seed)
     prepare_velocities(atoms, config, rng)
     first = -config.n_equilibration
     atoms.get_forces()  # a structure that cannot be run removes no earlier trajectory
+    if config.max_grade is not None and "extrapolation_grade" not in getattr(atoms.calc, "results", {}):
+        raise InputError(
+            "md.max_grade needs grades: give the structure a Calculator(..., extrapolation=True)."
+        )
     add_frame, add_sample = _frame_writer(trajectory), _log_writer(log)
     for step in range(first, config.n_steps + 1):
         with _explosion(atoms, step, config, add_frame):
@@ -239,9 +243,22 @@ def _check(sample: Sample, atoms: Atoms, config: MDConfig) -> None:
         raise InputError(
             f"energies are not finite: {sample.potential} eV potential, {sample.kinetic} eV kinetic"
         )
+    _check_grades(atoms, config)
     if sample.temperature > config.max_temperature:
         raise InputError(
             f"{sample.temperature:.0f} K is above md.max_temperature = {config.max_temperature:.0f} K"
+        )
+
+
+def _check_grades(atoms: Atoms, config: MDConfig) -> None:
+    if config.max_grade is None or atoms.calc is None:
+        return
+    grades = atoms.calc.results["extrapolation_grade"]
+    worst = int(np.argmax(grades))
+    if grades[worst] > config.max_grade:
+        raise InputError(
+            f"atom {worst} ({atoms.symbols[worst]}) has the extrapolation grade {grades[worst]:.2f}, above "
+            f"md.max_grade = {config.max_grade:g}"
         )
 
 
@@ -256,7 +273,7 @@ def _explosion(
         if np.isfinite(atoms.positions).all():
             add_frame(atoms)
         raise InputError(
-            f"the trajectory exploded at step {step} ({_time(step, config):.4f} ps): {str(error).rstrip('.')}. What "
+            f"the trajectory was stopped at step {step} ({_time(step, config):.4f} ps): {str(error).rstrip('.')}. What "
             "was written so far is kept; use a shorter time step, or train on structures like the last frame."
         ) from None
 
