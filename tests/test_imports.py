@@ -21,7 +21,7 @@ LEVELS = (
     ("data", "deploy"),
     ("verify", "linear", "solve", "calibration"),
     ("train",),
-    ("evaluation", "tables"),
+    ("evaluation", "selection", "tables"),
     ("report",),
     ("cli",),
     ("__init__", "__main__"),

@@ -16,7 +16,7 @@ __all__ = ["add_commands"]
 
 
 def add_commands(commands: Commands) -> None:
-    """Add ``train`` and ``evaluate``."""
+    """Add ``train``, ``fit-linear``, ``evaluate`` and ``select``."""
     sub = add_command(commands, "train", train, "fit a model as a run file says")
     sub.epilog = "What the fields of a run file mean: multiace explain."
     add_run(sub)
@@ -38,6 +38,12 @@ def add_commands(commands: Commands) -> None:
     )
     sub.add_argument("--max-edges", type=int, default=50_000, help="edges predicted at once (default: 50000)")
     add_fields(sub, LabelKeys)
+
+    sub = add_command(commands, "select", select, "structures of a pool whose labels would tell a fit most")
+    sub.add_argument("run", help="run folder of a fit by linear algebra (ace, or last layers)")
+    sub.add_argument("pool", metavar="POOL", help="structures without labels, any format of ASE")
+    sub.add_argument("--number", type=int, required=True, help="how many to choose")
+    sub.add_argument("--output", required=True, help="write them here, in the order of choice (extended XYZ)")
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
@@ -129,3 +135,24 @@ def evaluate(arguments: argparse.Namespace) -> None:
     if arguments.json:
         write_metrics(evaluations, arguments.json)
         print(f"metrics: {arguments.json}")
+
+
+def select(arguments: argparse.Namespace) -> None:
+    """Choose the structures to label next, and write them."""
+    import ase.io
+
+    from multiace.selection import select as select_from
+
+    check_outputs(arguments.output)
+    if Path(arguments.output).exists() and Path(arguments.output).samefile(arguments.pool.partition("@")[0]):
+        raise InputError(f"--output {arguments.output} is the pool itself; choose another file.")
+    with progress_bar(console()) as bar:
+        found = select_from(arguments.run, arguments.pool, arguments.number, advance(bar, "choosing"))
+    Path(arguments.output).parent.mkdir(parents=True, exist_ok=True)
+    ase.io.write(arguments.output, found.structures, format="extxyz")
+    for left_out, why in ((found.repeated, "occur twice"), (found.trained, "are in the training data")):
+        if left_out:
+            print(f"note: {left_out} structures of the pool {why}, and are left out")
+    first, last = found.gains[[0, -1]]
+    print(f"information gain: {found.gains.sum():.1f} nats; {first:.1f} of the first, {last:.1f} of the last")
+    print(f"structures: {arguments.output}")
