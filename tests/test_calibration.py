@@ -22,6 +22,11 @@ def test_right_error_bars_are_calibrated_and_wrong_ones_are_not() -> None:
     assert narrow["within_2"] == right["within_1"]
     assert narrow["miscalibration_area"] > 0.1
     assert narrow["nll"] > right["nll"]
+    assert right["expected"] == pytest.approx(np.linspace(0, 1, 101))
+    np.testing.assert_allclose(right["observed"], right["expected"], atol=0.015)
+    assert (right["observed"][0], right["observed"][-1]) == (0, 1)
+    assert (np.diff(right["observed"]) >= 0).all()
+    assert narrow["observed"][68] == pytest.approx(0.38, abs=0.02)  # half of what is right
     errors[::2] = np.nan
     assert calibration(errors, deviations)["labels"] == 10_000
     assert calibration(errors * np.nan, deviations) == {"labels": 0}

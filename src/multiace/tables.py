@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from multiace.model.potential import Potential
 
 __all__ = [
+    "CALIBRATION_CAPTION",
+    "CALIBRATION_HEAD",
+    "calibration_rows",
+    "calibration_table",
     "change_table",
     "check_tables",
     "config_table",
@@ -211,19 +215,36 @@ def error_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
-def calibration_table(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
+SHOWN = (0.5, 0.8, 0.9, 0.99)
+"""Probabilities of the calibration curve that tables show."""
+CALIBRATION_HEAD = (
+    *("set", "quantity", "1 σ", "2 σ", *(f"{100 * p:.0f} %" for p in SHOWN), "NLL", "area", "labels"),
+)
+"""Columns of :func:`calibration_rows`."""
+CALIBRATION_CAPTION = (
+    "fractions of errors within one and two predicted standard deviations (0.683 and 0.954 if they are right) and "
+    "within central intervals of these probabilities; negative log-likelihood (eV, eV/Å), miscalibration area (0 at "
+    "best)"
+)
+
+
+def calibration_rows(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[tuple[str, ...]]:
     """Error bars against errors, for each set and quantity."""
-    columns = ("within 1 σ", "within 2 σ", "NLL", "area")
-    table = new_table(
-        *("set", "quantity", *columns, "labels"),
-        right=(*columns, "labels"),
-        caption="fractions of errors within one and two predicted standard deviations (0.683 and 0.954 if they are "
-        "right), negative log-likelihood (eV, eV/Å), miscalibration area (0 at best)",
-    )
+    rows = []
     for name, quantities in results.items():
         for quantity, found in quantities.items():
-            figures = (found["within_1"], found["within_2"], found["nll"], found["miscalibration_area"])
-            table.add_row(name, quantity, *(f"{figure:.3f}" for figure in figures), f"{found['labels']:,}")
+            curve = dict(zip(found["expected"], found["observed"], strict=True))
+            figures = (found["within_1"], found["within_2"], *(curve[p] for p in SHOWN))
+            figures = (*figures, found["nll"], found["miscalibration_area"])
+            rows.append((name, quantity, *(f"{figure:.3f}" for figure in figures), f"{found['labels']:,}"))
+    return rows
+
+
+def calibration_table(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Table:
+    """The same for the terminal."""
+    table = new_table(*CALIBRATION_HEAD, right=CALIBRATION_HEAD[2:], caption=CALIBRATION_CAPTION)
+    for row in calibration_rows(results):
+        table.add_row(*row)
     return table
 
 

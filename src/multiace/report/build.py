@@ -19,7 +19,14 @@ from multiace.model.config import outside_choices
 from multiace.model.potential import Potential
 from multiace.report import figures, html
 from multiace.report.data import data_section
-from multiace.report.errors import MILLI_TO_GPA, error_section, parity_section, percent, set_errors
+from multiace.report.errors import (
+    MILLI_TO_GPA,
+    calibration_section,
+    error_section,
+    parity_section,
+    percent,
+    set_errors,
+)
 from multiace.report.html import Section
 from multiace.report.scan import Curve, scan_curves, scan_section
 from multiace.tables import model_facts, verification_rows, verified_on
@@ -58,11 +65,14 @@ def write_report(
     path = Path(path) if path else folder / "report.html"
     run = read_yaml(folder / "config.yaml")
     potential = Potential.load(folder, outside_code=outside_code)
-    evaluations = [evaluate(potential, test) for test in tests or run["data"]["test"]]
+    bars = potential.committee is not None
+    evaluations = [evaluate(potential, test, uncertainty=bars) for test in tests or run["data"]["test"]]
     curves = scan_curves(potential, scan, coordinate) if scan is not None else []
 
     sets = {evaluation.name: set_errors(evaluation, potential) for evaluation in evaluations}
     sections = [error_section(evaluations), parity_section(sets)] if evaluations else []
+    if any(evaluation.metrics.get("calibration") for evaluation in evaluations):
+        sections.append(calibration_section(evaluations))
     if "linear_fit" in potential.metadata:
         sections.append(linear_section(potential.metadata["linear_fit"]))
     else:

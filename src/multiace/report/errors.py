@@ -13,10 +13,25 @@ from multiace.model.potential import Potential
 from multiace.report import figures, html
 from multiace.report.figures import SetErrors
 from multiace.report.html import Section
-from multiace.tables import error_rows, quantity_name, size
+from multiace.tables import (
+    CALIBRATION_CAPTION,
+    CALIBRATION_HEAD,
+    calibration_rows,
+    error_rows,
+    quantity_name,
+    size,
+)
 from multiace.train.metrics import UNITS
 
-__all__ = ["MILLI_TO_GPA", "error_section", "formula", "parity_section", "percent", "set_errors"]
+__all__ = [
+    "MILLI_TO_GPA",
+    "calibration_section",
+    "error_section",
+    "formula",
+    "parity_section",
+    "percent",
+    "set_errors",
+]
 
 
 def error_section(evaluations: Sequence[Evaluation]) -> Section:
@@ -42,6 +57,28 @@ def error_section(evaluations: Sequence[Evaluation]) -> Section:
         "standard deviation of the reference values (of energies, less the isolated atoms')."
     )
     return Section("Errors", html.table(head, rows, caption, numbers=5, kinds=kinds))
+
+
+def calibration_section(evaluations: Sequence[Evaluation]) -> Section:
+    """Error bars against errors: calibration curve and table, and extrapolation grades."""
+    sets = {e.name: e.metrics["calibration"] for e in evaluations if e.metrics.get("calibration")}
+    body = html.figure(
+        figures.calibration(sets),
+        "Observed against expected share of errors inside central intervals of the predicted error bars",
+        "Share of errors that are smaller than the error bar of a probability, against that probability. On the line "
+        "error bars are right, above it too wide, below it too narrow.",
+    )
+    body += html.table(
+        CALIBRATION_HEAD, calibration_rows(sets), CALIBRATION_CAPTION, numbers=len(CALIBRATION_HEAD) - 2
+    )
+    grades = {e.name: e.metrics["extrapolation"] for e in evaluations if "extrapolation" in e.metrics}
+    rows = [(name, f"{g['largest']:.2f}", f"{100 * g['above_1']:.1f} %") for name, g in grades.items()]
+    if rows:
+        caption = (
+            "Extrapolation grades: above 1 an atom is less certain than every training atom of its element."
+        )
+        body += html.table(("set", "largest grade", "atoms above 1"), rows, caption, numbers=2)
+    return Section("Error bars", body)
 
 
 def parity_section(sets: dict[str, SetErrors]) -> Section:

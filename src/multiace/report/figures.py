@@ -20,7 +20,16 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from multiace.deploy.md import Sample, energy_drift
 
-__all__ = ["SetErrors", "dynamics", "error_distributions", "image", "learning_curves", "parity", "scan"]
+__all__ = [
+    "SetErrors",
+    "calibration",
+    "dynamics",
+    "error_distributions",
+    "image",
+    "learning_curves",
+    "parity",
+    "scan",
+]
 
 INK, GREY, FAINT = "#1c2430", "#6b7480", "#d9dde2"
 COLORS = ("#0b6e8f", "#d1632a", "#5b8c3a", "#8a4f9e", "#b8912a", "#44546a")
@@ -193,6 +202,30 @@ def error_distributions(sets: Mapping[str, SetErrors]) -> Figure:
     cumulative_panel(axes[0, 0], energies, "energy error [meV/atom]")
     cumulative_panel(axes[0, 1], forces, "force component error [meV/Å]")
     axes[0, 0].set_ylabel("share of errors below")
+    return figure
+
+
+@styled
+def calibration(sets: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Figure:
+    """Calibration curves of error bars: observed against expected coverage, one panel a quantity, one line a set.
+
+    Args:
+        sets: By set and quantity, of :func:`multiace.calibration.calibration`.
+    """
+    titles = {"energy": "energies", "forces": "force components"}
+    shown = [quantity for quantity in titles if any(quantity in found for found in sets.values())]
+    figure, axes = subplots(1, max(len(shown), 1), 3.9)
+    for ax, quantity in zip(axes[0], shown, strict=False):
+        ax.plot([0, 1], [0, 1], color=GREY, lw=0.8)
+        for (name, found), color in zip(sets.items(), cycle(COLORS), strict=False):
+            if quantity in found:
+                curve = found[quantity]
+                label = f"{name}: area {curve['miscalibration_area']:.3f}"
+                ax.plot(curve["expected"], curve["observed"], color=color, label=label)
+        ax.set(title=titles[quantity], xlabel="expected share of errors", xlim=(0, 1), ylim=(0, 1))
+        ax.set_box_aspect(1)
+        ax.legend(loc="upper left")
+    axes[0, 0].set_ylabel("observed share of errors")
     return figure
 
 
