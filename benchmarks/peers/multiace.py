@@ -142,11 +142,11 @@ class Multiace(Peer):
             "bytes": UPDATE_PASSES * flat.vector.nbytes,
         }
 
-    def time_inference(self, n: int) -> dict[str, Any]:
+    def time_inference(self, n: int, frames: int = 1) -> dict[str, Any]:
         """In evaluation mode, as the calculator does."""
         self.potential.eval()
         try:
-            return super().time_inference(n)
+            return super().time_inference(n, frames)
         finally:
             self.potential.train()
 

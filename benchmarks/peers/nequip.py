@@ -96,14 +96,14 @@ class NequIP(Peer):
         """Those of the neighbour list."""
         return inputs[AtomicDataDict.EDGE_INDEX_KEY].shape[1]
 
-    def time_inference(self, n: int) -> dict[str, Any]:
+    def time_inference(self, n: int, frames: int = 1) -> dict[str, Any]:
         """Of the exported model where compilation is asked for: ``nequip-compile --target ase`` does the same."""
         started = time.perf_counter()
         exported = self.inference is None
         if exported:
             model = NequIPGNNModel(**self.build).to(self.device)
             self.inference = export(model, moved(self.data[0], self.device))
-        answer = super().time_inference(n)
+        answer = super().time_inference(n, frames)
         return answer | ({"compilation": time.perf_counter() - started} if exported else {})
 
 

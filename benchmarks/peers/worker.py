@@ -174,12 +174,13 @@ class Peer(ABC):
         """Take n steps on one batch: seconds of each, and memory at the peak above that before [MiB]."""
         return self._timed(lambda: self.train_step(self.train_batch), n)
 
-    def time_inference(self, n: int) -> dict[str, Any]:
-        """Predict energy and forces of the first frame n times, with weights frozen as calculators do."""
+    def time_inference(self, n: int, frames: int = 1) -> dict[str, Any]:
+        """Predict energy and forces of the first frames n times, with weights frozen as calculators do."""
+        batch = self.one_frame if frames == 1 else self.batch(range(frames))
         for parameter in self.parameters:
             parameter.requires_grad_(False)
         try:
-            return self._timed(lambda: self.predict(self.one_frame.inputs, train=False), n)
+            return self._timed(lambda: self.predict(batch.inputs, train=False), n)
         finally:
             for parameter in self.parameters:
                 parameter.requires_grad_(True)
