@@ -25,6 +25,13 @@ MODELS = {
     "ace, one set of weights": {**ACE, "product_elements": False},
     "ace, continuous elements": {**ACE, "element_embedding": "continuous", "embedding_dim": 2},
     "ace, read out by an MLP": {**ACE, "hidden_irreps": "3x0e", "readout_width": 5},
+    "ace, densities of Finnis and Sinclair": {
+        **ACE,
+        "hidden_irreps": "3x0e",
+        "readout_function": "finnis_sinclair",
+        "readout_exponents": [1.0, 0.5, 2.0],
+    },
+    "ace, a two-body term and splines": {**ACE, "pair_num_radial": 3, "radial_knots": 200},
     "botnet": {"preset": "botnet-small", **SMALL, "num_layers": 2},
     "nequip": {"preset": "nequip-small", **SMALL},
     "mace": {"preset": "mace-small", **SMALL},
@@ -37,6 +44,9 @@ MODELS = {
         "channel_coupling": "full",
     },
 }
+
+
+PRODUCTS = (*list(MODELS)[:3], "ace, a two-body term and splines")
 
 
 def network(name: str, dtype: str) -> MultiACE:
@@ -87,7 +97,7 @@ def test_sets_of_coefficients_are_predicted_with_at_once(name: str, n_sets: int,
 def test_coefficients_that_are_put_are_there(name: str) -> None:
     net = network(name, "float64")
     part = linear_part(net)
-    assert isinstance(part, Products if name in list(MODELS)[:3] else LastLayers)
+    assert isinstance(part, Products if name in PRODUCTS else LastLayers)
     c = torch.randn(2, part.n_columns, dtype=torch.float64)
     torch.testing.assert_close(part.coefficients(part.values(c)), c, rtol=0, atol=0)
     parameters = {name: value.detach().clone() for name, value in net.named_parameters()}
@@ -98,7 +108,7 @@ def test_coefficients_that_are_put_are_there(name: str) -> None:
 
 
 @pytest.mark.usefixtures("compiled")
-@pytest.mark.parametrize("name", ["ace", "botnet", "nequip", "mace"])
+@pytest.mark.parametrize("name", ["ace", "ace, densities of Finnis and Sinclair", "botnet", "nequip", "mace"])
 def test_kernels_give_the_same(name: str) -> None:
     net, graph = network(name, "float64"), batch()
     part = linear_part(net)

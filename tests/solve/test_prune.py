@@ -12,6 +12,7 @@ from multiace.graph import Graph
 from multiace.graph.neighbors import build_graph
 from multiace.model.committee import Committee
 from multiace.model.config import ModelConfig
+from multiace.model.linear_part import linear_part
 from multiace.model.potential import Potential, Statistics
 from multiace.solve.ace import AceRows
 from multiace.solve.prune import prune
@@ -129,9 +130,8 @@ def test_a_pruned_model_is_saved_loaded_and_trained_on(tmp_path) -> None:
 
 def test_error_bars_stay_those_of_the_fit() -> None:
     at = potential()
-    weight = at.network.get_parameter(AceRows.parameter).detach()
-    members = torch.stack([weight + 0.01 * torch.randn_like(weight) for _ in range(4)])
-    at.committee = Committee(AceRows.parameter, members, 0.0, 0.0)
+    c = linear_part(at.network).present
+    at.committee = Committee(torch.stack([c + 0.01 * torch.randn_like(c) for _ in range(4)]), 0.0, 0.0)
     graph = structures(at)[0]
     pruned = prune(at, [graph], 1e-2).potential
     assert pruned.committee is not None

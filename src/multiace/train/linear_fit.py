@@ -90,9 +90,9 @@ def is_solved(run: RunConfig) -> bool:
     if not linear and train.start_from is None:
         raise InputError(
             f"train.solver = {solver} needs a model whose energies are linear in all parameters (channel_coupling = "
-            "complete, hidden_irreps = 1x0e, readout_function = mlp, readout_width = 0, radial_network = none, trainable_radial = false, "
-            "element_embedding = one_hot), or a trained one, whose last layers it solves for: set train.start_from = "
-            "MODEL, train.solver = gradient, or model.preset = ace."
+            "complete, hidden_irreps = 1x0e, readout_function = mlp, readout_width = 0, radial_network = none, "
+            "trainable_radial = false, element_embedding = one_hot), or a trained one, whose last layers it solves "
+            "for: set train.start_from = MODEL, train.solver = gradient, or model.preset = ace."
         )
     defaults = TrainConfig()
     for field in GRADIENT_FIELDS:
