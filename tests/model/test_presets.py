@@ -49,7 +49,8 @@ def number_of_parameters(config: ModelConfig) -> int:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_small_size_is_the_same_architecture_with_fewer_channels_or_layers(name):
-    sizes = {"hidden_irreps", "num_layers", "l_max", "num_radial", "cutoff", "total_degree", "correlation"}
+    sizes = {"hidden_irreps", "num_layers", "l_max", "num_radial", "cutoff", "correlation"}
+    sizes |= {"total_degree", "degree_weight"}
     full, small = (config.model_dump(exclude=sizes) for config in (PRESETS[name], PRESETS[f"{name}-small"]))
     assert full == small
     assert name in ("ace", "ace-fs") or PRESETS[f"{name}-small"].channels <= PRESETS[name].channels / 2

@@ -46,16 +46,17 @@ MACE = ModelConfig(
 
 ACE = ModelConfig(
     cutoff=5.0,
-    l_max=5,
+    l_max=6,
     hidden_irreps="1x0e",
     num_layers=1,
     correlation=4,
     product_elements=True,
     channel_coupling="complete",
     total_degree=(12.0, 11.0, 9.0, 8.0),
-    degree_weight=0.5,
+    degree_weight=0.4,
     radial_basis="legendre",
     num_radial=9,
+    pair_num_radial=12,
     envelope="polynomial",
     envelope_power=2,
     distance_transform="agnesi_wide",
@@ -69,7 +70,13 @@ ACE = ModelConfig(
 )
 """Linear ACE (Drautz, PRB 99, 014104): all products of up to four factors, solved for by linear algebra."""
 
-ACE_SMALL = ACE.replace(l_max=3, correlation=3, num_radial=8, total_degree=(9.0, 9.0, 7.0))
+ACE_SMALL = ACE.replace(
+    l_max=3,
+    correlation=3,
+    num_radial=8,
+    total_degree=(9.0, 9.0, 7.0),
+    degree_weight=0.5,
+)
 
 ACE_TENSOR_REDUCED = ModelConfig(
     cutoff=5.0,
