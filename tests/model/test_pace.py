@@ -37,18 +37,18 @@ SMALL = {
     "num_radial": 4,
     "total_degree": (6.0, 5.0, 4.0),
     "cutoff": 4.5,
+    "pair_num_radial": 0,
 }
 EXPORTED = {
     "linear": PRESETS["ace-small"].replace(**SMALL),
     "densities": PRESETS["ace-fs-small"].replace(**SMALL),
     "channels": PRESETS["ace-small"].replace(**SMALL, hidden_irreps="3x0e", product_elements=False),
     "pairs": PRESETS["ace-fs-small"].replace(
-        **SMALL,
+        **SMALL | {"pair_num_radial": 4},
         readout_exponents=(0.5, 0.8),
         radial_network="linear",
         radial_species="pair",
         n_max=3,
-        pair_num_radial=4,
         neighbor_norm="sqrt",
         distance_transform="none",
         envelope="two_sided",
