@@ -215,7 +215,7 @@ def error_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
-SHOWN = (0.5, 0.8, 0.9, 0.99)
+SHOWN = (0.5, 0.9)
 """Probabilities of the calibration curve that tables show."""
 CALIBRATION_HEAD = (
     *("set", "quantity", "1 σ", "2 σ", *(f"{100 * p:.0f} %" for p in SHOWN), "NLL", "area", "labels"),
