@@ -108,13 +108,13 @@ basis as weights | radial_network: none | model.radial_network = none needs chan
 complete and deep | channel_coupling: complete | is one layer of products; set num_layers = 1
 elements of no network | preset: ace, radial_species: pair | needs radial functions with weights
 two-body term of mace | preset: mace, pair_num_radial: 5 | model.pair_num_radial has no effect
-envelope of no term | preset: ace, pair_envelope: cosine | model.pair_envelope has no effect
+envelope of no term | preset: ace, pair_num_radial: 0, pair_envelope: cosine | model.pair_envelope has no effect
 exponents of no density | readout_function: finnis_sinclair, readout_exponents: [1, 0.5] | or one for each of the 64
 exponent of zero | readout_function: finnis_sinclair, readout_exponents: 0 | readout_exponents = [0.0]: each must be
 densities of an MLP | readout_function: finnis_sinclair, readout_width: 8 | model.readout_width has no effect
 product without invariant | preset: ace, products: [[[0, 1, 0], [0, 1, 1]]] | has no invariant
 product of too many | preset: ace-small, products: [[[0, 1, 0], [0, 1, 0], [0, 1, 0], [0, 1, 0]]] | has 4 factors
-product outside | preset: ace, products: [[[0, 10, 0]]] | has the factor [0, 10, 0] | between 1 and 9
+product outside | preset: ace, pair_num_radial: 0, products: [[[0, 10, 0]]] | has the factor [0, 10, 0] | between 1 and 9
 product twice | preset: ace, products: [[[0, 1, 1], [0, 2, 1]], [[0, 2, 1], [0, 1, 1]]] | is listed twice
 one knot | radial_knots: 1 | splines need two knots
 number of no network | preset: ace, n_max: 5 | model.n_max has no effect with radial_network = none
