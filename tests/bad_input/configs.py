@@ -114,7 +114,7 @@ exponent of zero | readout_function: finnis_sinclair, readout_exponents: 0 | rea
 densities of an MLP | readout_function: finnis_sinclair, readout_width: 8 | model.readout_width has no effect
 product without invariant | preset: ace, products: [[[0, 1, 0], [0, 1, 1]]] | has no invariant
 product of too many | preset: ace-small, products: [[[0, 1, 0], [0, 1, 0], [0, 1, 0], [0, 1, 0]]] | has 4 factors
-product outside | preset: ace, pair_num_radial: 0, products: [[[0, 10, 0]]] | has the factor [0, 10, 0] | between 1 and 9
+product outside | preset: ace, pair_num_radial: 0, products: [[[0, 10, 0]]] | has the factor [0, 10, 0] | between 1
 product twice | preset: ace, products: [[[0, 1, 1], [0, 2, 1]], [[0, 2, 1], [0, 1, 1]]] | is listed twice
 one knot | radial_knots: 1 | splines need two knots
 number of no network | preset: ace, n_max: 5 | model.n_max has no effect with radial_network = none
