@@ -2,7 +2,7 @@
 
 Labels are those of xTB (GFN2), a fast method of quantum chemistry, by the package tblite, which multiace itself does
 not need: ``pip install tblite``. Pool and test set are from dynamics at 300, 600 and 1200 K; most of the pool is at
-300 K, as pools are. Some minutes on one core.
+300 K, as pools are. About four minutes on one core.
 """
 
 import os
