@@ -40,6 +40,21 @@ REFUSED = {
         "products": [[[0, 1, 0]]],
         "total_degree": 5,
     },
+    "total_degree = [5.0, 4.0, 3.0]: with correlation = 2 only the first 2 of the 3 numbers": {
+        "preset": "ace",
+        "correlation": 2,
+        "total_degree": [5, 4, 3],
+    },
+    "degree_weight has no effect with correlation = 1, which is of functions of one": {
+        "preset": "ace",
+        "correlation": 1,
+        "degree_weight": 1.0,
+    },
+    "num_radial has no effect with correlation = 1 and pair_num_radial = 12, which is": {
+        "preset": "ace",
+        "correlation": 1,
+        "num_radial": 4,
+    },
     "products has no effect with channel_coupling = channelwise": {"products": [[[0, 1, 0]]]},
     "readout_exponents has no effect with readout_function = mlp": {"readout_exponents": [0.5]},
     "readout_activation has no effect with readout_width = 0": {
@@ -107,6 +122,8 @@ def test_a_field_given_without_effect_is_refused(sentence):
         {"preset": "mace", "correlation": 1, "product_elements": False},
         {"preset": "ace", "l_max": 6},
         {"preset": "ace", "total_degree": 7},
+        {"preset": "ace", "correlation": 2},
+        {"preset": "ace", "correlation": 1},
         {"preset": "nequip", "odd_activation": "softsign"},
         {"radial_network": "linear", "radial_widths": [4], "first_layer": {"radial_network": "mlp"}},
         {"nonlinearity": "gate", "first_layer": {"activation": "gelu"}},
@@ -178,6 +195,9 @@ CHANGES = {
     "pair_envelope": "cosine",
     "degree_weight": 0.7,
 }
+MORE = {"num_radial": 3, "envelope": "cosine"}
+"""Of fields that nearly always act."""
+
 POINTS = {
     "one layer": {"num_layers": 1},
     "one layer, products": {"num_layers": 1, "correlation": 3, "hidden_irreps": "3x0e + 2x1o + 1x2e"},
@@ -211,6 +231,17 @@ POINTS = {
         "radial_species": "pair",
         "first_self_connection": "none",
     },
+    "complete, one factor": {
+        "channel_coupling": "complete",
+        "hidden_irreps": "2x0e",
+        "num_layers": 1,
+        "correlation": 1,
+        "total_degree": (5.0,),
+        "l_max": 0,
+        "pair_num_radial": 2,
+        "radial_network": "none",
+        "first_self_connection": "none",
+    },
     "first gate": {"first_layer": {"nonlinearity": "gate"}},
     "last gate": {"nonlinearity": "gate", "first_layer": {"nonlinearity": "none"}},
     "invariants": {"hidden_irreps": "4x0e", "l_max": 2},
@@ -231,7 +262,7 @@ def without(config, idle):
             idle.sentence.partition("set l_max = ")[2].rstrip(".").partition(" and hidden_irreps = ")
         )
         return {"l_max": int(l_max), "hidden_irreps": irreps or config.hidden_irreps}
-    return {idle.field: CHANGES[idle.field]}
+    return {idle.field: (CHANGES | MORE)[idle.field]}
 
 
 @pytest.mark.parametrize("name", POINTS)

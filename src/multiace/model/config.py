@@ -151,7 +151,7 @@ class ModelConfig(Config):
     total_degree: tuple[float, ...] = Field(
         (12.0,),
         description="complete coupling: largest Σ (n + degree_weight l) over the factors of a product, n from 1, for "
-        "each order 1..ν; one number serves all orders",
+        "each order 1..ν (a longer list serves any smaller ν); one number serves all orders",
     )
     degree_weight: float = Field(
         1.5, gt=0, description="complete coupling: what a degree l counts in total_degree against one of n"
@@ -433,7 +433,8 @@ class ModelConfig(Config):
                 f"model.channel_coupling = complete is one layer of products; set {', '.join(changes)}."
             )
         self._check_products()
-        if len(self.total_degree) not in (1, self.correlation) or min(self.total_degree, default=0) <= 0:
+        few = 1 < len(self.total_degree) < self.correlation
+        if few or min(self.total_degree, default=0) <= 0:
             raise InputError(
                 f"model.total_degree = {list(self.total_degree)}: one positive number is needed, or one for each of "
                 f"the {self.correlation} orders."
@@ -483,13 +484,16 @@ class ModelConfig(Config):
             )
 
     @property
+    def is_read_by_one_number(self) -> bool:
+        """Whether energies are linear in the coefficients of complete products: one channel, read by a factor."""
+        one = self.channels == 1 and self.readout_function == "mlp" and self.readout_width == 0
+        return self.channel_coupling == "complete" and one
+
+    @property
     def is_linear(self) -> bool:
         """Whether energies are linear in all parameters, so that they can be solved for."""
         return (
-            self.channel_coupling == "complete"
-            and self.channels == 1
-            and self.readout_function == "mlp"
-            and self.readout_width == 0
+            self.is_read_by_one_number
             and self.radial_network == "none"
             and not self.trainable_radial
             and self.element_embedding == "one_hot"
@@ -499,7 +503,9 @@ class ModelConfig(Config):
     @property
     def truncation(self) -> Truncation:
         """Which products complete coupling has."""
-        degrees = self.total_degree * (self.correlation if len(self.total_degree) == 1 else 1)
+        degrees = (self.total_degree * (self.correlation if len(self.total_degree) == 1 else 1))[
+            : self.correlation
+        ]
         largest_n = self.num_radial if self.radial_network == "none" else self.n_max or self.num_radial
         return Truncation(
             degrees, self.degree_weight, self.l_max, largest_n, self.pair_num_radial, self.products

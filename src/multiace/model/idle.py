@@ -87,14 +87,42 @@ def idle_fields(config: ModelConfig) -> Iterator[Idle]:
                 f"model.{name} has no effect, as no gate sees 0o with hidden_irreps = {config.hidden_irreps} "
                 f"and num_layers = {T}: remove it, or set both so that 0o is reached.",
             )
-    if config.products and config.channel_coupling == "complete":
+    if config.channel_coupling == "complete":
+        yield from _idle_of_complete(config)
+    yield from _lost_irreps(config, depths, h)
+    yield from _idle_degrees(config, h)
+
+
+ONE_FACTOR = (
+    " has no effect with {}, which is of functions of one factor: remove it, or set correlation = 2 or more."
+)
+
+
+def _idle_of_complete(config: ModelConfig) -> Iterator[Idle]:
+    """What the basis of complete coupling has no use for."""
+    given, orders = config.total_degree, config.correlation
+    if config.products:
         yield Idle(
             "total_degree",
             ("products",),
             "model.total_degree has no effect beside products, which list the basis: remove one of them.",
         )
-    yield from _lost_irreps(config, depths, h)
-    yield from _idle_degrees(config, h)
+    elif len(given) > orders:
+        yield Idle(
+            "total_degree",
+            ("correlation",),
+            f"model.total_degree = {list(given)}: with correlation = {orders} only the first {orders} of the "
+            f"{len(given)} numbers have an effect; remove the others.",
+        )
+    if orders > 1:
+        return
+    yield Idle(
+        "degree_weight", ("correlation",), "model.degree_weight" + ONE_FACTOR.format("correlation = 1")
+    )
+    of_many = ("total_degree", "envelope", *(["num_radial"] if config.radial_network == "none" else []))
+    for field in of_many if config.pair_num_radial else ():
+        where = f"correlation = 1 and pair_num_radial = {config.pair_num_radial}"
+        yield Idle(field, ("correlation", "pair_num_radial"), f"model.{field}" + ONE_FACTOR.format(where))
 
 
 def _pair_reads(config: ModelConfig, field: str) -> bool:

@@ -104,8 +104,7 @@ class Products(LinearPart):
     @staticmethod
     def suits(config: ModelConfig) -> bool:
         """Whether the products are complete, and read out by a factor."""
-        one = config.channels == 1 and config.readout_function == "mlp" and config.readout_width == 0
-        return config.channel_coupling == "complete" and one
+        return config.is_read_by_one_number
 
     @property
     def n_columns(self) -> int:
