@@ -23,9 +23,8 @@ from multiace.train.prepare import Prepared, prepare
 
 __all__ = ["Selection", "select"]
 
-MEMORY = (
-    2**31
-)  # bytes of whitened rows that are kept; those of other structures are made again when looked at
+MEMORY = 2**31
+"""Bytes of whitened rows that are kept; those of other structures are made again when looked at."""
 
 
 @dataclass(frozen=True)

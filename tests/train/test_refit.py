@@ -184,6 +184,10 @@ def test_linear_ace_starts_from_its_coefficients(data, tmp_path):
             "leaves nothing to do for train.solver = least_squares",
         ),
         (
+            {"solver": "lsqr", "keep_weights": True},
+            "leaves nothing to do for train.solver = lsqr",
+        ),
+        (
             {"solver": "auto", "keep_weights": True},
             "train.keep_weights has no effect where weights are trained by",
         ),

@@ -69,9 +69,8 @@ class FixedElements:
 
     def __init__(self, elements: OneHotEmbedding | ContinuousEmbedding):
         self.elements = elements
-        self.made: dict[
-            int, tuple[Tensor, Any]
-        ] = {}  # a parameter, which keeps its number, and what was made of it
+        # a parameter, which keeps its number, and what was made of it
+        self.made: dict[int, tuple[Tensor, Any]] = {}
 
     @property
     def table(self) -> Tensor:

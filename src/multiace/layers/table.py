@@ -37,10 +37,8 @@ TOLERANCE = 1e-5  # what rounding to float32 does to a network itself
 LARGEST = 2**26  # numbers in the table of one layer
 POWERS = 8  # of a polynomial between knots
 PIECES = (64, 128, 256, 512, 1024, 2048)
-ROUNDING = {
-    torch.float64: 1e-12,
-    torch.float32: 1e-7,
-}  # largest error of polynomials, relative to the root mean square
+ROUNDING = {torch.float64: 1e-12, torch.float32: 1e-7}
+"""Largest error of polynomials, relative to the root mean square."""
 
 
 @dataclass(frozen=True)

@@ -81,29 +81,29 @@ def choose(
 
     Source: Lindley, Ann. Math. Stat. 27, 986 (1956); Krause, Singh, Guestrin, JMLR 9, 235 (2008).
     """
-    W = np.zeros((0, 0))  # M⁻¹ = 1 - WᵀW
-    bounds = []
-    for n in range(size):
-        Y = whitened(n)
-        W = np.zeros((0, Y.shape[1]))
-        bounds.append((-gain(Y, W), n, 0))
+    bounds = [(-gain(whitened(n)), n, 0) for n in range(size)]
     heapify(bounds)
     chosen: list[tuple[int, float]] = []
+    W: np.ndarray | None = None  # M⁻¹ = 1 - WᵀW
     while len(chosen) < number:
         bound, n, looked = heappop(bounds)
         Y = whitened(n)
         if looked < len(chosen):
             heappush(bounds, (-gain(Y, W), n, len(chosen)))
             continue
-        left = Y - (Y @ W.T) @ W  # Y M⁻¹
+        left = Y if W is None else Y - (Y @ W.T) @ W  # Y M⁻¹
         L = np.linalg.cholesky(np.eye(len(Y)) + left @ Y.T)
-        W = np.vstack([W, scipy.linalg.solve_triangular(L, left, lower=True)])
+        told = scipy.linalg.solve_triangular(L, left, lower=True)
+        W = told if W is None else np.vstack([W, told])
         chosen.append((n, -bound))
         show(len(chosen), number)
     return chosen
 
 
-def gain(Y: np.ndarray, W: np.ndarray) -> float:
+def gain(Y: np.ndarray, W: np.ndarray | None = None) -> float:
     """½ log det(1 + Y (1 - WᵀW) Yᵀ)."""
-    common = Y @ W.T
-    return 0.5 * float(np.linalg.slogdet(np.eye(len(Y)) + Y @ Y.T - common @ common.T)[1])
+    precision = np.eye(len(Y)) + Y @ Y.T
+    if W is not None:
+        common = Y @ W.T
+        precision -= common @ common.T
+    return 0.5 * float(np.linalg.slogdet(precision)[1])

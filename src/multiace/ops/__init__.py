@@ -18,7 +18,6 @@ from functools import lru_cache
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,6 +36,8 @@ from multiace.ops.reference import Activation
 from multiace.ops.rows import AROUND, VOIGT, Functions, Surroundings
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from multiace.basis.angular import SphericalHarmonics
 
 __all__ = [

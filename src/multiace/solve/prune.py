@@ -74,9 +74,9 @@ def prune(potential: Potential, graphs: Sequence[Graph], tolerance: float) -> Pr
         change = changes(before, predict(potential, without(weight, order[:middle]), graphs), graphs)
         fewest, most = (middle, most) if max(change[:2]) <= tolerance else (fewest, middle - 1)
     n_before = int((size > 0).sum())
-    pruned = copied(potential, without(weight, order[:fewest]))
-    change = changes(before, predict(pruned, without(weight, order[:fewest]), graphs), graphs)
-    return Pruned(pruned, (n_before, n_before - fewest), *change)
+    left = without(weight, order[:fewest])
+    change = changes(before, predict(potential, left, graphs), graphs)
+    return Pruned(copied(potential, left), (n_before, n_before - fewest), *change)
 
 
 def contributions(potential: Potential, graphs: Sequence[Graph]) -> np.ndarray:

@@ -23,7 +23,7 @@ from multiace.linear.solvers import SOLVERS
 from multiace.linear.store import save
 from multiace.linear.system import System
 from multiace.model.committee import Committee
-from multiace.model.linear_part import Products, linear_part
+from multiace.model.linear_part import linear_part
 from multiace.model.potential import Potential
 from multiace.train.config import RunConfig, TrainConfig
 from multiace.train.console import Console
@@ -59,8 +59,8 @@ GRADIENT_FIELDS = (
 )
 """Fields of the train section that a solution has no use for."""
 NO_CHANGE = "the data ask for no change of the weights of train.start_from, which stay."
-WITHOUT_PRIOR = ("least_squares", "truncated_svd")
-"""Solvers whose error bars are infinite where no data are."""
+WITHOUT_COMMITTEE = ("least_squares", "truncated_svd", "lsqr")
+"""Solvers whose posterior says nothing of directions that no data have seen."""
 
 
 def is_solved(run: RunConfig) -> bool:
@@ -101,11 +101,11 @@ def is_solved(run: RunConfig) -> bool:
                 f"train.{field} has no effect where the model is solved for (train.solver = {solver}): remove it, or "
                 "set train.solver = gradient."
             )
-    if not Products.suits(run.model) and train.smoothness != defaults.smoothness:
+    if not run.model.is_read_by_one_number and train.smoothness != defaults.smoothness:
         raise InputError(
             "train.smoothness has no effect on last layers, whose features are all alike to the prior: remove it."
         )
-    if train.keep_weights and solver in WITHOUT_PRIOR:
+    if train.keep_weights and solver in WITHOUT_COMMITTEE:
         raise InputError(
             f"train.keep_weights leaves nothing to do for train.solver = {solver}, which has no error bars: set it to "
             f"{DEFAULT_SOLVER}, ridge or ard."
