@@ -9,8 +9,9 @@ from ase.data import atomic_numbers
 from pydantic import Field, field_validator, model_validator
 
 from multiace.basis.ace import Truncation
+from multiace.basis.envelope import ENVELOPES, PAIR_ENVELOPES
 from multiace.basis.irreps import Irrep, Irreps
-from multiace.basis.radial import DISTANCE_TRANSFORMS, ENVELOPES, PAIR_ENVELOPES, RADIAL_BASES
+from multiace.basis.radial import DISTANCE_TRANSFORMS, RADIAL_BASES
 from multiace.config import Config, Idle, choose, refuse_idle, when_given
 from multiace.errors import InputError, brief, did_you_mean
 from multiace.layers.activations import ACTIVATIONS, ODD_ACTIVATIONS

@@ -6,7 +6,7 @@ import torch
 from ase.data import atomic_numbers, covalent_radii
 from torch import Tensor, nn
 
-from multiace.basis.radial import polynomial_envelope
+from multiace.basis.envelope import polynomial_envelope
 from multiace.graph import Graph
 
 __all__ = ["ZBL"]

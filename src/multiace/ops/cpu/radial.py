@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from multiace.basis.radial import SHORTEST
+from multiace.basis.envelope import SHORTEST
 from multiace.ops.compiler import compile_c
 from multiace.ops.cpu.kernel import address, addresses, bits, kernel, rows_of, smooth_source_of
 from multiace.ops.forms import Call, Form, Term
@@ -21,7 +21,7 @@ __all__ = ["BESSEL", "PIECEWISE", "TABLE", "bessel", "interpolate", "piecewise"]
 
 
 def bessel(lengths: Tensor, num_radial: int, cutoff: float, power: int) -> Tensor:
-    """Same as :class:`multiace.basis.radial.BesselBasis` times :func:`multiace.basis.radial.polynomial_envelope`."""
+    """Same as :class:`multiace.basis.radial.BesselBasis` times :func:`multiace.basis.envelope.polynomial_envelope`."""
     return BESSEL((lengths,), (num_radial, cutoff, power))
 
 
