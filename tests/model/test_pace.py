@@ -190,6 +190,25 @@ def test_what_was_written_is_read_back(name, tmp_path):
     assert_reference(import_pace(tmp_path / "model.yace"), REFERENCE[name])
 
 
+@pytest.mark.parametrize("preset", ["ace-small", "ace"])
+def test_a_repulsive_envelope_is_written_from_a_tenth_of_the_cutoff_on(preset, tmp_path):
+    config = PRESETS[preset].replace(elements=("Al", "Cu"), total_degree=(5.0,), pair_envelope="inverse")
+    at = Potential(config, Statistics(np.zeros(2)))
+    export_pace(at, tmp_path / "model.yace")
+    again = import_pace(tmp_path / "model.yace")
+    for r in np.linspace(0.1, 1.0, 40, endpoint=False):
+        graph = build_graph(ase.Atoms("AlCu", [[0, 0, 0], [0, 0, r * at.cutoff]]), at.elements, at.cutoff)
+        ours, theirs = at(graph), again(graph)
+        tolerance = 1e-7 * (float(ours.forces.abs().max()) + 1.0)
+        assert abs(float(ours.energy - theirs.energy)) < tolerance
+        assert float((ours.forces - theirs.forces).abs().max()) < 20 * tolerance
+    energies = [
+        float(again(build_graph(ase.Atoms("Cu2", [[0, 0, 0], [0, 0, r]]), at.elements, at.cutoff)).energy)
+        for r in (1e-3, 0.1, 0.2)
+    ]
+    assert np.isfinite(energies).all()
+
+
 def test_the_command_line_does_both(tmp_path, capsys):
     model("linear").save(tmp_path / "model.safetensors")
     assert main(["export", str(tmp_path / "model.safetensors"), str(tmp_path / "model.yace")]) == 0

@@ -468,8 +468,6 @@ def fit_data(folder) -> set[str]:
         lambda tensors: {name: value[..., :-1, :] for name, value in tensors.items() if value.ndim > 2},
         lambda tensors: tensors | {"committee.largest": torch.zeros(7)},
         lambda tensors: tensors | {"committee.noise": torch.zeros(3)},
-        lambda tensors: tensors | {"committee.noise": torch.tensor([0.1, torch.nan])},
-        lambda tensors: {name: value + torch.inf for name, value in tensors.items()},
         lambda tensors: tensors | {"committee.readouts.0.mlp.weight": torch.zeros(32, 1, 1)},
         lambda tensors: {name: value[:1] if value.ndim > 2 else value for name, value in tensors.items()},
     ],

@@ -18,6 +18,7 @@ __all__ = [
     "OF_TRANSFORMED",
     "PAIR_ENVELOPES",
     "SHORTEST",
+    "Envelope",
     "cosine_envelope",
     "inverse_envelope",
     "polynomial_envelope",
@@ -114,21 +115,23 @@ def inverse_envelope(lengths: Tensor, cutoff: float, power: int = 6) -> Tensor:
     return x**-power - 1.0 - y * (power + y * (0.5 * power * (power + 1)))
 
 
-ENVELOPES: dict[str, Callable[[Tensor, float, int], Tensor]] = {
+Envelope = Callable[[Tensor, float, int], Tensor]
+
+ENVELOPES: dict[str, Envelope] = {
     "polynomial": polynomial_envelope,
     "cosine": cosine_envelope,
     "two_sided": two_sided_envelope,
 }
 """Choices of the envelope: ``envelope(lengths, cutoff, power)``."""
 
-PAIR_ENVELOPES: dict[str, Callable[[Tensor, float, int], Tensor]] = {**ENVELOPES, "inverse": inverse_envelope}
+PAIR_ENVELOPES: dict[str, Envelope] = {**ENVELOPES, "inverse": inverse_envelope}
 """Choices of the envelope of the two-body term."""
 
 OF_TRANSFORMED = (two_sided_envelope,)
 """Envelopes that see the transformed distance."""
 
 
-def vanishing_orders(envelope: Callable[[Tensor, float, int], Tensor], power: int) -> tuple[int, int]:
+def vanishing_orders(envelope: Envelope, power: int) -> tuple[int, int]:
     """Return the orders with which an envelope vanishes at zero and at the cutoff; 0 where it does not.
 
     Raises:

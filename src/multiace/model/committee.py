@@ -125,11 +125,9 @@ class Committee:
         if not found:
             return None
         part, names = linear_part(potential.network), ", ".join(found)
-        finite = all(bool(value.isfinite().all()) for value in found.values())
         noise, largest = found.pop("noise", torch.zeros(0)), found.pop("largest", None)
         if not (
-            finite
-            and fits(found, part)
+            fits(found, part)
             and noise.shape == (2,)
             and (largest is None or largest.shape == (len(potential.elements),))
         ):

@@ -5,8 +5,10 @@ a function that vanishes at the cutoff has a Chebyshev series there,
 
 .. math:: R(r) = \sum_{k \ge 0} a_k T_k(x) = -2 \sum_{k \ge 1} a_k g_k(r), \qquad \textstyle\sum_k a_k = R(r_c) = 0,
 
-of as many terms as the accuracy asks for. Real harmonics become complex ones, so that the coefficients of a product
-belong to combinations of m that sum to zero; of m and -m one is written, with both coefficients.
+of as many terms as the accuracy asks for. An envelope that grows without bound (``pair_envelope = inverse``) is a
+polynomial that is equal to it from a tenth of the cutoff on, and rises to a finite value below. Real harmonics become
+complex ones, so that the coefficients of a product belong to combinations of m that sum to zero; of m and -m one is
+written, with both coefficients.
 """
 
 from __future__ import annotations
@@ -20,10 +22,12 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.polynomial import chebyshev
+from numpy.polynomial import Chebyshev, chebyshev
 
 from multiace.basis.ace import Multiset, powers_of
 from multiace.basis.coupling import equivariant_polynomials
+from multiace.basis.envelope import Envelope
+from multiace.basis.radial import PairedEmbedding
 from multiace.errors import InputError
 from multiace.files import atomic
 from multiace.layers.complete import CompleteDensity, CompleteProduct
@@ -35,7 +39,9 @@ from multiace.model.potential import Potential, Statistics
 __all__ = ["export_pace"]
 
 MOST_TERMS = 256
+ORDER = 48  # of the polynomial in the place of an envelope without bound
 ACCURACY = 1e-11  # of a radial function, of its largest value
+INNER = 0.1  # part of the cutoff from which on envelopes without bound are those of the model
 SMALLEST = 1e-13  # of a coefficient, of the largest one of its function
 
 
@@ -79,6 +85,9 @@ class _Exporter:
             cast("CompleteDensity", layer.density),
             cast("CompleteProduct", layer.product),
         )
+        if config.pair_num_radial and config.pair_envelope == "inverse" and not config.radial_knots:
+            pair = cast("PairedEmbedding", self.at.network.radial_basis).pair
+            pair.envelope = bounded(pair.envelope, pair.envelope_power)
         self.n_species, self.n_max = len(config.elements), config.truncation.num_radial
         self.weights, self.exponents = self._embeddings()
         self.norm = float(self.density.norm(torch.ones((), dtype=torch.float64)))
@@ -230,6 +239,14 @@ class _Exporter:
             ordered = _canonical([ms[xi] for xi in order], [factors[xi] for xi in order])
             combinations[ordered] = combinations.get(ordered, 0.0) + value
         return _entry(z, [factors[xi] for xi in order], _halved(combinations, [factors[xi] for xi in order]))
+
+
+def bounded(envelope: Envelope, power: int) -> Envelope:
+    """Return the polynomial that is equal to an envelope from INNER of the cutoff on."""
+    polynomial = Chebyshev.interpolate(
+        lambda x: envelope(torch.from_numpy(x), 1.0, power).numpy(), ORDER, domain=[INNER, 1.0]
+    )
+    return lambda lengths, cutoff, power: torch.from_numpy(polynomial((lengths / cutoff).numpy()))
 
 
 def _complex_monomials(multiset: Multiset, c: np.ndarray) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
