@@ -44,7 +44,7 @@ EXPORTED = {
     "densities": PRESETS["ace-fs-small"].replace(**SMALL),
     "channels": PRESETS["ace-small"].replace(**SMALL, hidden_irreps="3x0e", product_elements=False),
     "pairs": PRESETS["ace-fs-small"].replace(
-        **SMALL | {"pair_num_radial": 4},
+        **SMALL | {"pair_num_radial": 4, "pair_envelope": "polynomial"},
         readout_exponents=(0.5, 0.8),
         radial_network="linear",
         radial_species="pair",
@@ -192,7 +192,7 @@ def test_what_was_written_is_read_back(name, tmp_path):
 
 @pytest.mark.parametrize("preset", ["ace-small", "ace"])
 def test_a_repulsive_envelope_is_written_from_a_tenth_of_the_cutoff_on(preset, tmp_path):
-    config = PRESETS[preset].replace(elements=("Al", "Cu"), total_degree=(5.0,), pair_envelope="inverse")
+    config = PRESETS[preset].replace(elements=("Al", "Cu"), total_degree=(5.0,))
     at = Potential(config, Statistics(np.zeros(2)))
     export_pace(at, tmp_path / "model.yace")
     again = import_pace(tmp_path / "model.yace")

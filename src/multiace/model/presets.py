@@ -57,6 +57,7 @@ ACE = ModelConfig(
     radial_basis="legendre",
     num_radial=9,
     pair_num_radial=12,
+    pair_envelope="inverse",
     envelope="polynomial",
     envelope_power=2,
     distance_transform="agnesi_wide",
