@@ -51,3 +51,19 @@ def crystal() -> Atoms:
     grid = np.array([[x, y, z] for x in (0.0, 0.5) for y in (0.0, 0.5) for z in (0.0, 0.5)])
     scaled = grid + 0.04 * rng.standard_normal((8, 3))
     return Atoms("CHOHCHOH", scaled_positions=scaled, cell=cell, pbc=True)
+
+
+LINEAR_ACE = {
+    "preset": "ace-small",
+    "cutoff": 4.0,
+    "l_max": 2,
+    "num_radial": 4,
+    "total_degree": [5.0, 5.0, 5.0],
+    "energy_reference": "mean",
+}
+
+
+def graph_of(atoms, at):
+    from multiace.graph.neighbors import build_graph
+
+    return build_graph(atoms, at.elements, at.cutoff)

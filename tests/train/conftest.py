@@ -80,3 +80,27 @@ def run(data):
         )
 
     return make
+
+
+@pytest.fixture
+def linear(run):
+    """Make a run of a small linear ACE: ``linear(solver="ridge")``."""
+
+    from multiace.train.config import RunConfig
+    from tests.potentials import LINEAR_ACE
+
+    def make(files=("clusters.xyz",), model=None, **train):
+        sections = run(files, **train).to_dict()
+        return RunConfig.from_dict(
+            {
+                "model": {**LINEAR_ACE, **(model or {})},
+                "data": {
+                    name: value
+                    for name, value in sections["data"].items()
+                    if name in ("train", "valid", "test")
+                },
+                "train": {"verify": False, **train},
+            }
+        )
+
+    return make

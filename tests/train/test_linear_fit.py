@@ -9,64 +9,31 @@ import ase.io
 import numpy as np
 import pytest
 import torch
-import yaml
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from multiace.cli import main
 from multiace.deploy.ase import Calculator
 from multiace.errors import InputError, Interrupted
-from multiace.evaluation import evaluate
 from multiace.linear.solvers import SOLVERS
-from multiace.model.committee import Committee
 from multiace.model.config import ModelConfig
 from multiace.model.potential import Potential, Statistics
 from multiace.solve.ace import AceRows
 from multiace.train import linear_fit, linear_rows
 from multiace.train.config import RunConfig
-from multiace.train.linear_fit import MEMBERS, is_solved
+from multiace.train.linear_fit import is_solved
 from multiace.train.linear_rows import ROWS, LinearRows, rigid_motions
 from multiace.train.loop import fit
-from multiace.train.prepare import prepare
-from tests.potentials import methanol, small_potential
+from tests.potentials import LINEAR_ACE, graph_of
 
-SMALL = {
-    "preset": "ace-small",
-    "cutoff": 4.0,
-    "l_max": 2,
-    "num_radial": 4,
-    "total_degree": [5.0, 5.0, 5.0],
-    "energy_reference": "mean",
-}
 E0 = {"Al": -0.25, "Cu": 0.5}
-
-
-@pytest.fixture
-def linear(run):
-    """Make a run of a small linear ACE: ``linear(solver="ridge")``."""
-
-    def make(files=("clusters.xyz",), model=None, **train):
-        sections = run(files, **train).to_dict()
-        return RunConfig.from_dict(
-            {
-                "model": {**SMALL, **(model or {})},
-                "data": {
-                    name: value
-                    for name, value in sections["data"].items()
-                    if name in ("train", "valid", "test")
-                },
-                "train": {"verify": False, **train},
-            }
-        )
-
-    return make
 
 
 @pytest.fixture
 def exact(tmp_path):
     """Structures with the labels of a linear ACE of its own."""
     torch.manual_seed(4)
-    config = ModelConfig.from_dict({**SMALL, "elements": ["Al", "Cu"]})
+    config = ModelConfig.from_dict({**LINEAR_ACE, "elements": ["Al", "Cu"]})
     at = Potential(config, Statistics(np.array([E0["Al"], E0["Cu"]])))
     rng = np.random.default_rng(0)
     corners = np.array([[0, 0, 0], [2.5, 0, 0], [1.2, 2.2, 0], [1.2, 0.8, 2.1], [3.6, 2.1, 0.3]])
@@ -89,12 +56,6 @@ def exact(tmp_path):
     return tmp_path
 
 
-def graph_of(atoms, at):
-    from multiace.graph.neighbors import build_graph
-
-    return build_graph(atoms, at.elements, at.cutoff)
-
-
 def coefficients(at: Potential) -> np.ndarray:
     return at.network.get_parameter("layers.0.product.weight").detach().numpy()
 
@@ -102,7 +63,7 @@ def coefficients(at: Potential) -> np.ndarray:
 def test_a_linear_ace_finds_another_one(exact):
     run = RunConfig.from_dict(
         {
-            "model": {**SMALL, "energy_reference": "given", "isolated_energies": E0},
+            "model": {**LINEAR_ACE, "energy_reference": "given", "isolated_energies": E0},
             "data": {"train": [str(exact / "exact.xyz")], "valid": [str(exact / "rest.xyz")]},
             "train": {"stress_weight": 1.0, "verify": False},
         }
@@ -254,7 +215,7 @@ def test_elements_that_never_meet_have_no_columns(tmp_path, capsys):
     ase.io.write(tmp_path / "dimers.xyz", frames)
     run = RunConfig.from_dict(
         {
-            "model": SMALL,
+            "model": LINEAR_ACE,
             "data": {"train": [str(tmp_path / "dimers.xyz")], "valid": 2},
             "train": {"verify": False},
         }
@@ -287,7 +248,7 @@ def test_the_gradient_route_stays(linear, tmp_path):
     ],
 )
 def test_what_makes_no_sense_is_refused(model, train, sentence, data, tmp_path):
-    given = model if "preset" in model else {**SMALL, **model}
+    given = model if "preset" in model else {**LINEAR_ACE, **model}
     run = RunConfig.from_dict(
         {
             "model": {"energy_reference": "mean", **given},
@@ -309,7 +270,7 @@ def test_cross_validation_predicts_what_fits_of_the_others_predict(exact):
         for file, frames in (("train", train), ("valid", valid)):
             ase.io.write(exact / f"{file}.xyz", frames)
         sections = {
-            "model": {**SMALL, "energy_reference": "given", "isolated_energies": E0},
+            "model": {**LINEAR_ACE, "energy_reference": "given", "isolated_energies": E0},
             "data": {"train": [str(exact / "train.xyz")], "valid": [str(exact / "valid.xyz")]},
             "train": {"stress_weight": 1.0, "verify": False, **fields},
         }
@@ -339,163 +300,6 @@ def test_the_report_says_how_it_was_solved(linear, tmp_path):
     assert "Learning curves" not in page
 
 
-# --- error bars -----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def fitted(linear, tmp_path):
-    """A model with a committee, as it comes out of its file."""
-    fit(linear(("clusters.xyz", "crystals.xyz")), tmp_path / "run")
-    return Potential.load(tmp_path / "run")
-
-
-def test_the_committee_lies_around_the_model(fitted):
-    committee = fitted.committee
-    assert committee is not None
-    assert committee.members.shape == (MEMBERS, coefficients(fitted).size)
-    mean, deviation = committee.members.mean(dim=0), committee.members.std(dim=0)
-    off = (mean - torch.from_numpy(coefficients(fitted).ravel())).abs() / deviation.clamp(min=1e-300)
-    assert off.mean() < 2.0 / MEMBERS**0.5  # 0.8 of a standard error each, if they are what they should be
-
-
-def test_calculator_and_evaluation_have_error_bars(fitted, data, tmp_path, capsys):
-    atoms = ase.io.read(data / "test.xyz")
-    labels = atoms.get_forces()
-    atoms.calc = Calculator(fitted, uncertainty=True)
-    forces = atoms.get_forces()
-    std = atoms.calc.results["forces_std"]
-    assert std.shape == forces.shape
-    assert (std >= fitted.committee.forces_noise).all()
-    assert atoms.calc.results["energy_std"] > fitted.committee.energy_noise
-    assert 0.05 < (np.abs(forces - labels) < 2 * std).mean() <= 1
-    far = atoms.copy()
-    far.positions[0] += 0.9
-    far.calc = atoms.calc
-    far.get_forces()
-    near, far_std = std, far.calc.results["forces_std"]
-    assert far_std.mean() > near.mean()
-
-    arguments = [str(tmp_path / "run"), str(data / "test.xyz"), "--uncertainty"]
-    outputs = ["--out", str(tmp_path / "out.xyz"), "--json", str(tmp_path / "out.json")]
-    assert main(["evaluate", *arguments, *outputs]) == 0
-    assert "miscalibration area" in " ".join(capsys.readouterr().out.split())
-    found = json.loads((tmp_path / "out.json").read_text())["sets"]["test"]["calibration"]
-    written = ase.io.read(tmp_path / "out.xyz", ":")
-    z = np.concatenate(
-        [(a.arrays["multiace_forces"] - a.get_forces()) / a.arrays["multiace_forces_std"] for a in written]
-    )
-    assert found["forces"]["within_1"] == pytest.approx((np.abs(z) < 1).mean())
-    assert found["forces"]["labels"] == z.size
-
-
-def test_what_the_data_do_not_tell_has_wide_error_bars(tmp_path):
-    rng, frames = np.random.default_rng(1), []
-    for number in range(30):
-        r = 2.0 + rng.random()
-        atoms = Atoms(("Cu2", "Al2")[number % 2], [[0, 0, 0], [r, 0, 0]])
-        atoms.calc = SinglePointCalculator(
-            atoms, energy=np.exp(-r), forces=np.exp(-r) * np.array([[-1, 0, 0], [1, 0, 0]])
-        )
-        frames.append(atoms)
-    ase.io.write(tmp_path / "dimers.xyz", frames)
-    run = RunConfig.from_dict(
-        {
-            "model": SMALL,
-            "data": {"train": [str(tmp_path / "dimers.xyz")], "valid": 4},
-            "train": {"verify": False},
-        }
-    )
-    calculator = Calculator(fit(run, tmp_path / "run"), uncertainty=True)
-    std = {}
-    for symbols in ("Cu2", "CuAl"):
-        atoms = Atoms(symbols, [[0, 0, 0], [2.5, 0, 0]], calculator=calculator)
-        atoms.get_potential_energy()
-        std[symbols] = calculator.results["energy_std"]
-    assert std["CuAl"] > 10 * std["Cu2"]
-
-
-def test_models_without_a_committee_have_no_error_bars(data):
-    at = small_potential()
-    with pytest.raises(InputError, match="the model has no error bars"):
-        Calculator(at, uncertainty=True)
-    with pytest.raises(InputError, match="the model has no error bars"):
-        evaluate(at, [methanol()], uncertainty=True)
-
-
-def test_no_training_atom_has_a_grade_above_1(fitted, data, tmp_path, capsys):
-    """And those of a compressed crystal have; dynamics stop there."""
-    result = evaluate(fitted, data / "test.xyz", uncertainty=True)
-    assert result.grades is not None
-    assert result.metrics["extrapolation"]["largest"] == max(grades.max() for grades in result.grades)
-    every = [evaluate(fitted, data / name, uncertainty=True) for name in ("clusters.xyz", "crystals.xyz")]
-    train = fit_data(tmp_path / "run")
-    largest = {"Al": 0.0, "Cu": 0.0}
-    for frame, grades in zip(
-        [frame for e in every for frame in e.frames], [g for e in every for g in e.grades], strict=True
-    ):
-        if frame.source in train:
-            for symbol, grade in zip(frame.atoms.symbols, grades, strict=True):
-                largest[symbol] = max(largest[symbol], grade)
-    assert largest == pytest.approx({"Al": 1.0, "Cu": 1.0}, rel=1e-9)
-
-    atoms = ase.io.read(data / "crystals.xyz")
-    atoms.calc = Calculator(fitted, extrapolation=True)
-    atoms.get_forces()
-    near = atoms.calc.results["extrapolation_grade"]
-    atoms.set_cell(0.75 * atoms.cell, scale_atoms=True)
-    atoms.get_forces()
-    far = atoms.calc.results["extrapolation_grade"]
-    assert far.max() > 1 >= near.max()
-    both = Calculator(fitted, uncertainty=True)
-    both.calculate(atoms)
-    np.testing.assert_allclose(both.results["extrapolation_grade"], far, rtol=1e-9)
-    ase.io.write(tmp_path / "far.xyz", atoms)
-    arguments = ["md", str(tmp_path / "run"), str(tmp_path / "far.xyz"), "--steps", "3", "--max-grade", "1"]
-    assert main([*arguments, "--trajectory", str(tmp_path / "md.xyz")]) == 2
-    assert "above md.max_grade = 1" in capsys.readouterr().err
-    assert main([*arguments[:-1], "1e6", "--trajectory", str(tmp_path / "md.xyz")]) == 0
-
-
-def fit_data(folder) -> set[str]:
-    """Sources of the frames that a run was fitted to."""
-    run = RunConfig.from_dict(yaml.safe_load((folder / "config.yaml").read_text()))
-    return {frame.source for frame in prepare(run).train.frames}
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda tensors: {name: value[..., :-1, :] for name, value in tensors.items() if value.ndim > 2},
-        lambda tensors: tensors | {"committee.largest": torch.zeros(7)},
-        lambda tensors: tensors | {"committee.noise": torch.zeros(3)},
-        lambda tensors: tensors | {"committee.readouts.0.mlp.weight": torch.zeros(32, 1, 1)},
-        lambda tensors: {name: value[:1] if value.ndim > 2 else value for name, value in tensors.items()},
-    ],
-)
-def test_a_committee_that_does_not_fit_is_refused(damage, fitted, tmp_path, monkeypatch):
-    tensors = damage(fitted.committee.tensors(fitted))
-    monkeypatch.setattr(Committee, "tensors", lambda self, potential: tensors)
-    fitted.save(tmp_path / "damaged.safetensors")
-    with pytest.raises(InputError, match=r"the committee \(.*\) does not fit the model"):
-        Potential.load(tmp_path / "damaged.safetensors")
-
-
-def test_a_committee_of_an_earlier_version_has_error_bars_and_no_grades(fitted, tmp_path, monkeypatch):
-    tensors = fitted.committee.tensors(fitted)
-    del tensors["committee.largest"]
-    assert set(tensors) == {"committee.layers.0.product.weight", "committee.noise"}
-    monkeypatch.setattr(Committee, "tensors", lambda self, potential: tensors)
-    fitted.save(tmp_path / "old.safetensors")
-    old = Potential.load(tmp_path / "old.safetensors")
-    atoms = Atoms("Cu2", [[0, 0, 0], [2.5, 0, 0]])
-    spread, now = (at.committee.spread(at, graph_of(atoms, at)) for at in (old, fitted))
-    torch.testing.assert_close(spread.energy, now.energy)
-    torch.testing.assert_close(spread.forces, now.forces)
-    assert spread.grades is None
-    with pytest.raises(InputError, match="no extrapolation grades"):
-        old.committee.grades(old, graph_of(atoms, old))
-
-
 @pytest.mark.parametrize(
     ("atoms", "motions"),
     [
@@ -509,7 +313,7 @@ def test_rigid_motions_make_rows_redundant(atoms, motions):
     """The forces of any coefficients have so many sums that are zero."""
     assert rigid_motions(atoms) == motions
     torch.manual_seed(0)
-    at = Potential(ModelConfig.from_dict({**SMALL, "elements": ["Cu"]}), Statistics(np.zeros(1)))
+    at = Potential(ModelConfig.from_dict({**LINEAR_ACE, "elements": ["Cu"]}), Statistics(np.zeros(1)))
     forces = AceRows(at)(graph_of(atoms, at)).forces
     assert np.linalg.matrix_rank(forces, tol=1e-9) <= 3 * len(atoms) - motions
 
