@@ -307,6 +307,18 @@ def test_training_does_not_leave_it_worse(tune, solved, tmp_path):
     assert all(after < before for before, after in zip(linear, nonlinear, strict=True))
 
 
+def test_steps_that_make_it_worse_leave_it_as_it_was(tune, solved, tmp_path):
+    run = tune(
+        start_from=str(solved), solver="gradient", max_epochs=2, learning_rate=5.0, schedule="constant"
+    )
+    at, before = fit(run, tmp_path / "run"), Potential.load(solved)
+    assert all(torch.equal(value, at.state_dict()[name]) for name, value in before.state_dict().items())
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["epoch"], summary["best_epoch"]) == (2, 0)
+    fit(run.replace(train=run.train.replace(max_epochs=3)), tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["best_epoch"] == 0
+
+
 def test_the_preset_of_nonlinear_ace_starts_from_that_of_linear_ace(tune, solved):
     own = {key: value for key, value in LINEAR.items() if key != "energy_reference"}
     run = tune(model={**own, "preset": "ace-fs-small"}, start_from=str(solved))

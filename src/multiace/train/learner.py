@@ -126,7 +126,8 @@ class Learner:
         state = self.state
         batches = f" and {state.batch} batches" if state.batch else ""
         self.console.print(f"continuing after epoch {state.epoch}{batches} from {path}")
-        if not self.fabric.broadcast(state.best_epoch == 0 or is_model(self.place.best)):
+        none = state.best_epoch == 0 and math.isinf(state.best_loss)
+        if not self.fabric.broadcast(none or is_model(self.place.best)):
             self.replace_best()
         state.run, state.checksums = now.run, now.checksums
         if not changes or all(map(is_longer, changes, changes.values())):

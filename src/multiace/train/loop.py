@@ -119,6 +119,8 @@ class Training(Learner):
             while not self.done():
                 self.started = time.perf_counter() - self.state.batch_seconds
                 try:
+                    if self.config.start_from is not None and self.state.step == 0:
+                        self.keep_start()
                     self.train_epoch(show)
                     self.stop.obey()
                 except DivergedError as error:
@@ -130,23 +132,35 @@ class Training(Learner):
             logger.finalize("success")
         return best
 
+    def keep_start(self) -> None:
+        """Keep the model that training starts from: it is the best so far."""
+        with self.averaged():
+            loss, _ = self.validated("the validation of the model of train.start_from")
+            if math.isfinite(loss):
+                self.state.best_loss = loss
+                if self.place.main:
+                    self.potential.save(self.place.best, epoch=0, valid_loss=loss)
+
+    def validated(self, name: str) -> tuple[float, dict[str, Any]]:
+        """Return the loss and the errors of the validation set."""
+        return validate(
+            self.potential,
+            self.data.valid,
+            self.loss,
+            self.config,
+            self.fabric,
+            self.predictor,
+            name,
+            self.between_batches,
+        )
+
     def train_epoch(self, show: Any) -> None:
         """Train and validate once, or what an interrupted run has left of that; write what came out."""
         state, config = self.state, self.config
         self.enter_stage()
         train_loss = self.epoch(show)
-        name = f"the validation of epoch {state.epoch + 1}"
         with self.averaged():
-            valid_loss, errors = validate(
-                self.potential,
-                self.data.valid,
-                self.loss,
-                config,
-                self.fabric,
-                self.predictor,
-                name,
-                self.between_batches,
-            )
+            valid_loss, errors = self.validated(f"the validation of epoch {state.epoch + 1}")
             self.judge(train_loss, valid_loss)
         state.epoch += 1
         state.batch, state.totals, state.batch_seconds = 0, None, 0.0
