@@ -36,6 +36,7 @@ __all__ = [
     "fields_help",
     "find_fields",
     "model_facts",
+    "new_table",
     "presets_table",
     "quantity_name",
     "size",

@@ -1,0 +1,1 @@
+"""Ablation studies: which design choices matter, with intervals; imported only by ``cli``."""

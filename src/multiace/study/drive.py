@@ -1,0 +1,113 @@
+"""Run a study on this machine: several processes at a time."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from multiace.files import writing
+from multiace.study.progress import Progress, progress
+from multiace.study.store import Store
+
+__all__ = ["drive"]
+
+SECONDS_BETWEEN_LOOKS = 1.0
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def drive(
+    folder: str | Path,
+    jobs: int,
+    threads: int | None = None,
+    gpus: list[str] | None = None,
+    show: Callable[[list[Progress]], None] = lambda found: None,
+) -> None:
+    """Do all runs of a study, each in a process of its own; return when all are done or failed.
+
+    Runs that other processes work on, of this machine or others, are left to them, and waited for. On Ctrl-C all runs
+    save their state.
+
+    Args:
+        folder: Of the study.
+        jobs: How many at a time.
+        threads: Of each; None divides the cores that this process may use.
+        gpus: One run at a time on each of these devices, in the place of ``jobs``.
+        show: Called about once a second with the state of all runs.
+    """
+    store, slots = Store(folder), len(gpus) if gpus else jobs
+    threads = threads or max(len(os.sched_getaffinity(0)) // slots, 1)
+    workers: dict[int, Worker] = {}
+    try:
+        while True:
+            for slot in range(slots):
+                if slot in workers and workers[slot].has_ended(store):
+                    del workers[slot]
+                if slot not in workers and (name := next_run(store, workers)):
+                    workers[slot] = Worker.start(store.folder, name, threads, gpus[slot] if gpus else None)
+            found = progress(store)
+            show(found)
+            if not workers and all(p.state in ("done", "failed") for p in found):
+                return
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+    finally:
+        for worker in workers.values():
+            worker.process.send_signal(signal.SIGTERM)
+        for worker in workers.values():
+            worker.process.wait()
+
+
+def next_run(store: Store, workers: dict[int, Worker]) -> str | None:
+    """The first run that nobody works on, or is about to."""
+    ours = {worker.name for worker in workers.values()}
+    for row in store.rows():
+        if row.state in ("waiting", "running") and row.name not in ours and not store.is_worked_on(row):
+            return row.name
+    return None
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A process that does a run."""
+
+    name: str
+    process: subprocess.Popen
+
+    @classmethod
+    def start(cls, folder: Path, name: str, threads: int, gpu: str | None) -> Worker:
+        """Start it; what it prints goes to ``worker.log`` of the run."""
+        environment = os.environ | dict.fromkeys(THREADS, str(threads))
+        if gpu is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = gpu
+        place = folder / name
+        with writing(place):
+            place.mkdir(parents=True, exist_ok=True)
+            log = (place / "worker.log").open("a")
+        command = [sys.executable, "-m", "multiace", "study", "work", str(folder), name]
+        with log:
+            process = subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env=environment,
+                start_new_session=True,
+            )
+        return cls(name, process)
+
+    def has_ended(self, store: Store) -> bool:
+        """Whether it has; a run whose process died, and wrote nothing, has failed."""
+        status = self.process.poll()
+        if status is None:
+            return False
+        (row,) = store.rows([self.name])
+        if status and row.state in ("waiting", "running") and not store.is_worked_on(row):
+            how = f"signal {-status}" if status < 0 else f"status {status}"
+            memory = ", as out of memory" if status == -signal.SIGKILL else ""
+            store.failed(self.name, f"its process ended with {how}{memory}; see worker.log in its folder")
+        return True

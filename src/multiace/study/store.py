@@ -1,0 +1,220 @@
+"""The results of a study: one SQLite file, which any number of runs write to at the same time."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import socket
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from multiace.errors import InputError
+from multiace.files import writing
+from multiace.study.plan import Run
+from multiace.train.config import RunConfig
+
+__all__ = ["Claim", "Row", "Store"]
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS runs (
+    name TEXT PRIMARY KEY,
+    point TEXT NOT NULL,
+    labels TEXT NOT NULL,
+    seed INTEGER NOT NULL,
+    config TEXT NOT NULL,
+    state TEXT NOT NULL DEFAULT 'waiting',
+    attempts INTEGER NOT NULL DEFAULT 0,
+    host TEXT,
+    started REAL,
+    ended REAL,
+    error TEXT,
+    results TEXT
+)
+"""
+"""``state`` is waiting, running, done or failed; times are of the clock [s]; labels, config and results are JSON."""
+
+PATIENCE = 60.0  # s that a writer waits for the others
+NAME = "study.sqlite"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run as the file has it.
+
+    Attributes:
+        name: Its folder, below that of the study.
+        point: What is changed, in words.
+        labels: Label of its value on each axis that it is changed on.
+        seed: ``train.seed``.
+        config: Its run file.
+        state: waiting, running, done or failed.
+        attempts: How often it was begun.
+        host: Machine of the last attempt.
+        started: When the last attempt began [s].
+        ended: When it ended [s].
+        error: Why it failed.
+        results: Errors on every set, parameters, seconds and epochs of a run that is done.
+    """
+
+    name: str
+    point: str
+    labels: dict[str, str]
+    seed: int
+    config: dict[str, Any]
+    state: str
+    attempts: int
+    host: str | None
+    started: float | None
+    ended: float | None
+    error: str | None
+    results: dict[str, Any] | None
+
+    @property
+    def run(self) -> RunConfig:
+        """Its run file."""
+        return RunConfig.from_dict(self.config)
+
+
+@dataclass
+class Claim:
+    """A run that is this process's to do, until it is released or the process ends, however it ends."""
+
+    row: Row
+    lock: IO[str]
+
+    def release(self) -> None:
+        """Let others have it."""
+        self.lock.close()
+
+
+class Store:
+    """The file ``study.sqlite`` in the folder of a study.
+
+    Args:
+        folder: Of the study; it and the file are made if they are not there.
+
+    Raises:
+        InputError: If it cannot be written, or is no such file.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.path = self.folder / NAME
+        with writing(self.path):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        with self.connection() as connection:
+            connection.execute(SCHEMA)
+
+    @contextmanager
+    def connection(self) -> Iterator[sqlite3.Connection]:
+        """Connect for one transaction.
+
+        Raises:
+            InputError: In place of errors of SQLite.
+        """
+        try:
+            connection = sqlite3.connect(self.path, timeout=PATIENCE)
+            try:
+                with connection:
+                    yield connection
+            finally:
+                connection.close()
+        except sqlite3.Error as error:
+            raise InputError(
+                f"{self.path} cannot be used: {error}; make sure that it is a study's, can be written to, and is on "
+                "a file system with locks."
+            ) from None
+
+    def add(self, runs: list[Run]) -> None:
+        """Add runs; those that are there stay as they are."""
+        rows = [
+            (run.name, run.point.name, json.dumps(run.point.labels), run.seed, run.config.model_dump_json())
+            for run in runs
+        ]
+        with self.connection() as connection:
+            connection.executemany(
+                "INSERT OR IGNORE INTO runs (name, point, labels, seed, config) VALUES (?, ?, ?, ?, ?)", rows
+            )
+
+    def rows(self, names: list[str] | None = None) -> list[Row]:
+        """Return all runs, or those of these names, in the order in which they were added."""
+        with self.connection() as connection:
+            found = connection.execute(f"SELECT {', '.join(COLUMNS)} FROM runs ORDER BY rowid").fetchall()
+        rows = [Row(**{**dict(zip(COLUMNS, row, strict=True)), **parsed(row)}) for row in found]
+        return rows if names is None else [row for row in rows if row.name in names]
+
+    def claim(self, names: list[str] | None = None) -> Claim | None:
+        """Take the next run that is not finished and that no process works on; None if there is none."""
+        for row in self.rows(names):
+            if row.state in ("waiting", "running") and (claim := self._take(row)):
+                return claim
+        return None
+
+    def _take(self, row: Row) -> Claim | None:
+        """The lock decides whose a run is: the system takes it from a process that ends."""
+        folder = self.folder / row.name
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = (folder / ".claim").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            return None
+        (now,) = self.rows([row.name])
+        if now.state not in ("waiting", "running"):  # another process has done it in the meantime
+            lock.close()
+            return None
+        self._set(
+            row.name,
+            state="running",
+            attempts=now.attempts + 1,
+            host=socket.gethostname(),
+            started=time.time(),
+            error=None,
+        )
+        return Claim(now, lock)
+
+    def is_worked_on(self, row: Row) -> bool:
+        """Whether a process has claimed it."""
+        try:
+            with (self.folder / row.name / ".claim").open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
+
+    def done(self, name: str, results: dict[str, Any]) -> None:
+        """Write what came out of a run."""
+        self._set(name, state="done", ended=time.time(), results=json.dumps(results))
+
+    def failed(self, name: str, error: str) -> None:
+        """Write why a run failed."""
+        self._set(name, state="failed", ended=time.time(), error=error)
+
+    def wait(self, name: str) -> None:
+        """Put a run back: it was stopped, or is to be tried again."""
+        self._set(name, state="waiting")
+
+    def _set(self, name: str, **values: Any) -> None:
+        with self.connection() as connection:
+            columns = ", ".join(f"{column} = ?" for column in values)
+            connection.execute(f"UPDATE runs SET {columns} WHERE name = ?", (*values.values(), name))
+
+
+COLUMNS = tuple(Row.__dataclass_fields__)
+
+
+def parsed(row: tuple) -> dict[str, Any]:
+    """The columns of a row that are JSON."""
+    values = dict(zip(COLUMNS, row, strict=True))
+    return {
+        key: json.loads(values[key]) for key in ("labels", "config", "results") if values[key] is not None
+    }

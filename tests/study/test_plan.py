@@ -1,0 +1,152 @@
+"""Study files: which points they have, and what is refused."""
+
+import pytest
+
+from multiace.errors import InputError
+from multiace.study.config import StudyConfig
+from multiace.study.plan import plan
+
+REFERENCE = {
+    "E0": {"model.scale": "none", "model.shift": "none"},
+    "mean": {"model.scale": "none"},
+}
+
+
+def points(sections, **changes):
+    return plan(StudyConfig.from_dict(sections | changes)).points
+
+
+def test_a_grid_has_all_combinations(sections):
+    found = points(sections, axes={"model.correlation": [1, 2, 3], "reference": REFERENCE})
+    assert [p.name for p in found[:3]] == [
+        "model.correlation = 1, reference = E0",
+        "model.correlation = 1, reference = mean",
+        "model.correlation = 2, reference = E0",
+    ]
+    assert len(found) == 6
+    run = found[0].run.model
+    assert (run.correlation, run.scale, run.shift) == (1, "none", "none")
+    assert found[1].run.model.shift == "mean"
+    assert len({p.folder for p in found}) == 6
+
+
+def test_one_at_a_time_is_the_base_and_each_value_alone(sections):
+    axes = {"model.correlation": [2, 3], "model.nonlinearity": ["gate"]}
+    found = points(sections, axes=axes, design="one_at_a_time")
+    assert [p.name for p in found] == [
+        "base",
+        "model.correlation = 2",
+        "model.correlation = 3",
+        "model.nonlinearity = gate",
+    ]
+    assert [p.run.model.correlation for p in found] == [1, 2, 3, 1]
+
+
+def test_a_path_changes_one_thing_after_another(sections):
+    axes = {
+        "model.nonlinearity": ["gate"],
+        "model.correlation": [2],
+        "two": {"more": {"model.correlation": 3}},
+    }
+    found = points(sections, axes=axes, design="path")
+    assert [(p.run.model.nonlinearity, p.run.model.correlation) for p in found] == [
+        ("none", 1),
+        ("gate", 1),
+        ("gate", 2),
+        ("gate", 3),
+    ]
+
+
+def test_seeds_share_points_and_splits(sections):
+    planned = plan(StudyConfig.from_dict(sections))
+    assert [(run.seed, run.config.train.seed) for run in planned.runs] == [(1, 1), (1, 1), (2, 2), (2, 2)]
+    assert len({run.config.data.model_dump_json() for run in planned.runs}) == 1
+    assert len({run.name for run in planned.runs}) == 4
+    again = plan(StudyConfig.from_dict(sections))
+    assert [run.name for run in again.runs] == [run.name for run in planned.runs]
+
+
+def test_presets_are_an_axis(sections):
+    base = sections["base"] | {"model": {"cutoff": 4.0}}
+    found = points(sections, base=base, axes={"model.preset": ["nequip-small", "mace-small"]})
+    assert [p.run.model.correlation for p in found] == [1, 3]
+    assert {p.run.model.cutoff for p in found} == {4.0}
+
+
+def test_a_value_may_leave_fields_of_the_base_without_effect(sections):
+    base = sections["base"] | {
+        "model": sections["base"]["model"] | {"nonlinearity": "gate", "activation": "gelu"}
+    }
+    found = points(sections, base=base, axes={"model.nonlinearity": ["gate", "none"]})
+    assert [p.run.model.nonlinearity for p in found] == ["gate", "none"]
+
+
+def test_combinations_that_are_no_model_are_left_out_of_a_grid(sections):
+    axes = {"model.correlation": [1, 2], "model.l_max": [1, 2]}
+    planned = plan(StudyConfig.from_dict(sections | {"axes": axes}))
+    assert [tuple(p.labels.values()) for p in planned.points] == [("1", "1"), ("2", "1"), ("2", "2")]
+    ((name, why),) = planned.left_out.items()
+    assert name == "model.correlation = 1, model.l_max = 2"
+    assert "model.l_max = 2 has no effect above 1" in why
+
+
+def test_the_budget_is_the_same_for_all(sections):
+    del sections["base"]["train"]["max_epochs"]
+    found = points(sections, budget={"epochs": 7, "minutes": 0.5})
+    assert {(p.run.train.max_epochs, p.run.train.max_minutes) for p in found} == {(7, 0.5)}
+
+
+def test_paths_are_relative_to_the_study_file(sections, write, tmp_path):
+    sections["base"]["data"] = {"train": "train.xyz", "valid": 0.1}
+    sections["axes"] = {"data.train": ["train.xyz", "other.xyz"]}
+    found = plan(StudyConfig.read(write(sections))).points
+    assert [p.run.data.train for p in found] == [
+        (str(tmp_path / "train.xyz"),),
+        (str(tmp_path / "other.xyz"),),
+    ]
+    assert found[0].name == "data.train = train.xyz"
+
+
+REFUSED = {
+    "no axes": ({"axes": {}}, "study.axes must hold one axis"),
+    "unknown field": ({"axes": {"model.corelation": [1]}}, "Did you mean 'correlation'"),
+    "unknown section": ({"axes": {"modell.correlation": [1]}}, "is not section.field of a run file"),
+    "seed": (
+        {"axes": {"train.seed": [1, 2]}},
+        "changes train.seed, which is the same for all points: set seeds",
+    ),
+    "epochs": ({"axes": {"train.max_epochs": [1, 2]}}, "set budget.epochs"),
+    "twice": ({"axes": {"model.l_max": [1, 1]}}, "model.l_max has a value twice"),
+    "no values": ({"axes": {"model.l_max": []}}, "model.l_max has no values"),
+    "a number": ({"axes": {"model.l_max": 3}}, "a list of values is needed"),
+    "an empty bundle": ({"axes": {"own": {"one": {}}}}, "own, one must hold fields"),
+    "seeds": ({"seeds": [1, 1]}, r"study.seeds = \[1, 1\]"),
+    "a path of lists": ({"design": "path", "axes": {"model.l_max": [1, 2]}}, "model.l_max has 2 values"),
+    "one field twice": (
+        {"axes": {"model.l_max": [1, 2], "own": {"one": {"model.l_max": 3}}}},
+        "model.l_max and own both change model.l_max",
+    ),
+    "without effect in all": (
+        {"axes": {"model.nonlinearity": ["none", "gate"], "model.activation": ["silu", "gelu"]}},
+        "nonlinearity = none is possible with no other value: model.activation has no effect",
+    ),
+    "impossible alone": (
+        {"axes": {"model.scale": ["nothing"]}},
+        "model.scale = nothing is possible with no other",
+    ),
+    "impossible in a path": (
+        {"design": "path", "axes": {"model.scale": ["nothing"]}},
+        "model.scale = nothing: model",
+    ),
+    "the base again": ({"design": "one_at_a_time", "axes": {"model.l_max": [1]}}, "are the same"),
+    "given twice": ({"budget": {"epochs": 3}}, "the base has train.max_epochs, and the budget says the same"),
+    "unknown key": ({"seed": [1]}, "study has no field 'seed'. Did you mean 'seeds'"),
+    "no base": ({"base": {}}, "no section 'data'"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_makes_no_study_is_refused(name, sections):
+    changes, sentence = REFUSED[name]
+    with pytest.raises(InputError, match=sentence):
+        plan(StudyConfig.from_dict(sections | changes))

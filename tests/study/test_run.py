@@ -1,0 +1,206 @@
+"""Studies are run: by processes, safely at the same time, and on after whatever happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from multiace.cli import main
+from multiace.study.config import StudyConfig
+from multiace.study.drive import drive
+from multiace.study.plan import plan
+from multiace.study.progress import progress
+from multiace.study.store import Store
+from multiace.study.work import work
+
+
+@pytest.fixture
+def store(sections, tmp_path):
+    """A study whose runs are planned."""
+    store = Store(tmp_path / "study")
+    store.add(plan(StudyConfig.from_dict(sections)).runs)
+    return store
+
+
+def errors(store):
+    return {row.name: row.results["errors"]["test.xyz"]["forces"]["rmse"] for row in store.rows()}
+
+
+def test_a_study_is_run_and_told(sections, write, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    command = ["study", "run", str(write(sections)), "--folder", str(tmp_path / "study"), "--jobs", "2"]
+    assert main(command) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    store = Store(tmp_path / "study")
+    assert [row.state for row in store.rows()] == ["done"] * 4
+    assert [row.attempts for row in store.rows()] == [1] * 4
+    for row in store.rows():
+        summary = json.loads((store.folder / row.name / "summary.json").read_text())
+        assert row.results["errors"] == summary["errors"]
+        assert row.results["parameters"] == summary["parameters"]
+        assert (store.folder / row.name / "model.safetensors").is_file()
+    assert len(set(errors(store).values())) == 4
+    assert "model.correlation = 2 test.xyz forces" in told
+    assert "4 done" in told
+    assert main(command) == 0  # nothing is done again
+    assert [row.attempts for row in store.rows()] == [1] * 4
+    assert main(["study", "status", str(store.folder)]) == 0
+    assert main(["study", "work", str(store.folder)]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_runs_of_a_study_are_runs(store, tmp_path):
+    """The same numbers as the run file alone."""
+    from multiace.train.loop import fit
+
+    assert work(store.folder) is True
+    row = store.rows()[0]
+    fit(row.run, tmp_path / "alone")
+    alone = json.loads((tmp_path / "alone" / "summary.json").read_text())
+    assert row.results["errors"] == alone["errors"]
+
+
+def test_a_plan_starts_nothing(sections, write, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+    sections["axes"] = {"model.correlation": [1, 2], "model.l_max": [1, 2]}
+    assert main(["study", "run", str(write(sections)), "--plan"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "3 points, 2 seeds: 6 runs" in told
+    assert "left out: model.correlation = 1, model.l_max = 2: model.l_max = 2 has no effect above 1" in told
+    assert not (tmp_path / "studies").exists()
+
+
+def test_what_fails_is_told_and_tried_again(sections, write, tmp_path, capsys):
+    sections["axes"] = {"train.learning_rate": [0.01, 1e30]}
+    sections["seeds"] = [1]
+    command = ["study", "run", str(write(sections)), "--folder", str(tmp_path / "study"), "--jobs", "1"]
+    assert main(command) == 1
+    told = capsys.readouterr().out
+    store = Store(tmp_path / "study")
+    assert [row.state for row in store.rows()] == ["done", "failed"]
+    failed = store.rows()[1]
+    assert "lower train.learning_rate" in failed.error
+    assert f"failed: {failed.name}" in told
+    assert "Traceback" in (store.folder / failed.name / "error.txt").read_text()
+    assert main(["study", "retry", str(store.folder)]) == 0
+    assert [row.state for row in store.rows()] == ["done", "waiting"]
+    assert main(command) == 1
+    assert [row.attempts for row in store.rows()] == [1, 2]
+
+
+def test_a_process_that_dies_is_a_failure(store, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    drive(store.folder, jobs=2)
+    assert {row.state for row in store.rows()} == {"failed"}
+    assert "its process ended with status 1" in store.rows()[0].error
+
+
+def test_a_run_is_of_one_process(store):
+    first = store.claim()
+    second = store.claim()
+    assert first.row.name != second.row.name
+    assert store.claim([first.row.name]) is None
+    assert [p.state for p in progress(store)] == ["running", "running", "waiting", "waiting"]
+    first.release()
+    assert progress(store)[0].state == "interrupted"
+    third = store.claim()
+    assert third.row.name == first.row.name
+    assert store.rows()[0].attempts == 2
+    store.done(third.row.name, {"errors": {}})
+    third.release()
+    assert store.claim([first.row.name]) is None
+    second.release()
+
+
+def test_many_processes_take_each_run_once(sections, tmp_path):
+    sections["seeds"] = list(range(20))
+    store = Store(tmp_path / "study")
+    store.add(plan(StudyConfig.from_dict(sections)).runs)
+    taken, lock = [], threading.Lock()
+
+    def take() -> None:
+        own = Store(store.folder)
+        while claim := own.claim():
+            with lock:
+                taken.append(claim.row.name)
+            own.done(claim.row.name, {"errors": {}})
+            claim.release()
+
+    threads = [threading.Thread(target=take) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(taken) == sorted(row.name for row in store.rows())
+
+
+def study_process(folder: Path, file: Path) -> subprocess.Popen:
+    command = [
+        sys.executable,
+        "-m",
+        "multiace",
+        "study",
+        "run",
+        str(file),
+        "--folder",
+        str(folder),
+        "--jobs",
+        "2",
+    ]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+
+
+def until(condition, seconds=300) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_study_that_was_stopped_finishes_with_the_same_table(how, sections, write, tmp_path):
+    sections["base"]["train"]["max_epochs"] = 25
+    sections["seeds"] = [1]
+    file, whole, stopped = write(sections), tmp_path / "whole", tmp_path / "stopped"
+    drive_all = ["study", "run", str(file), "--jobs", "2", "--folder"]
+    assert main([*drive_all, str(whole)]) == 0
+    process = study_process(stopped, file)
+    try:
+        until(lambda: len(list(stopped.glob("*/seed-*/metrics.csv"))) == 2)
+        process.send_signal(how)
+        process.wait(120)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(60)
+    if how == signal.SIGINT:
+        assert {row.state for row in Store(stopped).rows()} <= {"waiting", "done"}
+    assert main([*drive_all, str(stopped)]) == 0
+    assert errors(Store(stopped)) == errors(Store(whole))
+
+
+def test_what_is_no_study_is_refused(tmp_path, capsys):
+    assert main(["study", "status", str(tmp_path)]) == 2
+    assert "no folder of a study" in capsys.readouterr().err
+    (tmp_path / "study.sqlite").write_text("no database, but long enough to be taken for one" * 100)
+    assert main(["study", "status", str(tmp_path)]) == 2
+    assert "cannot be used" in capsys.readouterr().err
+
+
+def test_options_that_make_no_sense_are_refused(sections, write, capsys):
+    file = str(write(sections))
+    for options, sentence in (
+        (["--jobs", "0"], "--jobs 0: one or more"),
+        (["--jobs", "2", "--gpus", "0"], "--jobs has no effect with --gpus"),
+    ):
+        assert main(["study", "run", file, *options]) == 2
+        assert sentence in capsys.readouterr().err
