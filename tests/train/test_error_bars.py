@@ -153,7 +153,7 @@ def fit_data(folder) -> set[str]:
     "damage",
     [
         lambda tensors: {name: value[..., :-1, :] for name, value in tensors.items() if value.ndim > 2},
-        lambda tensors: tensors | {"committee.largest": torch.zeros(7)},
+        lambda tensors: tensors | {"committee.largest_deviations": torch.zeros(7)},
         lambda tensors: tensors | {"committee.noise": torch.zeros(3)},
         lambda tensors: tensors | {"committee.readouts.0.mlp.weight": torch.zeros(32, 1, 1)},
         lambda tensors: {name: value[:1] if value.ndim > 2 else value for name, value in tensors.items()},
@@ -169,7 +169,7 @@ def test_a_committee_that_does_not_fit_is_refused(damage, fitted, tmp_path, monk
 
 def test_a_committee_of_an_earlier_version_has_error_bars_and_no_grades(fitted, tmp_path, monkeypatch):
     tensors = fitted.committee.tensors(fitted)
-    del tensors["committee.largest"]
+    del tensors["committee.largest_deviations"]
     assert set(tensors) == {"committee.layers.0.product.weight", "committee.noise"}
     monkeypatch.setattr(Committee, "tensors", lambda self, potential: tensors)
     fitted.save(tmp_path / "old.safetensors")

@@ -122,9 +122,8 @@ class Calculator(AseCalculator):
         cuda_graphs: Whether a GPU captures a prediction once for each size of structure, and replays it.
         uncertainty: Whether ``results`` get ``energy_std`` [eV] and ``forces_std`` [eV/Å, each component], the standard
             deviations of a committee and of the noise of the labels, and ``extrapolation_grade``.
-        extrapolation: Whether ``results`` get ``extrapolation_grade``, (n_atoms,): the standard deviation of the energy
-            of each atom over the committee, over the largest among the training atoms of its element. It takes a part
-            of the time of ``uncertainty``.
+        extrapolation: Whether ``results`` get ``extrapolation_grade``, (n_atoms,); see
+            :meth:`multiace.model.committee.Committee.grades`.
 
     The first structure (of a large one the atoms nearest to the first) is also predicted by the plain
     definitions in float64; see :data:`multiace.deploy.gate.TOLERANCE`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -56,8 +57,9 @@ class Committee:
             :class:`multiace.model.linear_part.LinearPart`.
         energy_noise: Standard deviation of what the fit leaves in energies, for one atom [eV]; of n atoms √n times it.
         forces_noise: The same of a force component [eV/Å].
-        largest: Largest standard deviation of a site energy among the training atoms of each element [eV],
-            (n_species,), 0 for elements without; None in files of earlier versions.
+        largest: Largest standard deviations among the training data, without noise, (n_species + 1,): of the force on
+            an atom of each element [eV/Å] (root mean square of components; 0 for elements without), and of the energy
+            of a structure of n atoms over √n [eV]; None in files of earlier versions.
     """
 
     members: Tensor
@@ -67,49 +69,68 @@ class Committee:
 
     def spread(self, potential: Potential, graph: Graph) -> Spread:
         """Predict with all members at once."""
+        energy, forces, n_atoms = self._variances(potential, graph)
+        return Spread(
+            (energy + self.energy_noise**2 * n_atoms).sqrt(),
+            (forces + self.forces_noise**2).sqrt(),
+            self._grades(energy / n_atoms, forces.mean(dim=1), graph),
+        )
+
+    def grades(self, potential: Potential, graph: Graph) -> Tensor:
+        """Return the extrapolation grade of each atom, (n_nodes,).
+
+        It is the larger of two quotients: the standard deviation of the force on the atom over the largest among the
+        training atoms of its element, and that of the energy of its structure, over √n, over the largest of a training
+        structure. Above 1 the coefficients tell less of it than of anything that the model was fitted to. Infinite for
+        elements without training atoms.
+
+        How the energy is shared among atoms no data tell, so that the energy of a single atom is no measure; forces are
+        zero by symmetry in a crystal, whose energy is.
+
+        Raises:
+            InputError: If the file of the committee is of an earlier version.
+        """
+        energy, forces, n_atoms = self._variances(potential, graph)
+        grades = self._grades(energy / n_atoms, forces.mean(dim=1), graph)
+        if grades is None:
+            raise InputError(NO_GRADES)
+        return grades
+
+    def largest_of(self, potential: Potential, graphs: Iterable[Graph]) -> Tensor:
+        """Return ``largest`` of training structures."""
+        squares = torch.zeros(len(potential.elements) + 1, dtype=torch.float64)
+        for graph in graphs:
+            energy, forces, n_atoms = self._variances(potential, graph)
+            squares[:-1].scatter_reduce_(0, graph.species.cpu(), forces.mean(dim=1).cpu(), "amax")
+            squares[-1] = max(float(squares[-1]), float((energy / n_atoms).max()))
+        return squares.sqrt()
+
+    def _variances(self, potential: Potential, graph: Graph) -> tuple[Tensor, Tensor, Tensor]:
+        """Variances of energies (n_graphs,) and force components (n_nodes, 3), without noise, and numbers of atoms."""
         sites, gradients = linear_part(potential.network).predict(graph, self.members.to(potential.device))
         sites = potential.scale * sites.double()
         energies = sites.new_zeros(graph.n_graphs, sites.shape[1]).index_add_(0, graph.node_graph, sites)
         forces = graph.forces(potential.scale * gradients)
         n_atoms = graph.node_graph.bincount(minlength=graph.n_graphs)
-        return Spread(
-            (energies.var(dim=1) + self.energy_noise**2 * n_atoms).sqrt(),
-            (forces.var(dim=0) + self.forces_noise**2).sqrt(),
-            self._grades(sites.std(dim=1), graph),
-        )
+        return energies.var(dim=1), forces.var(dim=0), n_atoms
 
-    def of_sites(self, potential: Potential, graph: Graph) -> Tensor:
-        """Return the standard deviation of the energy of each atom [eV], without noise, (n_nodes,)."""
-        part, members = linear_part(potential.network), self.members.to(potential.device)
-        return (potential.scale * part.predict(graph, members, gradients=False).sites.double()).std(dim=1)
-
-    def grades(self, potential: Potential, graph: Graph) -> Tensor:
-        """Return the extrapolation grade of each atom, (n_nodes,), for a part of the time of :meth:`spread`.
-
-        It is the standard deviation of the energy of the atom, over the largest among the training atoms of its
-        element: above 1 the coefficients are known less well for it than for any of these. Infinite for elements
-        without training atoms.
-
-        Raises:
-            InputError: If the file of the committee is of an earlier version.
-        """
-        grades = self._grades(self.of_sites(potential, graph), graph)
-        if grades is None:
-            raise InputError(NO_GRADES)
-        return grades
-
-    def _grades(self, deviations: Tensor, graph: Graph) -> Tensor | None:
+    def _grades(self, energy: Tensor, force: Tensor, graph: Graph) -> Tensor | None:
+        """Grades of the variances of a structure's energy, over n (n_graphs,), and of forces (n_nodes,)."""
         if self.largest is None:
             return None
-        largest = self.largest.to(deviations.device)[graph.species]
-        return torch.where(deviations > 0, deviations / largest, 0.0)
+        largest = self.largest.to(force.device) ** 2
+        of_force, of_energy = force / largest[graph.species], (energy / largest[-1])[graph.node_graph]
+        quotients = torch.stack([of_force, of_energy]).nan_to_num(
+            nan=0.0, posinf=torch.inf
+        )  # nothing of nothing is 0
+        return quotients.amax(dim=0).sqrt()
 
     def tensors(self, potential: Potential) -> dict[str, Tensor]:
         """What a model file keeps."""
         found = linear_part(potential.network).values(self.members)
         found["noise"] = torch.tensor([self.energy_noise, self.forces_noise], dtype=torch.float64)
         if self.largest is not None:
-            found["largest"] = self.largest
+            found["largest_deviations"] = self.largest
         return {f"{PREFIX}{name}": value for name, value in found.items()}
 
     @classmethod
@@ -125,11 +146,12 @@ class Committee:
         if not found:
             return None
         part, names = linear_part(potential.network), ", ".join(found)
-        noise, largest = found.pop("noise", torch.zeros(0)), found.pop("largest", None)
+        noise, largest = found.pop("noise", torch.zeros(0)), found.pop("largest_deviations", None)
+        found.pop("largest", None)  # of site energies, in files of earlier versions
         if not (
             fits(found, part)
             and noise.shape == (2,)
-            and (largest is None or largest.shape == (len(potential.elements),))
+            and (largest is None or largest.shape == (len(potential.elements) + 1,))
         ):
             raise InputError(
                 f"the committee ({names}) does not fit the model; the file is damaged: copy it again."

@@ -44,7 +44,16 @@ MEMBERS = 32  # of the committee: a standard deviation is known to an eighth of 
 SECONDS_BETWEEN_SAVES = 60.0
 EDGES = 50_000  # that are predicted together
 GRADIENT_FIELDS = (
-    *("max_epochs", "max_minutes", "optimizer", "learning_rate", "weight_decay", "schedule"),
+    *(
+        "max_epochs",
+        "max_minutes",
+        "batch_size",
+        "max_edges",
+        "optimizer",
+        "learning_rate",
+        "weight_decay",
+        "schedule",
+    ),
     *("warmup_epochs", "plateau_patience", "plateau_factor", "min_learning_rate", "ema_decay", "clip_norm"),
     *("energy_loss", "forces_loss", "stress_loss", "huber_delta", "second_stage_start", "early_stopping"),
     *(
@@ -259,15 +268,8 @@ class LinearFit:
         scale, noise = self.calibration(width, change)
         members = linear_part(self.potential.network).present.double() + torch.from_numpy(scale * deviations)
         committee = Committee(members, noise.get("energy", 0.0), noise.get("forces", 0.0))
-        return replace(committee, largest=self.largest(committee))
-
-    def largest(self, committee: Committee) -> torch.Tensor:
-        """Largest standard deviation of the energy of a training atom of each element [eV], (n_species,)."""
-        largest = torch.zeros(len(self.potential.elements), dtype=torch.float64)
-        for batch in self.data.train.batches(max_edges=EDGES):
-            deviations = committee.of_sites(self.potential, batch.graph)
-            largest = largest.scatter_reduce(0, batch.graph.species, deviations, "amax")
-        return largest
+        graphs = (batch.graph for batch in self.data.train.batches(max_edges=EDGES))
+        return replace(committee, largest=committee.largest_of(self.potential, graphs))
 
     def calibration(self, width: Solver, change: np.ndarray) -> tuple[float, dict[str, float]]:
         """How wide the posterior has to be, and the noise of each target, for errors of structures left out.
