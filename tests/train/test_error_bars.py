@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 from ase import Atoms
+from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from multiace.cli import main
@@ -110,7 +111,7 @@ def test_models_without_a_committee_have_no_error_bars(data):
 
 
 def test_no_training_atom_has_a_grade_above_1(fitted, data, tmp_path, capsys):
-    """And those of a compressed crystal have; dynamics stop there."""
+    """And those of a compressed crystal have, also where symmetry keeps its forces zero; dynamics stop there."""
     result = evaluate(fitted, data / "test.xyz", uncertainty=True)
     assert result.grades is not None
     assert result.metrics["extrapolation"]["largest"] == max(grades.max() for grades in result.grades)
@@ -133,6 +134,10 @@ def test_no_training_atom_has_a_grade_above_1(fitted, data, tmp_path, capsys):
     atoms.get_forces()
     far = atoms.calc.results["extrapolation_grade"]
     assert far.max() > 1 >= near.max()
+    perfect = bulk("Cu", a=2.9, cubic=True)
+    perfect.calc = atoms.calc
+    assert np.abs(perfect.get_forces()).max() < 1e-8
+    assert perfect.calc.results["extrapolation_grade"].min() > 1
     both = Calculator(fitted, uncertainty=True)
     both.calculate(atoms)
     np.testing.assert_allclose(both.results["extrapolation_grade"], far, rtol=1e-9)

@@ -42,7 +42,7 @@ DEFAULT_SOLVER = "bayesian_ridge"
 LEFT_OUT = 100  # structures that error bars are calibrated on
 MEMBERS = 32  # of the committee: a standard deviation is known to an eighth of it
 SECONDS_BETWEEN_SAVES = 60.0
-EDGES = 50_000  # that are predicted together
+GRADED = 300  # structures of which the largest spread is taken
 GRADIENT_FIELDS = (
     *(
         "max_epochs",
@@ -268,7 +268,8 @@ class LinearFit:
         scale, noise = self.calibration(width, change)
         members = linear_part(self.potential.network).present.double() + torch.from_numpy(scale * deviations)
         committee = Committee(members, noise.get("energy", 0.0), noise.get("forces", 0.0))
-        graphs = (batch.graph for batch in self.data.train.batches(max_edges=EDGES))
+        blocks = self.rows.blocks(self.rows.shuffled[:GRADED])
+        graphs = (self.data.train.collate(block).graph for block in blocks)
         return replace(committee, largest=committee.largest_of(self.potential, graphs))
 
     def calibration(self, width: Solver, change: np.ndarray) -> tuple[float, dict[str, float]]:
