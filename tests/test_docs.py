@@ -20,6 +20,8 @@ from multiace.deploy.config import MDConfig, RelaxConfig
 from multiace.model.config import ModelConfig
 from multiace.model.import_botnet import BLOCKS, MODELS, Hyperparameters, import_botnet
 from multiace.model.presets import PRESETS
+from multiace.study.config import StudyConfig
+from multiace.study.plan import plan
 from multiace.train.config import RunConfig, TrainConfig
 
 ROOT = Path(__file__).parents[1]
@@ -39,6 +41,7 @@ SECTIONS = {
     "train": TrainConfig,
     "md": MDConfig,
     "relax": RelaxConfig,
+    "study": StudyConfig,
 }
 PART = r"^\{\{ *([\w-]+) *([\w./-]*) *\}\}$"
 NOT_RUN = ("train", "data", "import", "--help")
@@ -145,7 +148,10 @@ def test_run_files_are_valid(page, folder):
     for number, block in enumerate(blocks(page, "yaml")):
         path = folder / f"{number}.yaml"
         path.write_text(block)
-        RunConfig.read(path)
+        if "axes" in yaml.safe_load(block):
+            assert len(plan(StudyConfig.read(path)).points) > 1
+        else:
+            RunConfig.read(path)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

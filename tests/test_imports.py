@@ -22,7 +22,7 @@ LEVELS = (
     ("verify", "linear", "solve", "calibration"),
     ("train",),
     ("evaluation", "selection", "tables"),
-    ("report",),
+    ("report", "study"),
     ("cli",),
     ("__init__", "__main__"),
 )
