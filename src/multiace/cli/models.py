@@ -151,11 +151,11 @@ def prune(arguments: argparse.Namespace) -> None:
     )
     if after == before:
         raise InputError(
-            f"without any function predictions change by more than --tolerance {arguments.tolerance:g}; nothing is "
-            "written. Raise it, or use the model as it is."
+            f"no function can be left out: predictions would change by more than --tolerance {arguments.tolerance:g}. "
+            "Nothing is written; raise it, or use the model as it is."
         )
     if potential.committee is not None:
-        print("error bars are those of the model before, and as slow")
+        print("error bars stay those of the model before: all its functions, and their time")
     facts = {"functions": [before, after], "energy": result.energy, "forces": result.forces}
     result.potential.save(arguments.out, pruned=facts | {"tolerance": arguments.tolerance / 1000})
     print(f"model: {arguments.out}")
