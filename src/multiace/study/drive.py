@@ -101,12 +101,14 @@ class Worker:
         return cls(name, process)
 
     def has_ended(self, store: Store) -> bool:
-        """Whether it has; a run whose process died, and wrote nothing, has failed."""
+        """Whether it has; a run whose process died, and wrote nothing, has failed. One that was stopped waits."""
         status = self.process.poll()
         if status is None:
             return False
         (row,) = store.rows([self.name])
-        if status and row.state in ("waiting", "running") and not store.is_worked_on(row):
+        stopped = row.state == "waiting" and status in (128 + signal.SIGINT, 128 + signal.SIGTERM)
+        unwritten = row.state in ("waiting", "running") and not store.is_worked_on(row)
+        if status and unwritten and not stopped:
             how = f"signal {-status}" if status < 0 else f"status {status}"
             memory = ", as out of memory" if status == -signal.SIGKILL else ""
             store.failed(self.name, f"its process ended with {how}{memory}; see worker.log in its folder")
