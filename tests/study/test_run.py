@@ -99,9 +99,40 @@ def test_what_fails_is_told_and_tried_again(sections, write, tmp_path, capsys):
 
 def test_a_process_that_dies_is_a_failure(store, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    drive(store.folder, jobs=2)
+    drive(store.folder, [row.name for row in store.rows()], jobs=2)
     assert {row.state for row in store.rows()} == {"failed"}
     assert "its process ended with status 1" in store.rows()[0].error
+
+
+def test_each_gpu_has_a_run_at_a_time(store, monkeypatch):
+    started = []
+
+    def start(command, env, **options):
+        started.append((command[-1], env["CUDA_VISIBLE_DEVICES"], env["OMP_NUM_THREADS"]))
+        return popen(["/bin/false"])
+
+    popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", start)
+    names = [row.name for row in store.rows()]
+    drive(store.folder, names, jobs=1, threads=3, gpus=["2", "5"])
+    assert sorted(name for name, *_ in started) == sorted(names)
+    assert {gpu for _, gpu, _ in started} == {"2", "5"}
+    assert {threads for *_, threads in started} == {"3"}
+
+
+def test_seeds_that_are_added_are_run_on_top(store, sections):
+    """And runs of another base are another study's, whatever their points are called."""
+    first = store.rows()[0]
+    store.done(first.name, {"errors": {}})
+    more = plan(StudyConfig.from_dict(sections | {"seeds": [1, 2, 3]})).runs
+    store.add(more)
+    assert [row.state for row in store.rows()] == ["done"] + ["waiting"] * 5
+    other = sections | {"base": sections["base"] | {"model": sections["base"]["model"] | {"cutoff": 3.5}}}
+    store.add(plan(StudyConfig.from_dict(other)).runs)
+    assert len(store.rows()) == 10
+    assert len({row.folder for row in store.rows()}) == 4
+    assert len({row.point for row in store.rows()}) == 2
+    assert len(progress(store, [run.name for run in more])) == 6
 
 
 def test_a_run_is_of_one_process(store):

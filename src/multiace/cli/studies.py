@@ -68,15 +68,17 @@ def run_study(arguments: argparse.Namespace) -> int:
         return 0
     store = Store(arguments.folder or Path("studies") / Path(arguments.study).stem)
     store.add(planned.runs)
+    names = [run.name for run in planned.runs]
     with Live(console=console(), refresh_per_second=1) as live:
         drive(
             store.folder,
+            names,
             arguments.jobs or cores(),
             arguments.threads,
             gpus,
             show=lambda found: live.update(progress_table(found)),
         )
-    return tell(store, [run.name for run in planned.runs])
+    return tell(store, names)
 
 
 def tell(store: Store, names: list[str] | None = None) -> int:

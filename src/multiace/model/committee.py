@@ -90,8 +90,7 @@ class Committee:
         Raises:
             InputError: If the file of the committee is of an earlier version.
         """
-        energy, forces, n_atoms = self._variances(potential, graph)
-        grades = self._grades(energy / n_atoms, forces.mean(dim=1), graph)
+        grades = self.spread(potential, graph).grades
         if grades is None:
             raise InputError(NO_GRADES)
         return grades

@@ -75,7 +75,7 @@ class LinearPart(ABC):
         """Return the values of the parameters, (..., *shape) each, with the coefficients c, (..., n_columns)."""
 
     @abstractmethod
-    def predict(self, graph: Graph, c: Tensor, gradients: bool = True) -> Predicted:
+    def predict(self, graph: Graph, c: Tensor) -> Predicted:
         """Predict with several sets of coefficients, (n_sets, n_columns), at once."""
 
     @property
@@ -119,7 +119,7 @@ class Products(LinearPart):
         """Return the weights of c."""
         return {self.names[0]: c.unflatten(-1, self.product.weight.shape)}
 
-    def predict(self, graph: Graph, c: Tensor, gradients: bool = True) -> Predicted:
+    def predict(self, graph: Graph, c: Tensor) -> Predicted:
         r"""Predict with many sets of coefficients: densities A are made once.
 
         .. math:: \frac{\partial E}{\partial \mathbf r_{ij}} = \sum_v \frac{\partial E_i}{\partial A_{iv}}
@@ -130,9 +130,6 @@ class Products(LinearPart):
             c = c.to(network.dtype) * cast("Readout", network.readouts[0]).mlp.weight[0, 0]
             weight = self.values(c)[self.names[0]].squeeze(-1).permute(1, 2, 0)  # a set is a channel
             A, W = self._densities(graph), product.of_monomials(network.elements, weight)
-            if not gradients:
-                of_all = ops.polynomial(A, W, species if product.sees_element else None, product.monomials)
-                return Predicted(of_all, graph.edge_vectors().new_zeros(0, graph.n_edges, 3))
             sites: list[Tensor] = []
             found: list[Tensor] = []
             slopes = self.one_particle(graph)[1]
@@ -231,11 +228,11 @@ class LastLayers(LinearPart):
         parts = zip(self.names, self.readouts, c.split(self.widths, dim=-1), strict=True)
         return {name: readout.weights(part) for name, readout, part in parts}
 
-    def predict(self, graph: Graph, c: Tensor, gradients: bool = True) -> Predicted:
+    def predict(self, graph: Graph, c: Tensor) -> Predicted:
         """Predict with many sets of coefficients: features are made once, and never more backward passes than those."""
         c = c.to(self.network.dtype)
-        if not gradients or len(c) <= self.n_columns:
-            return Predicted(*self.network.of_heads(graph, c.T.split(self.widths), gradients))
+        if len(c) <= self.n_columns:
+            return Predicted(*self.network.of_heads(graph, c.T.split(self.widths)))
         one_hot = torch.eye(self.n_columns, dtype=c.dtype, device=c.device)
         features, slopes = self.network.of_heads(graph, one_hot.split(self.widths))
         return Predicted(features @ c.T, torch.tensordot(c.to(slopes), slopes, 1))

@@ -101,7 +101,7 @@ class MultiACE(nn.Module):
         (g,) = torch.autograd.grad([energies.tensors[n] for n in moving], [vectors], gradients)
         return value, g
 
-    def of_heads(self, graph: Graph, heads: Sequence[Tensor], gradient: bool = True) -> tuple[Tensor, Tensor]:
+    def of_heads(self, graph: Graph, heads: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Return the energies of atoms with other last linear maps of the readouts, and their gradients.
 
         Features are made once for all of them, and so are eight backward passes in one program.
@@ -109,14 +109,13 @@ class MultiACE(nn.Module):
         Args:
             graph: The atoms and edges.
             heads: For each readout the last matrices of all maps as columns, (features, n_heads).
-            gradient: Whether the gradient is wanted.
 
         Returns:
             Sums over readouts, (n_nodes, n_heads), and the gradient of the sum over nodes with respect to the edge
-            vectors, (n_heads, n_edges, 3) float64, or (0, n_edges, 3); without a graph.
+            vectors, (n_heads, n_edges, 3) float64; without a graph.
         """
-        vectors = graph.edge_vectors().detach().requires_grad_(gradient)
-        with torch.set_grad_enabled(gradient):
+        vectors = graph.edge_vectors().detach().requires_grad_()
+        with torch.enable_grad():
             weights = [
                 cast("Readout", readout).of_maps(head).detach()
                 for readout, head in zip(self.readouts, heads, strict=True)
@@ -124,9 +123,6 @@ class MultiACE(nn.Module):
             energies, moving = self._energies(graph.with_vectors(vectors), None, weights)
         found: list[Tensor] = []
         n_heads = heads[0].shape[1]
-        if not gradient:
-            with torch.no_grad():
-                return ops.fused(self.heads_recorder, energies), vectors.new_zeros(0, *vectors.shape)
         one_hot = torch.eye(n_heads, dtype=self.dtype, device=vectors.device)
         for together in one_hot.split(HEADS):
             cotangents = [w.expand(graph.n_nodes, -1).contiguous() for w in together]

@@ -23,22 +23,24 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 def drive(
     folder: str | Path,
+    names: list[str],
     jobs: int,
     threads: int | None = None,
     gpus: list[str] | None = None,
     show: Callable[[list[Progress]], None] = lambda found: None,
 ) -> None:
-    """Do all runs of a study, each in a process of its own; return when all are done or failed.
+    """Do runs of a study, each in a process of its own; return when all are done or failed.
 
     Runs that other processes work on, of this machine or others, are left to them, and waited for. On Ctrl-C all runs
     save their state.
 
     Args:
         folder: Of the study.
+        names: Of the runs.
         jobs: How many at a time.
         threads: Of each; None divides the cores that this process may use.
         gpus: One run at a time on each of these devices, in the place of ``jobs``.
-        show: Called about once a second with the state of all runs.
+        show: Called about once a second with the state of these runs.
     """
     store, slots = Store(folder), len(gpus) if gpus else jobs
     threads = threads or max(len(os.sched_getaffinity(0)) // slots, 1)
@@ -48,9 +50,9 @@ def drive(
             for slot in range(slots):
                 if slot in workers and workers[slot].has_ended(store):
                     del workers[slot]
-                if slot not in workers and (name := next_run(store, workers)):
+                if slot not in workers and (name := next_run(store, names, workers)):
                     workers[slot] = Worker.start(store.folder, name, threads, gpus[slot] if gpus else None)
-            found = progress(store)
+            found = progress(store, names)
             show(found)
             if not workers and all(p.state in ("done", "failed") for p in found):
                 return
@@ -62,10 +64,10 @@ def drive(
             worker.process.wait()
 
 
-def next_run(store: Store, workers: dict[int, Worker]) -> str | None:
+def next_run(store: Store, names: list[str], workers: dict[int, Worker]) -> str | None:
     """The first run that nobody works on, or is about to."""
     ours = {worker.name for worker in workers.values()}
-    for row in store.rows():
+    for row in store.rows(names):
         if row.state in ("waiting", "running") and row.name not in ours and not store.is_worked_on(row):
             return row.name
     return None

@@ -92,22 +92,21 @@ def plan(study: StudyConfig) -> Plan:
         InputError: If a value is impossible with all others, or two points are the same.
     """
     points: list[Point] = []
-    left_out: dict[str, str] = {}
+    refused: list[tuple[dict[str, str], str]] = []
     for labels in combinations(study):
-        name = described(labels)
         try:
             points.append(point(study, labels))
         except InputError as error:
             if study.design != "grid":
-                raise InputError(f"study, {name}: {error}") from None
-            left_out[name] = str(error)
+                raise InputError(f"study, {described(labels)}: {error}") from None
+            refused.append((labels, str(error)))
     for axis, values in study.axes.items() if study.design == "grid" else ():
         for label in values:
             if not any(p.labels[axis] == label for p in points):
-                why = next(why for name, why in left_out.items() if f"{axis} = {label}" in name)
+                why = next(why for labels, why in refused if labels[axis] == label)
                 raise InputError(f"study.axes: {axis} = {label} is possible with no other value: {why}")
     check_different(points)
-    return Plan(points, left_out, study.seeds)
+    return Plan(points, {described(labels): why for labels, why in refused}, study.seeds)
 
 
 def described(labels: dict[str, str]) -> str:

@@ -30,9 +30,9 @@ class Progress:
     errors: dict[str, float]
 
 
-def progress(store: Store) -> list[Progress]:
-    """Look at all runs."""
-    return [look(store, row) for row in store.rows()]
+def progress(store: Store, names: list[str] | None = None) -> list[Progress]:
+    """Look at all runs, or at those of these names."""
+    return [look(store, row) for row in store.rows(names)]
 
 
 def look(store: Store, row: Row) -> Progress:

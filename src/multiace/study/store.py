@@ -75,6 +75,11 @@ class Row:
     results: dict[str, Any] | None
 
     @property
+    def folder(self) -> str:
+        """That of its point, which all its seeds share, and no other point."""
+        return self.name.rpartition("/")[0]
+
+    @property
     def run(self) -> RunConfig:
         """Its run file."""
         return RunConfig.from_dict(self.config)

@@ -70,16 +70,17 @@ def result_table(rows: Sequence[Row], statistic: str = "rmse") -> Table:
         "the interval excludes 0",
     )
     done = [row for row in rows if row.results is not None]
-    points = list(dict.fromkeys(row.point for row in rows))
-    for point in points:
+    points = {row.folder: row.point for row in rows}
+    first = next(iter(points), None)
+    for folder, point in points.items():
         for set_name in sets(done):
             for quantity, title in QUANTITIES.items():
-                values = of_point(done, point, set_name, quantity, statistic)
+                values = of_point(done, folder, set_name, quantity, statistic)
                 if not values:
                     continue
                 found = mean_interval(list(values.values()))
-                first = of_point(done, points[0], set_name, quantity, statistic)
-                change = paired_difference(values, first) if point != points[0] else None
+                reference = of_point(done, first, set_name, quantity, statistic)
+                change = None if folder == first else paired_difference(values, reference)
                 deviation = "" if found.n < 2 else f"{found.deviation:.3g}"
                 table.add_row(
                     point, set_name, title, f"{found.mean:.4g}", deviation, str(found.n), *difference(change)
@@ -93,13 +94,13 @@ def sets(rows: Sequence[Row]) -> list[str]:
 
 
 def of_point(
-    rows: Sequence[Row], point: str, set_name: str, quantity: str, statistic: str
+    rows: Sequence[Row], folder: str | None, set_name: str, quantity: str, statistic: str
 ) -> dict[int, float]:
     """An error of each seed of a point."""
     return {
         row.seed: row.results["errors"][set_name][quantity][statistic]
         for row in rows
-        if row.point == point and row.results and quantity in row.results["errors"].get(set_name, {})
+        if row.folder == folder and row.results and quantity in row.results["errors"].get(set_name, {})
     }
 
 
