@@ -87,18 +87,24 @@ def complete(folder: Path, rows: Sequence[Row], advance: Callable[[int, int], No
         advance: Called with the number of runs that are looked at, and of all.
 
     Returns:
-        A sentence on each run whose model or test files are not there any more.
+        A paragraph on runs whose model or test files are not there any more, if there are some.
     """
-    notes = []
+    missing = []
     for k, row in enumerate(rows):
         place, files = folder / row.name, test_files(row.config["data"].get("test", []), row.results or {})
         if files and files.keys() - {name for name, _ in kept(place)}:
             try:
                 keep(Potential.load(place), files, place)
             except InputError as error:
-                notes.append(f"Errors of structures of {row.name} cannot be measured: {error}")
+                missing.append(f"{row.name}: {error}")
         advance(k + 1, len(rows))
-    return notes
+    if not missing:
+        return []
+    n = len(missing)
+    return [
+        f"The errors of the structures of {n} runs are not kept and cannot be measured now, so that intervals with "
+        f"them are over seeds alone. The first is {missing[0]}"
+    ]
 
 
 def of_quantities(evaluation: Evaluation) -> dict[str, FrameErrors]:

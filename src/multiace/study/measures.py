@@ -37,7 +37,7 @@ SCORES = {
 COSTS = {
     "parameters": ("parameters", ""),
     "seconds": ("training", "s"),
-    "microseconds_per_atom": ("time of a prediction", "µs/atom"),
+    "microseconds_per_atom": ("prediction", "µs/atom"),
     "memory": ("memory", "MiB"),
 }
 

@@ -13,23 +13,16 @@ from multiace.study.report import figures, svg
 from multiace.study.report.figures import Bar, Dot
 from multiace.study.report.formats import number, to_html
 from multiace.study.report.svg import Series
-from multiace.study.report.tables import RULE, cost_table, effect_table, means, ranking_table
+from multiace.study.report.tables import RULE, cost_table, effect_table, means, ranking_table, short
 from multiace.study.statistics import Interval
 
-__all__ = ["cost_section", "effect_section", "error_section", "panels", "short", "told"]
+__all__ = ["cost_section", "effect_section", "error_section", "panels", "scroll"]
 
 IN, OUT, UNKNOWN = (
     ("#0b6e8f", "#2f5fd0", "#44546a"),
     ("#d1632a", "#b8912a", "#c8323a", "#8a4f9e"),
     ("#5b8c3a", "#6b7480"),
 )
-
-
-def short(name: str) -> str:
-    """The name of a point or change, without sections of the run file, for figures."""
-    for section in ("model.", "train.", "data."):
-        name = name.replace(section, "")
-    return name
 
 
 def told(found: Interval, unit: str) -> str:

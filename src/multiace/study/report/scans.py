@@ -14,11 +14,11 @@ from multiace.report.html import Section
 from multiace.study.analysis import Analysis
 from multiace.study.outcomes import Outcome
 from multiace.study.report import figures, svg
-from multiace.study.report.errors import panels, scroll, short
+from multiace.study.report.errors import panels, scroll
 from multiace.study.report.figures import Curve, Panel
 from multiace.study.report.formats import to_html
 from multiace.study.report.svg import Series
-from multiace.study.report.tables import score_table
+from multiace.study.report.tables import score_table, short
 
 __all__ = ["battery_sections", "learning_section"]
 

@@ -11,7 +11,7 @@ from multiace.study.ranking import beaten, front, ranks
 from multiace.study.report.formats import Cell, Column, Table, number
 from multiace.study.statistics import Interval
 
-__all__ = ["all_tables", "cost_table", "effect_table", "ranking_table", "score_table"]
+__all__ = ["all_tables", "cost_table", "effect_table", "ranking_table", "score_table", "short"]
 
 INTERVAL = (Column("from", signed=True), Column("to", signed=True))
 RULE = (
@@ -38,6 +38,13 @@ def overview(analysis: Analysis) -> Table:
     ]
     columns = [Column("point", number=False), *(Column(m.quantity.label) for m in main), Column("runs")]
     return Table("overview", "Mean ± standard deviation over seeds (n - 1).", columns, rows)
+
+
+def short(name: str) -> str:
+    """The name of a point or change, without sections of the run file, for figures."""
+    for section in ("model.", "train.", "data."):
+        name = name.replace(section, "")
+    return name
 
 
 def plus_minus(found: Interval | None) -> str:
@@ -109,27 +116,25 @@ def ranking_table(measure: Measure, analysis: Analysis) -> Table:
 
 
 def effect_table(findings: Sequence[Finding], name: str) -> Table:
-    """What changes do."""
-    rows = []
+    """What changes do, or pairs of them."""
+    rows: list[Sequence[Cell]] = []
     for found in findings:
         q, interval = found.measure.quantity, found.interval
         words = (found.effect.change, found.effect.against, q.name, q.domain or "", q.unit, verdict(interval))
-        percent = found.percent if name == "effects" else None
-        rows.append((*words, *bounds(interval), percent, interval.n, found.effect.averaged))
+        rows.append((*words, *bounds(interval), found.percent, interval.n, found.effect.averaged))
     words = ("change", "against", "quantity", "domain", "unit", "difference is")
-    columns = [
-        *(Column(title, number=False) for title in words),
+    columns = [Column(title, number=False) for title in words] + [
         Column("difference", signed=True),
         *INTERVAL,
     ]
     columns += [Column("%", signed=True), Column("runs"), Column("mean over")]
     captions = {
-        "effects": "What each change does: difference with its 95 % interval, also in % of the mean without it. Mean "
-        "over: combinations of the other axes.",
-        "interactions": "How far two changes together differ from the sum of both alone, with its 95 % interval: 0 "
-        "where effects add up.",
+        "effects": "What each change does: the difference with its 95 % interval, and in % of the mean without it.",
+        "interactions": "How far what two changes do together is from the sum of what both do alone, with its 95 % "
+        "interval; 0 where effects add up. In % of the mean without both.",
     }
-    return Table(name, captions[name], columns, rows)
+    over = "Mean over: combinations of the other axes."
+    return Table(name, f"{captions[name]} {over}", columns, rows)
 
 
 def score_table(chosen: Sequence[Measure], analysis: Analysis) -> Table:
@@ -164,15 +169,12 @@ def cost_table(chosen: Sequence[Measure], analysis: Analysis) -> Table:
                     for among in (fronts, losers)
                 )
                 numbers = [of.get(point.folder) for of in costs.values()]
-                words = (point.name, measure.quantity.name, on, off)
-                rows.append((*words, found.mean, found.deviation, found.n, *numbers))
-    columns = [Column(title, number=False) for title in ("point", "quantity", "on the front by", "beaten by")]
-    columns += [
-        Column("mean"),
-        Column("s.d."),
-        Column("runs"),
-        *(Column(c.quantity.label) for c in analysis.costs),
-    ]
+                words = (measure.quantity.label, point.name) if len(chosen) > 1 else (point.name,)
+                rows.append((*words, on, off, found.mean, found.deviation, found.n, *numbers))
+    titles = (*["quantity"][: len(chosen) - 1], "point", "on the front by", "beaten by")
+    columns = [Column(title, number=False) for title in titles]
+    columns += [Column("mean"), Column("s.d."), Column("runs")]
+    columns += [Column(c.quantity.label) for c in analysis.costs]
     caption = (
         "Means over seeds. On the front: no point is as good in error and cost and better in one of them, by the "
         "means. Beaten: another point costs no more, and the interval of the difference says that its error is "

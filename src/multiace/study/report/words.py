@@ -9,6 +9,7 @@ from multiace.report import html
 from multiace.study.analysis import Analysis, Finding
 from multiace.study.effects import Effect
 from multiace.study.ranking import ranks
+from multiace.study.report.tables import plus_minus, short
 
 __all__ = ["cards", "summary"]
 
@@ -17,6 +18,7 @@ DOMAINS = {
     "out": "Outside of the domain of the training data",
     None: "On the test sets",
 }
+MOST_CARDS = 5
 NOTHING = "No change makes a difference that its interval tells apart from none."
 
 
@@ -147,18 +149,16 @@ def caveats(analysis: Analysis, tested: Sequence[Finding]) -> Iterable[str]:
 
 
 def cards(analysis: Analysis) -> str:
-    """The best point by each measure, with its mean and standard deviation."""
+    """The best point by each measure in which not all are alike, with its mean and standard deviation."""
     names = {point.folder: point.name for point in analysis.points}
     items = []
     for measure in analysis.main:
         ranked = ranks(measure, analysis.folders)
-        if ranked:
+        ties = sum(rank == 1 for rank in ranked.values()) - 1
+        if ties + 1 < len(ranked):
             best = next(iter(ranked))
-            found = measure.mean(best)
-            ties = sum(rank == 1 for rank in ranked.values()) - 1
             tied = f"; {ties} more share{'s' if ties == 1 else ''} its rank" if ties else ""
-            assert found is not None
-            value = f"{found.mean:.3g}" if found.mean < 1000 else f"{found.mean:,.0f}"
-            unit = f"± {found.deviation:.2g} {measure.quantity.unit}"
-            items.append((value, unit, f"lowest {measure.quantity.name}: {names[best]}{tied}"))
-    return html.cards(items[:6]) if items else ""
+            value, _, deviation = plus_minus(measure.mean(best)).partition(" ")
+            text = f"{measure.quantity.name}: {short(names[best])}{tied}"
+            items.append((value, f"{deviation} {measure.quantity.unit}", text))
+    return html.cards(items[:MOST_CARDS]) if items else ""
