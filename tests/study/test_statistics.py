@@ -114,7 +114,7 @@ def study(rng, shift=0.0, n=3, structures=40):
     hardness = rng.normal(scale=1.0, size=structures)
     of_seed = rng.normal(scale=0.3, size=n)
     values, resampled, sums = {}, {}, []
-    for point, mean in (("a", 10.0 + shift), ("b", 10.0)):
+    for mean in (10.0 + shift, 10.0):
         own = rng.normal(scale=0.1, size=n)[:, None] + rng.normal(scale=0.2, size=structures)
         sums.append(mean + of_seed[:, None] + hardness + own)
     means = resampled_means(np.concatenate(sums), np.ones(structures), resamples=200)

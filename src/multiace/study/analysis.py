@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from multiace.study.effects import Effect, design, effects, interactions
-from multiace.study.measures import Measure, measures
+from multiace.study.measures import SEEN, Measure, measures
 from multiace.study.outcomes import Outcome, outcomes
 from multiace.study.statistics import Interval
 from multiace.study.store import Row
@@ -79,6 +79,12 @@ class Analysis:
         return main or valid
 
     @property
+    def tested(self) -> list[Measure]:
+        """All errors and scores but those of sets that training uses, unless there are no others."""
+        errors = [measure for measure in self.measures if measure.quantity.kind != "cost"]
+        return [measure for measure in errors if measure.quantity.where not in SEEN] or errors
+
+    @property
     def costs(self) -> list[Measure]:
         """What the points cost."""
         return [measure for measure in self.measures if measure.quantity.kind == "cost"]
@@ -94,11 +100,10 @@ class Analysis:
         return self._findings(interactions(self.points))
 
     def _findings(self, found: Sequence[Effect]) -> list[Finding]:
-        tested = [(effect, measure) for effect in found for measure in self.measures]
         results = [
             (effect, measure, measure.interval(effect.contrast), measure.interval(effect.reference))
-            for effect, measure in tested
-            if measure.quantity.kind != "cost"
+            for effect in found
+            for measure in self.tested
         ]
         return [Finding(e, m, i, r.mean) for e, m, i, r in results if i is not None and r is not None]
 

@@ -16,7 +16,7 @@ from multiace.study.statistics import Interval, mean_interval
 from multiace.study.store import Row
 from multiace.train.metrics import UNITS
 
-__all__ = ["Measure", "Quantity", "measures"]
+__all__ = ["SEEN", "Measure", "Quantity", "measures"]
 
 Contrast = Mapping[str, float]
 """Coefficients of points, by their folders: {a: 1, b: -1} is the difference of a to b."""

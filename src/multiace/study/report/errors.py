@@ -13,7 +13,7 @@ from multiace.study.report import figures, svg
 from multiace.study.report.figures import Bar, Dot
 from multiace.study.report.formats import number, to_html
 from multiace.study.report.svg import Series
-from multiace.study.report.tables import RULE, cost_table, effect_table, means, ranking_table, short
+from multiace.study.report.tables import RULE, cost_table, effect_table, means, priced, ranking_table, short
 from multiace.study.statistics import Interval
 
 __all__ = ["cost_section", "effect_section", "error_section", "panels", "scroll"]
@@ -33,11 +33,12 @@ def told(found: Interval, unit: str) -> str:
     return f"{number(found.mean)} {unit}\n95 %: {number(found.low)} to {number(found.high)} {unit}\n{runs}"
 
 
-def panels(parts: Mapping[str, str]) -> str:
-    """Parts of HTML of which one is shown, chosen by its title."""
+def panels(parts: Mapping[str, str], printed: int | None = None) -> str:
+    """Parts of HTML of which one is shown, chosen by its title; on paper the first, so many of them."""
     inner = "".join(
-        f'<div data-title="{escape(title)}"><h3>{escape(title)}</h3>{part}</div>'
-        for title, part in parts.items()
+        f'<div data-title="{escape(title)}"{"" if printed is None or k < printed else " class=screen"}>'
+        f"<h3>{escape(title)}</h3>{part}</div>"
+        for k, (title, part) in enumerate(parts.items())
     )
     return f"<div class=panels>{inner}</div>"
 
@@ -89,14 +90,10 @@ def error_section(analysis: Analysis, links: Mapping[str, str]) -> Section:
         "table below.",
     )
     body += paragraph(RULE.format(reference=analysis.reference.name))
-    chosen = [
-        m
-        for m in analysis.measures
-        if m.quantity.kind != "cost" and m.quantity.where not in ("train", "valid")
-    ]
-    chosen = sorted(chosen or analysis.main, key=lambda m: not m.quantity.is_main)
+    main = analysis.main
+    chosen = main + [measure for measure in analysis.tested if measure not in main]
     tables = {m.quantity.name: scroll(to_html(ranking_table(m, analysis), links)) for m in chosen}
-    return Section("Errors of the points", body + panels(tables))
+    return Section("Errors of the points", body + panels(tables, printed=len(main)))
 
 
 def scroll(table: str) -> str:
@@ -139,7 +136,7 @@ def effect_section(analysis: Analysis) -> Section:
     )
     tables = {"main errors": chosen, "everything measured": analysis.effects}
     parts = {title: scroll(to_html(effect_table(of, "effects"))) for title, of in tables.items()}
-    body += panels(parts)
+    body += panels(parts, printed=1)
     if analysis.interactions:
         few = [found for found in analysis.interactions if found.measure.quantity in main]
         body += "<h3>Interactions</h3>" + scroll(to_html(effect_table(few, "interactions")))
@@ -150,7 +147,7 @@ def cost_section(analysis: Analysis, links: Mapping[str, str]) -> Section:
     """Error against parameters, training and time of a prediction."""
     legend = figures.series({point.folder: short(point.name) for point in analysis.points if point.done})
     parts = {}
-    for measure in analysis.main:
+    for measure in priced(analysis):
         errors, shown, fronts = means(measure, analysis), {}, {}
         for cost in analysis.costs:
             costs = {point: value for point, value in means(cost, analysis).items() if point in errors}

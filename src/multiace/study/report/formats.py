@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -85,7 +86,7 @@ def to_markdown(table: Table) -> str:
         return "| " + " | ".join(cells) + " |"
 
     def plain(text: str) -> str:
-        return escape(text, quote=False).replace("\\", "\\\\").replace("|", "\\|").replace("_", "\\_")
+        return re.sub(r"([\\|_*`$])", r"\\\1", escape(text, quote=False))
 
     rule = ["---:" if column.number else "---" for column in table.columns]
     titles = [plain(column.title) for column in table.columns]

@@ -11,7 +11,7 @@ from multiace.study.ranking import beaten, front, ranks
 from multiace.study.report.formats import Cell, Column, Table, number
 from multiace.study.statistics import Interval
 
-__all__ = ["all_tables", "cost_table", "effect_table", "ranking_table", "score_table", "short"]
+__all__ = ["all_tables", "cost_table", "effect_table", "priced", "ranking_table", "score_table", "short"]
 
 INTERVAL = (Column("from", signed=True), Column("to", signed=True))
 RULE = (
@@ -26,7 +26,7 @@ def all_tables(analysis: Analysis) -> list[Table]:
     tables = [overview(analysis), error_table(analysis), effect_table(analysis.effects, "effects")]
     if analysis.interactions:
         tables.append(effect_table(analysis.interactions, "interactions"))
-    return [*tables, cost_table(analysis.main, analysis)]
+    return [*tables, cost_table(priced(analysis), analysis)]
 
 
 def overview(analysis: Analysis) -> Table:
@@ -117,24 +117,26 @@ def ranking_table(measure: Measure, analysis: Analysis) -> Table:
 
 def effect_table(findings: Sequence[Finding], name: str) -> Table:
     """What changes do, or pairs of them."""
+    averaged = any(found.effect.averaged > 1 for found in findings)
     rows: list[Sequence[Cell]] = []
     for found in findings:
-        q, interval = found.measure.quantity, found.interval
-        words = (found.effect.change, found.effect.against, q.name, q.domain or "", q.unit, verdict(interval))
-        rows.append((*words, *bounds(interval), found.percent, interval.n, found.effect.averaged))
-    words = ("change", "against", "quantity", "domain", "unit", "difference is")
+        q, interval, effect = found.measure.quantity, found.interval, found.effect
+        words = (effect.change, effect.against, q.label, q.domain or "", verdict(interval))
+        over = [effect.averaged] if averaged else []
+        rows.append((*words, *bounds(interval), found.percent, interval.n, *over))
+    words = ("change", "against", "quantity", "domain", "difference is")
     columns = [Column(title, number=False) for title in words] + [
         Column("difference", signed=True),
         *INTERVAL,
     ]
-    columns += [Column("%", signed=True), Column("runs"), Column("mean over")]
+    columns += [Column("%", signed=True), Column("runs"), *([Column("mean over")] if averaged else [])]
     captions = {
         "effects": "What each change does: the difference with its 95 % interval, and in % of the mean without it.",
         "interactions": "How far what two changes do together is from the sum of what both do alone, with its 95 % "
         "interval; 0 where effects add up. In % of the mean without both.",
     }
-    over = "Mean over: combinations of the other axes."
-    return Table(name, f"{captions[name]} {over}", columns, rows)
+    text = " Mean over: combinations of the other axes." if averaged else ""
+    return Table(name, captions[name] + text, columns, rows)
 
 
 def score_table(chosen: Sequence[Measure], analysis: Analysis) -> Table:
@@ -152,6 +154,11 @@ def score_table(chosen: Sequence[Measure], analysis: Analysis) -> Table:
     columns += [Column(f"{m.quantity.title}{units[m.quantity]}") for m in chosen] + [Column("runs")]
     caption = f"Mean ± standard deviation over seeds. ↓ ↑: the interval of the difference to {analysis.reference.name} "
     return Table("scores", f"{caption}excludes 0.", columns, rows)
+
+
+def priced(analysis: Analysis) -> list[Measure]:
+    """Errors that are held against costs."""
+    return [measure for measure in analysis.main if measure.quantity.kind != "dynamics"]
 
 
 def cost_table(chosen: Sequence[Measure], analysis: Analysis) -> Table:

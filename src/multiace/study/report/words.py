@@ -39,12 +39,13 @@ def summary(analysis: Analysis) -> str:
         body += f"<h3>In and out</h3>{bullets(both)}"
     if interactions:
         body += "<h3>Changes that depend on each other</h3>" + bullets(
-            f"<b>{escape(f.effect.change)}</b>: {escape(claim(f))} than both alone add up to."
+            f"<b>{escape(short(f.effect.change))}</b>: {escape(claim(f))} than both alone add up to."
             for f in interactions
         )
     if best := leaders(analysis):
         body += f"<h3>Best points</h3>{bullets(best)}"
-    return body + html.paragraph(" ".join(caveats(analysis, tested)))
+    body += html.paragraph(" ".join(caveats(analysis, tested)))
+    return body.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def bullets(items: Iterable[str]) -> str:
@@ -55,7 +56,7 @@ def bullets(items: Iterable[str]) -> str:
 def described(effect: Effect) -> str:
     """A change, and what it is compared with."""
     known = {"base": ", against the base", "the point before": ", on top of the point before"}
-    return effect.change + known.get(effect.against, f" instead of {effect.against}")
+    return short(effect.change) + known.get(effect.against, f" instead of {effect.against}")
 
 
 def changes(findings: Sequence[Finding]) -> list[str]:
@@ -116,7 +117,7 @@ def in_and_out(findings: Sequence[Finding]) -> list[str]:
 
 def leaders(analysis: Analysis) -> list[str]:
     """The first rank of each measure."""
-    names = {point.folder: point.name for point in analysis.points}
+    names = {point.folder: short(point.name) for point in analysis.points}
     items = []
     for measure in analysis.main:
         ranked = ranks(measure, analysis.folders)
@@ -133,8 +134,8 @@ def leaders(analysis: Analysis) -> list[str]:
 
 def caveats(analysis: Analysis, tested: Sequence[Finding]) -> Iterable[str]:
     """What the summary is silent about, and how far it can be trusted."""
-    single = [point.name for point in analysis.points if len(point.done) == 1]
-    empty = [point.name for point in analysis.points if not point.done]
+    single = [short(point.name) for point in analysis.points if len(point.done) == 1]
+    empty = [short(point.name) for point in analysis.points if not point.done]
     if single:
         verb = "has" if len(single) == 1 else "have"
         yield f"Nothing is claimed of points with one run, which {verb} no interval: {'; '.join(single)}."
@@ -150,7 +151,7 @@ def caveats(analysis: Analysis, tested: Sequence[Finding]) -> Iterable[str]:
 
 def cards(analysis: Analysis) -> str:
     """The best point by each measure in which not all are alike, with its mean and standard deviation."""
-    names = {point.folder: point.name for point in analysis.points}
+    names = {point.folder: short(point.name) for point in analysis.points}
     items = []
     for measure in analysis.main:
         ranked = ranks(measure, analysis.folders)
@@ -159,6 +160,6 @@ def cards(analysis: Analysis) -> str:
             best = next(iter(ranked))
             tied = f"; {ties} more share{'s' if ties == 1 else ''} its rank" if ties else ""
             value, _, deviation = plus_minus(measure.mean(best)).partition(" ")
-            text = f"{measure.quantity.name}: {short(names[best])}{tied}"
+            text = f"{measure.quantity.name}: {names[best]}{tied}"
             items.append((value, f"{deviation} {measure.quantity.unit}", text))
     return html.cards(items[:MOST_CARDS]) if items else ""
