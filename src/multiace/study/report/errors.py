@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from html import escape
 
 from multiace.report.html import Section, paragraph
@@ -13,7 +14,16 @@ from multiace.study.report import figures, svg
 from multiace.study.report.figures import Bar, Dot
 from multiace.study.report.formats import number, to_html
 from multiace.study.report.svg import Series
-from multiace.study.report.tables import RULE, cost_table, effect_table, means, priced, ranking_table, short
+from multiace.study.report.tables import (
+    FRONT,
+    RULE,
+    cost_table,
+    effect_table,
+    means,
+    priced,
+    ranking_table,
+    short,
+)
 from multiace.study.statistics import Interval
 
 __all__ = ["cost_section", "effect_section", "error_section", "panels", "scroll"]
@@ -165,8 +175,9 @@ def cost_section(analysis: Analysis, links: Mapping[str, str]) -> Section:
             figures.pareto(shown, fronts, legend, measure.quantity.label),
             legend.values(),
             f"{measure.quantity.name} against what it costs",
-            "Mean error with its 95 % interval against cost. Line: the Pareto front of the means. Hollow: another "
-            "point costs no more, and the interval of the difference says that its error is lower.",
+            f"{measure.quantity.name} against cost.",
         )
-        parts[measure.quantity.name] = drawn + scroll(to_html(cost_table([measure], analysis), links))
-    return Section("Error against cost", panels(parts))
+        table = replace(cost_table([measure], analysis), caption="")
+        parts[measure.quantity.name] = drawn + scroll(to_html(table, links))
+    text = f"In the figure intervals of 95 %, the front as a line, and beaten points hollow. {FRONT}"
+    return Section("Error against cost", paragraph(text) + panels(parts))

@@ -69,8 +69,10 @@ def forest(panels: Mapping[str, Sequence[Bar]], legend: Mapping[str, Series], di
     for ax, (title, bars) in zip(axes[0], panels.items(), strict=True):
         for bar in bars:
             y, color = rows.index(bar.row) + offsets[bar.series], legend[bar.series].color
-            parts = ax.plot(bar.dots, [y] * len(bar.dots), "|", color=color, ms=6, mew=0.8, alpha=0.6)
-            if np.isfinite([bar.low, bar.high]).all():
+            parts = []
+            if bar.dots:
+                parts += ax.plot(bar.dots, [y] * len(bar.dots), "|", color=color, ms=6, mew=0.8, alpha=0.6)
+            if np.isfinite([bar.low, bar.high]).all() and bar.low < bar.high:
                 parts += ax.plot([bar.low, bar.high], [y, y], color=color, lw=1.6, solid_capstyle="butt")
             filled = not differences or bar.low > 0 or bar.high < 0
             parts += ax.plot(bar.value, y, "o", ms=5.5, mec=color, mfc=color if filled else "white", mew=1.3)

@@ -65,7 +65,7 @@ def opened(point: Outcome, analysis: Analysis, folder: Path, beside: Path) -> st
     if point is analysis.reference:
         changes = html.paragraph("What the other points are compared with.")
     else:
-        changes = html.table(("field", other, "here"), changed)
+        changes = html.table(("field", "there", "here"), changed, f"What it changes against {other}.")
     return runs + changes + html.code(command(row, folder) for row in point.rows)
 
 

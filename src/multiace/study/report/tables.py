@@ -11,13 +11,28 @@ from multiace.study.ranking import beaten, front, ranks
 from multiace.study.report.formats import Cell, Column, Table, number
 from multiace.study.statistics import Interval
 
-__all__ = ["all_tables", "cost_table", "effect_table", "priced", "ranking_table", "score_table", "short"]
+__all__ = [
+    "FRONT",
+    "RULE",
+    "all_tables",
+    "cost_table",
+    "effect_table",
+    "priced",
+    "ranking_table",
+    "score_table",
+    "short",
+]
 
 INTERVAL = (Column("from", signed=True), Column("to", signed=True))
 RULE = (
     "Mean over seeds, standard deviation of a sample (n - 1). Difference to {reference}, paired by seed and structure, "
     "with its 95 % interval. Rank: points whose difference to the best has an interval that includes 0 share its rank; "
     "the next rank begins with the best of the others."
+)
+FRONT = (
+    "Means over seeds. On the front: no point is as good in error and cost and better in one of them, by the means. "
+    "Beaten: another point costs no more, and the interval of the difference says that its error is lower. Times "
+    "depend on the machine, and on what else it did."
 )
 
 
@@ -182,12 +197,7 @@ def cost_table(chosen: Sequence[Measure], analysis: Analysis) -> Table:
     columns = [Column(title, number=False) for title in titles]
     columns += [Column("mean"), Column("s.d."), Column("runs")]
     columns += [Column(c.quantity.label) for c in analysis.costs]
-    caption = (
-        "Means over seeds. On the front: no point is as good in error and cost and better in one of them, by the "
-        "means. Beaten: another point costs no more, and the interval of the difference says that its error is "
-        "lower. Times depend on the machine, and on what else it did."
-    )
-    return Table("cost", caption, columns, rows)
+    return Table("cost", FRONT, columns, rows)
 
 
 def means(measure: Measure, analysis: Analysis) -> dict[str, float]:
