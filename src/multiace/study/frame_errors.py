@@ -16,7 +16,7 @@ from multiace.files import atomic
 from multiace.model.potential import Potential
 from multiace.study.store import Row
 
-__all__ = ["FILE", "FrameErrors", "complete", "keep", "kept", "test_files"]
+__all__ = ["FILE", "FrameErrors", "complete", "files_of_sets", "keep", "kept"]
 
 FILE = "frame_errors.npz"
 
@@ -48,7 +48,7 @@ class FrameErrors:
         return float((self.squared.sum() / self.count.sum()) ** 0.5)
 
 
-def test_files(files: list[str], results: Mapping[str, Any]) -> dict[str, str]:
+def files_of_sets(files: list[str], results: Mapping[str, Any]) -> dict[str, str]:
     """Return the file of each set that a run was tested on, by the set's name.
 
     Args:
@@ -91,7 +91,7 @@ def complete(folder: Path, rows: Sequence[Row], advance: Callable[[int, int], No
     """
     missing = []
     for k, row in enumerate(rows):
-        place, files = folder / row.name, test_files(row.config["data"].get("test", []), row.results or {})
+        place, files = folder / row.name, files_of_sets(row.config["data"].get("test", []), row.results or {})
         if files and files.keys() - {name for name, _ in kept(place)}:
             try:
                 keep(Potential.load(place), files, place)

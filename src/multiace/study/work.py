@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from multiace.errors import InputError, brief
-from multiace.study.frame_errors import keep, test_files
+from multiace.study.frame_errors import files_of_sets, keep
 from multiace.study.store import Store
 
 __all__ = ["work"]
@@ -37,7 +37,7 @@ def work(folder: str | Path, names: list[str] | None = None) -> bool | None:
     try:
         potential = fit(claim.row.run, place)
         found = results(place)
-        keep(potential, test_files(list(claim.row.run.data.test), found), place)
+        keep(potential, files_of_sets(list(claim.row.run.data.test), found), place)
         store.done(name, found)
         return True
     except KeyboardInterrupt:
