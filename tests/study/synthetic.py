@@ -93,22 +93,21 @@ def battery_of(errors, size, rng, factor):
         "spurious_extrema": 2,
     }
     curve = {"domain": "out", "coordinate": x.tolist(), "coordinate_name": "dihedral_angle"}
-    curve |= {"reference": (reference - 7000).tolist(), "predicted": (reference - 7000 + wrong).tolist()}
+    curve |= {"reference": reference.tolist(), "predicted": (reference + wrong).tolist()}
     sets = {
         name.removesuffix(".xyz"): {"domain": domain, "file": name, "frames": N[name], "errors": errors[name]}
         for name, domain in (("near.xyz", "in"), ("far.xyz", "out"))
     }
-    dimer = {
-        "distance": distance.tolist(),
-        "energy": (size / distance**6 - 1 / distance**3).tolist(),
-        "scores": {},
-    }
+    energy = (size / distance**6 - 1 / distance**3).tolist()
+    scores_of_pair = {"repulsive": True, "lowest": -1.0, "extrema": 1, "hole": 0.1 * size}
+    dynamics = {"temperature": 500, "time": 2.0, "replicas": [], "survived": 1.5, "bond_error": size}
     return {
         "battery": "own",
         "sets": sets,
-        "curves": {"dihedral": curve | {"scores": scores | {"dissociation_error": None}}},
-        "dimers": {"C-H": dimer},
-        "dynamics": {"500 K": {"temperature": 500, "survived": 0.75, "bond_error": size, "pair_error": None}},
+        "curves": {"dihedral": curve | {"scores": scores}},
+        "dimers": {"C-H": {"distance": distance.tolist(), "energy": energy, "scores": scores_of_pair}},
+        "dynamics": {"500 K": dynamics},
         "cost": {"parameters": int(1e4 / factor), "microseconds_per_atom": 10.0 / factor, "threads": 1},
-        "absent": [],
+        "absent": ["gone.xyz"],
+        "skipped": {"hot": "it has no <label>."},
     }

@@ -58,15 +58,20 @@ def test_structures_without_labels_count_nothing():
 
 def test_sets_are_named_as_in_the_results():
     results = {"errors": {"train": {}, "a.xyz": {}, "/two/b.xyz": {}}}
-    assert files_of_sets(["/one/a.xyz", "/two/b.xyz"], results) == {
-        "a.xyz": "/one/a.xyz",
-        "/two/b.xyz": "/two/b.xyz",
-    }
-    battery = {"sets": {"hot": {"file": "/one/a.xyz", "errors": {}, "domain": "out"}}}
-    assert files_of_sets(["/one/a.xyz"], results | {"battery": battery}) == {
-        "a.xyz": "/one/a.xyz",
-        "hot": "/one/a.xyz",
-    }
+    found = files_of_sets({"test": ["/one/a.xyz", "/two/b.xyz"]}, results)
+    assert found == {"a.xyz": "/one/a.xyz", "/two/b.xyz": "/two/b.xyz"}
+    assert files_of_sets({}, results) == {}
+
+
+def test_files_of_a_battery_are_searched_beside_the_data(tmp_path):
+    for name in ("test.xyz", "other.xyz"):
+        (tmp_path / name).touch()
+    names = ("test.xyz", "other.xyz", "gone.xyz", str(tmp_path / "other.xyz"))
+    battery = {"sets": {str(k): {"file": name} for k, name in enumerate(names)}}
+    results = {"errors": {"test.xyz": {}}, "battery": battery}
+    test, other = str(tmp_path / "test.xyz"), str(tmp_path / "other.xyz")
+    assert files_of_sets({"test": [test]}, results) == {"test.xyz": test, "0": test, "1": other, "3": other}
+    assert files_of_sets({"train": [test]}, results) == {"0": test, "1": other, "3": other}
 
 
 def test_a_set_with_two_names_is_evaluated_once(file, tmp_path, monkeypatch):

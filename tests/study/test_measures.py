@@ -37,26 +37,24 @@ def test_sets_of_the_battery_have_a_domain_and_come_once():
 
 
 def test_scores_are_sizes_and_those_that_do_not_apply_are_none():
-    scores = {"rmse": 3.0, "barrier_error": -4.0, "dissociation_error": None, "own_score": 1}
-    battery = {
-        "curves": {"scan": {"domain": "in", "scores": scores}},
-        "dimers": {"C-H": {"scores": {"roughness": 7.0}}},
-    }
+    scores = {"rmse": 3.0, "barrier_error": -4.0, "spurious_extrema": 0}
+    dimer = {"repulsive": True, "lowest": -3.0, "extrema": 1, "hole": 0.2}
+    battery = {"curves": {"scan": {"domain": "in", "scores": scores}}, "dimers": {"C-H": {"scores": dimer}}}
     assert found({"errors": {}, "battery": battery}) == {
         "energy RMSE, scan [meV]": ("in", 3.0),
         "barrier error, scan [meV]": ("in", 4.0),
-        "own score, scan": ("in", 1),
-        "roughness, C-H [meV]": ("out", 7.0),
+        "spurious extrema, scan": ("in", 0),
+        "depth of the hole, C-H [eV]": (None, 0.2),
     }
 
 
 def test_dynamics_and_costs_of_the_battery():
-    dynamics = {"survived": 0.75, "bond_error": 0.1, "pair_error": None}
+    dynamics = {"time": 2.0, "survived": 1.5, "bond_error": 0.1}
     cost = {"parameters": 12, "microseconds_per_atom": 40.0, "memory": None, "threads": 2}
     battery = {"dynamics": {"500 K": dynamics}, "cost": cost}
     assert found({"errors": {}, "parameters": 12, "battery": battery}) == {
-        "share of runs lost, 500 K": ("out", 0.25),
-        "bond error, 500 K": ("out", 0.1),
+        "time lost, 500 K [%]": (None, 25.0),
+        "error of bonds, 500 K": (None, 0.1),
         "parameters": (None, 12.0),
         "prediction [µs/atom]": (None, 40.0),
     }

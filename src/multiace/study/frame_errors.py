@@ -48,16 +48,23 @@ class FrameErrors:
         return float((self.squared.sum() / self.count.sum()) ** 0.5)
 
 
-def files_of_sets(files: list[str], results: Mapping[str, Any]) -> dict[str, str]:
+def files_of_sets(data: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, str]:
     """Return the file of each set that a run was tested on, by the set's name.
 
+    A battery names its files without their folders: they are searched among the test files and beside the data.
+
     Args:
-        files: ``data.test``.
+        data: Section of the run file.
         results: What the study keeps of the run: its errors, and the sets of a battery.
     """
-    names = {file: file if file in results["errors"] else Path(file).name for file in files}
-    battery = {name: found["file"] for name, found in results.get("battery", {}).get("sets", {}).items()}
-    return {name: file for file, name in names.items()} | battery
+    files = [str(file) for file in data.get("test") or ()]
+    found = {file if file in results["errors"] else Path(file).name: file for file in files}
+    beside = [Path(file).parent for file in (*files, *(data.get("train") or ()))]
+    for name, of in (results.get("battery") or {}).get("sets", {}).items():
+        places = [Path(of["file"]), *map(Path, files), *(folder / of["file"] for folder in beside)]
+        same = [place for place in places if place.name == Path(of["file"]).name and place.is_file()]
+        found |= {name: str(same[0])} if same else {}
+    return found
 
 
 def keep(potential: Potential, files: Mapping[str, str], place: Path) -> None:
@@ -91,7 +98,7 @@ def complete(folder: Path, rows: Sequence[Row], advance: Callable[[int, int], No
     """
     missing = []
     for k, row in enumerate(rows):
-        place, files = folder / row.name, files_of_sets(row.config["data"].get("test", []), row.results or {})
+        place, files = folder / row.name, files_of_sets(row.config["data"], row.results or {})
         if files and files.keys() - {name for name, _ in kept(place)}:
             try:
                 keep(Potential.load(place), files, place)

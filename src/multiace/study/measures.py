@@ -25,20 +25,27 @@ SEEN = ("train", "valid")
 """Sets that training uses."""
 
 SCORES = {
-    "rmse": ("energy RMSE", "meV"),
-    "forces_rmse": ("forces RMSE", "meV/Å"),
-    "barrier_error": ("barrier error", "meV"),
-    "dissociation_error": ("dissociation error", "meV"),
-    "roughness": ("roughness", "meV"),
-    "spurious_extrema": ("spurious extrema", ""),
+    "curve": {
+        "rmse": ("energy RMSE", "meV"),
+        "forces_rmse": ("forces RMSE", "meV/Å"),
+        "barrier_error": ("barrier error", "meV"),
+        "dissociation_error": ("dissociation error", "meV"),
+        "spurious_extrema": ("spurious extrema", ""),
+        "roughness": ("roughness of the error", "meV/x²"),
+    },
+    "dimer": {"hole": ("depth of the hole", "eV")},
+    "dynamics": {"bond_error": ("error of bonds", ""), "pair_error": ("error of pairs", "")},
 }
-"""Titles and units of the scores of curves and dimers."""
+"""Titles and units of the scores of a battery; where they have a sign, their size counts. Others are facts, not better
+where they are less, and points are not compared by them."""
+
+LOST = "time lost"
 
 COSTS = {
     "parameters": ("parameters", ""),
     "seconds": ("training", "s"),
     "microseconds_per_atom": ("prediction", "µs/atom"),
-    "memory": ("memory", "MiB"),
+    "memory": ("memory", "MB"),
 }
 
 
@@ -77,7 +84,7 @@ class Quantity:
             return False
         if self.kind == "set":
             return self.title in ("energy RMSE", "forces RMSE", "stress RMSE")
-        return (self.kind == "curve" and self.title == "energy RMSE") or self.title == "share of runs lost"
+        return (self.kind == "curve" and self.title == "energy RMSE") or self.title == LOST
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,14 +156,13 @@ def numbers(results: Mapping[str, Any]) -> Iterator[tuple[Quantity, float]]:
             yield from of_set(name, None, errors)
     for name, found in sets.items():
         yield from of_set(name, found["domain"], found["errors"])
-    for kind in ("curve", "dimer"):
-        for name, found in battery.get(f"{kind}s", {}).items():
-            for score, value in found.get("scores", {}).items():
-                title, unit = SCORES.get(score, (score.replace("_", " "), ""))
-                if value is not None:
-                    yield Quantity(kind, name, found.get("domain", "out"), title, unit), abs(value)
+    for name, found in battery.get("curves", {}).items():
+        yield from of_scores("curve", name, found["domain"], found["scores"])
+    for name, found in battery.get("dimers", {}).items():
+        yield from of_scores("dimer", name, None, found["scores"])
     for name, found in battery.get("dynamics", {}).items():
-        yield from of_dynamics(name, found)
+        yield Quantity("dynamics", name, None, LOST, "%"), 100 * (1 - found["survived"] / found["time"])
+        yield from of_scores("dynamics", name, None, found)
     costs = {"parameters": results.get("parameters"), "seconds": results.get("seconds")}
     for cost, value in {**costs, **battery.get("cost", {})}.items():
         if cost in COSTS and value is not None:
@@ -172,15 +178,13 @@ def of_set(name: str, domain: str | None, errors: Mapping[str, Any]) -> Iterator
                 yield Quantity("set", name, domain, title, unit), errors[quantity][statistic]
 
 
-def of_dynamics(name: str, found: Mapping[str, Any]) -> Iterator[tuple[Quantity, float]]:
-    """How trajectories went: which share of them was lost, and their structure."""
-    domain = found.get("domain", "out")
-    titles = {"bond_error": ("bond error", ""), "pair_error": ("pair distribution error", "")}
-    if found.get("survived") is not None:
-        yield Quantity("dynamics", name, domain, "share of runs lost", ""), 1.0 - found["survived"]
-    for score, (title, unit) in titles.items():
-        if found.get(score) is not None:
-            yield Quantity("dynamics", name, domain, title, unit), found[score]
+def of_scores(
+    kind: Literal["curve", "dimer", "dynamics"], name: str, domain: str | None, scores: Mapping[str, Any]
+) -> Iterator[tuple[Quantity, float]]:
+    """Scores that apply."""
+    for score, (title, unit) in SCORES[kind].items():
+        if scores.get(score) is not None:
+            yield Quantity(kind, name, domain, title, unit), abs(scores[score])
 
 
 def with_structures(

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
+from rich.markup import escape
 from rich.table import Table
 
 from multiace.study.analysis import Analysis
@@ -66,8 +67,8 @@ def result_table(analysis: Analysis) -> Table:
     table = new_table(
         *("point", "set", "quantity", "RMSE", "s.d.", "runs", "difference", "95 % interval"),
         right=("RMSE", "s.d.", "runs", "difference", "95 % interval"),
-        caption=f"s.d. of the sample (n - 1); differences to {analysis.reference.name}, paired by seed and structure; "
-        "* where the interval excludes 0",
+        caption="s.d. of the sample (n - 1); differences to the first point, paired by seed and structure; * where the "
+        "interval excludes 0",
     )
     for point in analysis.points:
         for measure in analysis.measures:
@@ -77,7 +78,7 @@ def result_table(analysis: Analysis) -> Table:
                 deviation = "" if found.n < 2 else f"{found.deviation:.3g}"
                 title = f"{quantity.title.removesuffix(' RMSE')} [{quantity.unit}]"
                 numbers = (f"{found.mean:.4g}", deviation, str(found.n), *difference(change))
-                table.add_row(point.name, quantity.where, title, *numbers)
+                table.add_row(*map(escape, (point.name, quantity.where, title, *numbers)))
     return table
 
 

@@ -37,7 +37,7 @@ def work(folder: str | Path, names: list[str] | None = None) -> bool | None:
     try:
         potential = fit(claim.row.run, place)
         found = results(place)
-        keep(potential, files_of_sets(list(claim.row.run.data.test), found), place)
+        keep(potential, files_of_sets(claim.row.config["data"], found), place)
         store.done(name, found)
         return True
     except KeyboardInterrupt:

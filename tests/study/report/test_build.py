@@ -50,6 +50,8 @@ def test_the_report_of_a_grid_has_everything_and_needs_nothing_else(page):
     ]
     assert len(text) < 1_000_000
     assert "<h3>Interactions</h3>" in text
+    assert "Files of the battery that were not there: gone.xyz." in text
+    assert "Not measured of 12 runs: hot: it has no &lt;label&gt;." in text
     assert "intervals over seeds and 60 structures" in text
     links = re.findall(r'(?:src|href)="([^"]*)"', text)
     assert not [link for link in links if re.match(r"[a-z]+:|/", link)]
@@ -97,7 +99,7 @@ def test_tables_are_written_in_each_format(page, store):
     assert head.startswith(
         "point,of,domain,quantity,unit,difference is,mean,s.d.,runs,difference,from,to,rank"
     )
-    assert len(rows) == 4 * (2 * 4 + 2 * 2 + 3 + 2)  # sets, train and valid, scores of the curve, dynamics
+    assert len(rows) == 4 * (2 * 4 + 2 * 2 + 3 + 1 + 2)  # sets, train and valid, curve, dimer, dynamics
     overview = (store.folder / "tables" / "overview.md").read_text(encoding="utf-8")
     assert re.search(r"\| model.nonlinearity = gate, reference = mean \| \d+.\d ± \d.\d \|", overview)
 

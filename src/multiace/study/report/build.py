@@ -18,7 +18,7 @@ from multiace.study.progress import progress
 from multiace.study.report.errors import cost_section, effect_section, error_section
 from multiace.study.report.formats import FORMATS
 from multiace.study.report.points import anchors, points_section, unfinished_section
-from multiace.study.report.scans import battery_sections, learning_section
+from multiace.study.report.scans import battery_sections, gaps, learning_section
 from multiace.study.report.tables import all_tables
 from multiace.study.report.words import cards, summary
 from multiace.study.store import Store
@@ -76,7 +76,7 @@ def write_study_report(
     sections += [error_section(analysis, links), *battery_sections(analysis, links)]
     sections += [cost_section(analysis, links), learning_section(analysis, store.folder)]
     sections += [points_section(analysis, store.folder, path.parent), unfinished_section(found)]
-    sections += [method_section(notes, store.folder, path, tables)]
+    sections += [method_section(notes + gaps(analysis), store.folder, path, tables)]
 
     states = Counter(p.state for p in found)
     runs = ", ".join(f"{number} {state}" for state, number in states.items())

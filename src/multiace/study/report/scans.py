@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from multiace.study.report.figures import Curve, Panel
 from multiace.study.report.formats import to_html
 from multiace.study.report.svg import Series
 from multiace.study.report.tables import score_table, short
+from multiace.study.store import Row
 
-__all__ = ["battery_sections", "learning_section"]
+__all__ = ["battery_sections", "gaps", "learning_section"]
 
 MOST_EPOCHS = 150  # of a learning curve that is drawn
 LEARNED = {"valid_forces_rmse": "force RMSE [meV/Å]", "valid_energy_per_atom_rmse": "energy RMSE [meV/atom]"}
@@ -48,6 +50,15 @@ def battery_sections(analysis: Analysis, links: Mapping[str, str]) -> list[Secti
     return found
 
 
+def gaps(analysis: Analysis) -> list[str]:
+    """What the battery could not measure."""
+    rows = [row for point in analysis.points for row in point.done]
+    absent = dict.fromkeys(file for row in rows for file in of(row, "absent"))
+    skipped = Counter((name, why) for row in rows for name, why in of(row, "skipped").items())
+    notes = [f"Files of the battery that were not there: {', '.join(absent)}."] if absent else []
+    return notes + [f"Not measured of {n} runs: {name}: {why}" for (name, why), n in skipped.items()]
+
+
 def names_of(analysis: Analysis, kind: str) -> list[str]:
     """Names of the curves, dimers or dynamics of all runs."""
     return list(
@@ -55,7 +66,7 @@ def names_of(analysis: Analysis, kind: str) -> list[str]:
     )
 
 
-def of(row: Any, kind: str) -> dict[str, Any]:
+def of(row: Row, kind: str) -> dict[str, Any]:
     """What the battery found of a kind."""
     found: dict[str, Any] = ((row.results or {}).get("battery") or {}).get(kind, {})
     return found
@@ -74,8 +85,7 @@ def figure(analysis: Analysis, names: Sequence[str], panel: Callable[[Analysis, 
         figures.curves(shown, legend),
         entries,
         f"Energies along {', '.join(names)}",
-        "Mean over seeds, and the band from the lowest to the highest. Energies are relative to where the reference, "
-        "or without one each curve, is lowest. What runs far away from the reference leaves the panel.",
+        "Mean over seeds, and the band from the lowest to the highest. What runs far away leaves the panel.",
     )
 
 
@@ -89,14 +99,13 @@ def scan(analysis: Analysis, name: str) -> Panel | None:
         found = [run for run in found if run["coordinate"] == some["coordinate"]]
         if found:
             x, reference = (np.array(some[key], dtype=float) for key in ("coordinate", "reference"))
-            lowest = int(np.argmin(reference))
             E = np.array([run["predicted"] for run in found], dtype=float)
-            curves[point.folder] = Curve(x, E - E[:, lowest : lowest + 1], tip(point, len(found)))
+            curves[point.folder] = Curve(x, E - reference.min(), tip(point, len(found)))
     if not curves:
         return None
     domain = f" ({some['domain']} of domain)" if some.get("domain") else ""
     label = str(some.get("coordinate_name", "coordinate")).replace("_", " ")
-    return Panel(f"{name}{domain}", label, "energy [eV]", curves, (x, reference - reference[lowest]))
+    return Panel(f"{name}{domain}", label, "energy [eV]", curves, (x, reference - reference.min()))
 
 
 def dimer(analysis: Analysis, name: str) -> Panel | None:

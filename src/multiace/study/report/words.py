@@ -8,6 +8,7 @@ from html import escape
 from multiace.report import html
 from multiace.study.analysis import Analysis, Finding
 from multiace.study.effects import Effect
+from multiace.study.measures import Quantity
 from multiace.study.ranking import ranks
 from multiace.study.report.tables import plus_minus, short
 
@@ -17,6 +18,7 @@ DOMAINS = {
     "in": "In the domain of the training data",
     "out": "Outside of the domain of the training data",
     None: "On the test sets",
+    "dynamics": "In dynamics",
 }
 MOST_CARDS = 5
 NOTHING = "No change makes a difference that its interval tells apart from none."
@@ -32,7 +34,7 @@ def summary(analysis: Analysis) -> str:
     tested = [found for found in effects if found.interval.n > 1]
     body = ""
     for domain, title in DOMAINS.items():
-        here = [found for found in tested if found.measure.quantity.domain == domain]
+        here = [found for found in tested if place(found.measure.quantity) == domain]
         if here:
             body += f"<h3>{title}</h3>{bullets(changes(here))}"
     if both := in_and_out(tested):
@@ -46,6 +48,11 @@ def summary(analysis: Analysis) -> str:
         body += f"<h3>Best points</h3>{bullets(best)}"
     body += html.paragraph(" ".join(caveats(analysis, tested)))
     return body.replace(" %", "\N{NO-BREAK SPACE}%")
+
+
+def place(quantity: Quantity) -> str | None:
+    """Under which heading a quantity is told."""
+    return "dynamics" if quantity.kind == "dynamics" else quantity.domain
 
 
 def bullets(items: Iterable[str]) -> str:
