@@ -61,7 +61,7 @@ def test_what_matters_in_and_out_of_the_domain_is_told_apart():
     assert "Outside alone: cut = 4, against the base." in text
     assert "Neither in the domain nor outside: rate = 1, against the base." in text
     assert "In the domain alone" not in text
-    assert "Of 6 intervals of changes 3 exclude zero; about 0.3 would by chance" in text
+    assert "Of 6 intervals 3 exclude zero; about 0.3 would by chance" in text
 
 
 def test_nothing_is_claimed_where_nothing_is_told_apart():

@@ -85,7 +85,8 @@ def forest(panels: Mapping[str, Sequence[Bar]], legend: Mapping[str, Series], di
             ax.axhline(k - 0.5, color=GREY, lw=0.3)
         ax.set_xlabel(title.partition(" [")[2].rstrip("]"))
         ax.tick_params(axis="y", length=0)
-    axes[0, 0].set_yticklabels([textwrap.fill(row, 34) for row in rows])
+    together = "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"
+    axes[0, 0].set_yticklabels([textwrap.fill(row.replace(" = ", together), 36) for row in rows])
     return figure
 
 
@@ -100,16 +101,23 @@ def scale(ax: Axes, bars: Sequence[Bar], differences: bool) -> None:
         ax.set_xlim(values.min() / 1.5, values.max() * 1.5)
         plain_log_ticks(ax.xaxis)
         return
-    ax.set_xlim(*around(values, [x for bar in bars for x in (bar.low, bar.high)]))
+    ends = [x for bar in bars for x in (bar.low, bar.high)]
+    ax.set_xlim(*around(values, ends, floor=-np.inf if differences else 0.0))
 
 
-def around(values: np.ndarray, ends: Sequence[float]) -> tuple[float, float]:
-    """Limits of an axis that shows numbers, and of their intervals what is as near as they are to each other."""
+def around(values: np.ndarray, ends: Sequence[float], floor: float = -np.inf) -> tuple[float, float]:
+    """Limits of an axis that shows numbers, and of their intervals what is as near as they are to each other.
+
+    Args:
+        values: The numbers.
+        ends: Of their intervals.
+        floor: What numbers cannot be below, though intervals may reach there.
+    """
     span = float(np.ptp(values)) or abs(float(values[0])) or 1.0
     shown = np.clip([x for x in ends if np.isfinite(x)], values.min() - span, values.max() + span)
     low, high = (float(f(np.append(values, shown))) for f in (np.min, np.max))
     margin = 0.06 * (high - low) or 0.5 * span
-    return low - margin, high + margin
+    return max(low - margin, floor - 0.5 * margin), high + margin
 
 
 @dataclass(frozen=True)
@@ -229,6 +237,8 @@ def pareto(
         if costs.min() > 0 and costs.max() > 3 * costs.min():
             ax.set_xscale("log")
             plain_log_ticks(ax.xaxis)
-        ax.set(ylim=around(values, [x for d in dots.values() for x in (d.low, d.high)]), xlabel=title)
+        ax.set(
+            ylim=around(values, [x for d in dots.values() for x in (d.low, d.high)], floor=0.0), xlabel=title
+        )
     axes[0, 0].set_ylabel(y)
     return figure

@@ -28,10 +28,9 @@ def summary(analysis: Analysis) -> str:
     """Return the summary as HTML."""
     chosen = {measure.quantity for measure in analysis.main}
     effects = [f for f in analysis.effects if f.measure.quantity in chosen]
-    interactions = [
-        f for f in analysis.interactions if f.measure.quantity in chosen and f.interval.excludes_zero
-    ]
+    interactions = [f for f in analysis.interactions if f.measure.quantity in chosen and f.interval.n > 1]
     tested = [found for found in effects if found.interval.n > 1]
+    together = [found for found in interactions if found.interval.excludes_zero]
     body = ""
     for domain, title in DOMAINS.items():
         here = [found for found in tested if place(found.measure.quantity) == domain]
@@ -39,14 +38,14 @@ def summary(analysis: Analysis) -> str:
             body += f"<h3>{title}</h3>{bullets(changes(here))}"
     if both := in_and_out(tested):
         body += f"<h3>In and out</h3>{bullets(both)}"
-    if interactions:
+    if together:
         body += "<h3>Changes that depend on each other</h3>" + bullets(
             f"<b>{escape(short(f.effect.change))}</b>: {escape(claim(f))} than both alone add up to."
-            for f in interactions
+            for f in together
         )
     if best := leaders(analysis):
         body += f"<h3>Best points</h3>{bullets(best)}"
-    body += html.paragraph(" ".join(caveats(analysis, tested)))
+    body += html.paragraph(" ".join(caveats(analysis, tested + interactions)))
     return body.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
@@ -151,7 +150,7 @@ def caveats(analysis: Analysis, tested: Sequence[Finding]) -> Iterable[str]:
     if tested:
         n, k = len(tested), sum(found.interval.excludes_zero for found in tested)
         yield (
-            f"Of {n} intervals of changes {k} exclude zero; about {n / 20:.1f} would by chance if no change made any "
+            f"Of {n} intervals {k} exclude zero; about {n / 20:.1f} would by chance if no change made any "
             "difference. One that is not told apart from none may still be one: more seeds narrow its interval."
         )
 
