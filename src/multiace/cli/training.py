@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from multiace.cli.common import advance, check_outputs, console, load
-from multiace.cli.parser import Commands, add_command, add_fields, add_model, read_fields
+from multiace.cli.parser import Commands, add_command, add_fields, add_model, as_options, read_fields
 from multiace.data.config import LabelKeys
 from multiace.errors import InputError
 from multiace.progress import progress_bar
@@ -97,19 +97,22 @@ def evaluate(arguments: argparse.Namespace) -> None:
     keys = LabelKeys(**given) if given else None
     names = [Path(file).stem for file in arguments.files]
     evaluations = []
-    with progress_bar(console()) as bar:
-        for name, file in zip(names, arguments.files, strict=True):
-            evaluations.append(
-                evaluate_file(
-                    potential,
-                    file,
-                    name=name if names.count(name) == 1 else file,
-                    keys=keys,
-                    max_edges=arguments.max_edges,
-                    advance=advance(bar, name),
-                    uncertainty=arguments.uncertainty,
+    try:
+        with progress_bar(console()) as bar:
+            for name, file in zip(names, arguments.files, strict=True):
+                evaluations.append(
+                    evaluate_file(
+                        potential,
+                        file,
+                        name=name if names.count(name) == 1 else file,
+                        keys=keys,
+                        max_edges=arguments.max_edges,
+                        advance=advance(bar, name),
+                        uncertainty=arguments.uncertainty,
+                    )
                 )
-            )
+    except InputError as error:
+        raise InputError(as_options(str(error), LabelKeys)) from None
     unlabelled = [evaluation.unlabelled for evaluation in evaluations]
     if all(unlabelled) and not arguments.out:
         raise InputError(
@@ -147,7 +150,11 @@ def select(arguments: argparse.Namespace) -> None:
     if Path(arguments.output).exists() and Path(arguments.output).samefile(arguments.pool.partition("@")[0]):
         raise InputError(f"--output {arguments.output} is the pool itself; choose another file.")
     with progress_bar(console()) as bar:
-        found = select_from(arguments.run, arguments.pool, arguments.number, advance(bar, "choosing"))
+        found = select_from(
+            *(arguments.run, arguments.pool, arguments.number),
+            show=advance(bar, "choosing"),
+            reading=advance(bar, "rows of the fit"),
+        )
     Path(arguments.output).parent.mkdir(parents=True, exist_ok=True)
     ase.io.write(arguments.output, found.structures, format="extxyz")
     for left_out, why in ((found.repeated, "occur twice"), (found.trained, "are in the training data")):

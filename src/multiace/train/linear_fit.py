@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -68,6 +69,11 @@ GRADIENT_FIELDS = (
 )
 """Fields of the train section that a solution has no use for."""
 NO_CHANGE = "the data ask for no change of the weights of train.start_from, which stay."
+FEW = 0.25  # labels for each function
+FEW_LABELS = (
+    "{rows:,} labels for {functions:,} functions: what they leave open comes from the prior; a smaller total_degree, "
+    "or preset: ace-small, takes less time and may do as well."
+)
 WITHOUT_COMMITTEE = ("least_squares", "truncated_svd", "lsqr")
 """Solvers whose posterior says nothing of directions that no data have seen."""
 
@@ -245,6 +251,8 @@ class LinearFit:
             + (f"weights moved by {100 * moved:.2g} % of their size, " if moved is not None else "")
             + f"{time.perf_counter() - started:.0f} s"
         )
+        if self.run.model.is_linear and system.n_rows < FEW * len(rows.columns):
+            notes = (*notes, FEW_LABELS.format(rows=system.n_rows, functions=len(rows.columns)))
         for note in notes:
             self.console.print(f"note: {NO_CHANGE if rows.centred and note == NOTHING else note}")
         return described
@@ -352,7 +360,7 @@ class LinearFit:
             try:
                 self.stop.obey()
             except Interrupted as interrupt:
-                self.console.print(what)
+                self.console.note(f"{signal.Signals(interrupt.number).name}; {what}")
                 raise Interrupted(interrupt.number, f"; {what}") from None
 
         return progress

@@ -270,7 +270,7 @@ class Training(Learner):
             sentence = (
                 f"; nothing is saved, as the loss {error}: the same command goes on from the last checkpoint"
             )
-        self.console.print(f"{signal.Signals(interrupt.number).name}{sentence}")
+        self.console.note(f"{signal.Signals(interrupt.number).name}{sentence}")
         raise Interrupted(interrupt.number, sentence) from None
 
     # ------------------------------------------------------------------ one epoch, one step
