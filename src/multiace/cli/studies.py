@@ -26,7 +26,10 @@ def add_commands(commands: Commands) -> None:
     run.add_argument(
         "study", metavar="STUDY", help="study file (YAML) with base, axes, design, seeds, budget"
     )
-    run.add_argument("--folder", help="folder of the study (default: studies/NAME of the study file)")
+    run.add_argument("--size", help="which of the sizes of the study file, if it has some, such as minutes")
+    run.add_argument(
+        "--folder", help="folder of the study (default: runs/NAME of the study file, with the size)"
+    )
     run.add_argument("--plan", action="store_true", help="show the runs, and start nothing")
     run.add_argument("--jobs", type=int, help="runs at a time (default: one for each core)")
     run.add_argument("--threads", type=int, help="CPU threads of each run (default: the cores, divided)")
@@ -60,13 +63,14 @@ def run_study(arguments: argparse.Namespace) -> int:
     gpus = arguments.gpus.split(",") if arguments.gpus else None
     if gpus and arguments.jobs:
         raise InputError("--jobs has no effect with --gpus, which are one run each: remove one of them.")
-    planned = plan(StudyConfig.read(arguments.study))
+    planned = plan(StudyConfig.read(arguments.study, arguments.size))
     for name, why in planned.left_out.items():
         console().print(f"left out: {name}: {why}", highlight=False)
     if arguments.plan:
         console().print(plan_table(planned))
         return 0
-    store = Store(arguments.folder or Path("studies") / Path(arguments.study).stem)
+    name = "-".join(filter(None, (Path(arguments.study).stem, arguments.size)))
+    store = Store(arguments.folder or Path("runs") / name)
     store.add(planned.runs)
     names = [run.name for run in planned.runs]
     with Live(console=console(), refresh_per_second=1) as live:
