@@ -39,9 +39,12 @@ class Point:
 
     @property
     def folder(self) -> str:
-        """Name of its folder: what is changed, and a digest of the whole run file, so that it is of no other point."""
-        values = self.run.to_dict()
-        del values["train"]["seed"]
+        """Name of its folder: what is changed, and a digest of the whole run file, so that it is of no other point.
+
+        Fields that have their defaults do not count: it stays the same when versions to come have more fields.
+        """
+        values = self.run.model_dump(mode="json", exclude_defaults=True)
+        values.get("train", {}).pop("seed", None)
         digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
         words = re.sub(r"[^A-Za-z0-9.=]+", "-", self.name.replace(" = ", "=")).strip("-.")
         return f"{words[:LONGEST].rstrip('-.')}-{digest}"
