@@ -33,7 +33,7 @@ from make_malonaldehyde import bare_frame, label, write_whole  # noqa: E402
 # Atoms as the AcAc data order them: O=C-C=C-O-H, and the two methyl groups.
 KETO, CARBON, MIDDLE, ENOL_CARBON, ENOL, PROTON = 5, 0, 1, 2, 3, 11
 
-TRAJECTORIES = {"md_600K": (600, 60, 1), "md_1200K": (1200, 40, 2)}  # temperature [K], frames, seed
+TRAJECTORIES = {"md_600K": (600, 30, 1), "md_1200K": (1200, 20, 2)}  # temperature [K], frames, seed
 TIME_STEP, FRICTION = 0.5 * units.fs, 0.01 / units.fs
 EQUILIBRATION_STEPS, STEPS_PER_FRAME = 10_000, 200  # 5 ps, 100 fs
 
