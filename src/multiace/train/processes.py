@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment
 from torch import Tensor
 
 from multiace.errors import InputError
@@ -40,11 +41,13 @@ def launch(config: TrainConfig) -> Fabric:
             f"torchrun started {started} processes, but train.devices x train.num_nodes = {expected}; "
             "make them equal."
         )
+    alone = expected == 1 and not by_torchrun  # also in a job of a batch system, whatever tasks that has
     fabric = Fabric(
         accelerator=device,
         strategy=config.strategy,
         devices=config.devices,
         num_nodes=config.num_nodes,
+        plugins=LightningEnvironment() if alone else None,
     )
     fabric.launch()
     return fabric
