@@ -15,7 +15,7 @@ from multiace.files import writing
 from multiace.study.progress import Progress, progress
 from multiace.study.store import Store
 
-__all__ = ["drive"]
+__all__ = ["THREADS", "drive", "work_command"]
 
 SECONDS_BETWEEN_LOOKS = 1.0
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -73,6 +73,11 @@ def next_run(store: Store, names: list[str], workers: dict[int, Worker]) -> str 
     return None
 
 
+def work_command(folder: Path, name: str) -> list[str]:
+    """The command of a process that does a run."""
+    return [sys.executable, "-m", "multiace", "study", "work", str(folder), name]
+
+
 @dataclass(frozen=True)
 class Worker:
     """A process that does a run."""
@@ -90,10 +95,9 @@ class Worker:
         with writing(place):
             place.mkdir(parents=True, exist_ok=True)
             log = (place / "worker.log").open("a")
-        command = [sys.executable, "-m", "multiace", "study", "work", str(folder), name]
         with log:
             process = subprocess.Popen(
-                command,
+                work_command(folder, name),
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,

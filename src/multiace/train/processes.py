@@ -41,13 +41,15 @@ def launch(config: TrainConfig) -> Fabric:
             f"torchrun started {started} processes, but train.devices x train.num_nodes = {expected}; "
             "make them equal."
         )
-    alone = expected == 1 and not by_torchrun  # also in a job of a batch system, whatever tasks that has
+    by_slurm = (
+        "SLURM_NTASKS" in os.environ and expected > 1
+    )  # one process needs none, whatever tasks its job has
     fabric = Fabric(
         accelerator=device,
         strategy=config.strategy,
         devices=config.devices,
         num_nodes=config.num_nodes,
-        plugins=LightningEnvironment() if alone else None,
+        plugins=None if by_torchrun or by_slurm else LightningEnvironment(),
     )
     fabric.launch()
     return fabric
