@@ -17,7 +17,7 @@ from multiace.study.store import Store
 
 __all__ = ["THREADS", "drive", "work_command"]
 
-SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_BETWEEN_LOOKS, SECONDS_BETWEEN_POLLS = 1.0, 0.05
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -56,12 +56,19 @@ def drive(
             show(found)
             if not workers and all(p.state in ("done", "failed") for p in found):
                 return
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+            rest(workers)
     finally:
         for worker in workers.values():
             worker.process.send_signal(signal.SIGTERM)
         for worker in workers.values():
             worker.process.wait()
+
+
+def rest(workers: dict[int, Worker]) -> None:
+    """Wait for the next look, or until a process has ended: its slot is free."""
+    end = time.monotonic() + SECONDS_BETWEEN_LOOKS
+    while time.monotonic() < end and all(worker.process.poll() is None for worker in workers.values()):
+        time.sleep(SECONDS_BETWEEN_POLLS)
 
 
 def next_run(store: Store, names: list[str], workers: dict[int, Worker]) -> str | None:

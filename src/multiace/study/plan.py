@@ -158,11 +158,18 @@ def point(study: StudyConfig, labels: dict[str, str]) -> Point:
 def without_gradients(run: RunConfig, changes: Changes) -> RunConfig:
     """Return a run that is solved for without the fields of gradient training that it has from the base or the budget.
 
-    As an override leaves fields of a run file without effect; where the point itself changes one, it stays, and is
-    refused.
+    As an override leaves fields of a run file without effect.
+
+    Raises:
+        InputError: If one of them is what the point changes.
     """
-    fields = [field for field in GRADIENT_FIELDS if f"train.{field}" not in changes]
-    return run.replace(train=run.train.replace(**TrainConfig().model_dump(include=set(fields))))
+    idle = [name for name in changes if name.removeprefix("train.") in GRADIENT_FIELDS]
+    if idle:
+        raise InputError(
+            f"{idle[0]} has no effect where the model is solved for: leave this value out, or set train.solver = "
+            "gradient."
+        )
+    return run.replace(train=run.train.replace(**TrainConfig().model_dump(include=set(GRADIENT_FIELDS))))
 
 
 def check_different(points: list[Point]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,8 @@ def told(planned: Plan, found: Sequence[Estimate], slots: int) -> str:
     return (
         f"about {total} with {slots} at a time{without}. Estimated from real steps and predictions of each point, "
         "timed alone on this machine: runs beside each other are slower, runs that stop early shorter. Time is from "
-        "the start of a process to its tests on all sets, without verification; memory the most that it needs at once."
+        "the start of a process to its tests on all sets, without verification; memory the most that it needs at once. "
+        f"Load of this machine: {os.getloadavg()[0]:.1f}."
     )
 
 
