@@ -1,8 +1,8 @@
 """A study's plan against its runs, and what its driver costs: ``python benchmarks/study.py STUDY --folder FOLDER``.
 
-Estimates all points, runs all seeds with ``--jobs`` at a time, and prints for each run the estimate over the truth, then
-the driver's CPU time and the time in which slots were empty. Times of estimates and runs are CPU times of a thread
-each, which other programs on the machine change least; so set OMP_NUM_THREADS=1.
+Estimates all points, runs all seeds with ``--jobs`` at a time, and prints for each run the estimate over the truth,
+then the driver's CPU time and the time in which slots were empty. Times of estimates and runs are CPU times of a
+thread each, which other programs on the machine change least; so set OMP_NUM_THREADS=1.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import subprocess
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 from rich.console import Console
 
@@ -30,7 +30,7 @@ from multiace.study.tables import progress_table
 class Noted(subprocess.Popen):
     """A process of which times and memory are kept when it has ended."""
 
-    ended: dict[str, Noted] = {}
+    ended: ClassVar[dict[str, Noted]] = {}
 
     def __init__(self, command: list[str], **options: Any) -> None:
         self.run, self.began = command[-1], time.perf_counter()
@@ -85,8 +85,8 @@ def main() -> None:
         print(line)
     busy = sum(process.wall for process in Noted.ended.values())
     print(
-        f"driver: {wall:.0f} s in all; slots empty {100 * (1 - busy / (arguments.jobs * wall)):.2f} % of it; CPU of the "
-        f"driver {100 * cpu / wall:.2f} % of a core"
+        f"driver: {wall:.0f} s in all; slots empty {100 * (1 - busy / (arguments.jobs * wall)):.2f} % of it; "
+        f"{100 * cpu / wall:.2f} % of a core"
     )
 
 
