@@ -68,8 +68,8 @@ def train(arguments: argparse.Namespace) -> None:
 def run_file(arguments: argparse.Namespace, fork: bool = False, linear: bool = False) -> None:
     """Do what a run file says; ``linear``: only by linear algebra."""
     from multiace.train.config import RunConfig
-    from multiace.train.linear_fit import DEFAULT_SOLVER
     from multiace.train.loop import fit
+    from multiace.train.route import DEFAULT_SOLVER
 
     run = RunConfig.read(arguments.run, arguments.overrides)
     if linear and run.train.solver == "gradient":

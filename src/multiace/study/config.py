@@ -21,18 +21,18 @@ Changes = dict[str, Any]
 SET_BY_THE_STUDY = {
     "train.seed": "seeds",
     "train.max_epochs": "budget.epochs",
+    "train.max_steps": "budget.steps",
     "train.max_minutes": "budget.minutes",
 }
 """Fields that no axis may change: they are the same for all points, or differ between the runs of each."""
 
 
 class Budget(Config):
-    """What every run may use; whichever bound is reached first ends it."""
+    """What every run may use; whichever bound is reached first ends it. Models that are solved for need none."""
 
-    epochs: int | None = Field(
-        None, ge=1, description="passes over the training set; null = train.max_epochs"
-    )
-    minutes: float | None = Field(None, gt=0, description="wall-clock time of training [min]; null = any")
+    epochs: int | None = Field(None, ge=1, description="passes over the training set")
+    steps: int | None = Field(None, ge=1, description="steps of the optimiser")
+    minutes: float | None = Field(None, gt=0, description="wall-clock time of training [min]")
 
 
 class StudyConfig(Config):
@@ -59,7 +59,9 @@ class StudyConfig(Config):
         None,
         description="what else the models are tested on: acac, ethanol, 3bpa, or a battery file; null = nothing",
     )
-    budget: Budget = Field(default=Budget(), description="the same for all runs: epochs, minutes, or both")
+    budget: Budget = Field(
+        default=Budget(), description="the same for all runs: epochs, steps, minutes, or several of them"
+    )
 
     @field_validator("axes", mode="before")
     @classmethod

@@ -37,9 +37,12 @@ CREATE TABLE IF NOT EXISTS runs (
 )
 """
 """``state`` is waiting, running, done or failed; times are of the clock [s]; labels, config and results are JSON."""
+JOBS = "CREATE TABLE IF NOT EXISTS jobs (job TEXT PRIMARY KEY, run TEXT NOT NULL, submitted REAL NOT NULL)"
+"""Jobs of a batch system, by their numbers there, in the order of submission."""
 
 PATIENCE = 60.0  # s that a writer waits for the others
 NAME = "study.sqlite"
+LOOKS, SECONDS_OF_A_LOOK = 4, 0.05  # at a lock that is held; looking at one holds it, too
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,7 @@ class Store:
             self.folder.mkdir(parents=True, exist_ok=True)
         with self.connection() as connection:
             connection.execute(SCHEMA)
+            connection.execute(JOBS)
 
     @contextmanager
     def connection(self) -> Iterator[sqlite3.Connection]:
@@ -153,6 +157,15 @@ class Store:
         rows = [Row(**{**dict(zip(COLUMNS, row, strict=True)), **parsed(row)}) for row in found]
         return rows if names is None else [row for row in rows if row.name in names]
 
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Let no other process do what it does in such a ``with`` block; wait for those that do."""
+        with writing(self.folder):
+            lock = (self.folder / ".exclusive").open("w")
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
     def claim(self, names: list[str] | None = None) -> Claim | None:
         """Take the next run that is not finished and that no process works on; None if there is none."""
         for row in self.rows(names):
@@ -166,9 +179,7 @@ class Store:
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             lock = (folder / ".claim").open("w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not locked(lock):
             lock.close()
             return None
         (now,) = self.rows([row.name])
@@ -204,14 +215,37 @@ class Store:
         """Write why a run failed."""
         self._set(name, state="failed", ended=time.time(), error=error)
 
-    def wait(self, name: str) -> None:
+    def wait(self, name: str, why: str | None = None) -> None:
         """Put a run back: it was stopped, or is to be tried again."""
-        self._set(name, state="waiting")
+        self._set(name, state="waiting", error=why)
+
+    def submitted(self, name: str, job: str) -> None:
+        """Write which job does a run."""
+        with self.connection() as connection:
+            values = (job, name, time.time())
+            connection.execute("INSERT OR REPLACE INTO jobs (job, run, submitted) VALUES (?, ?, ?)", values)
+
+    def jobs(self) -> dict[str, str]:
+        """Return the last job of each run that has had one."""
+        with self.connection() as connection:
+            return dict(connection.execute("SELECT run, job FROM jobs ORDER BY submitted").fetchall())
 
     def _set(self, name: str, **values: Any) -> None:
         with self.connection() as connection:
             columns = ", ".join(f"{column} = ?" for column in values)
             connection.execute(f"UPDATE runs SET {columns} WHERE name = ?", (*values.values(), name))
+
+
+def locked(lock: IO[str]) -> bool:
+    """Lock a file, or find that another process holds it, and not only for the moment in which it looks."""
+    for _ in range(LOOKS):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(SECONDS_OF_A_LOOK)
+        else:
+            return True
+    return False
 
 
 COLUMNS = tuple(Row.__dataclass_fields__)
