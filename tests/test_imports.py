@@ -22,7 +22,8 @@ LEVELS = (
     ("verify", "linear", "solve", "calibration"),
     ("train",),
     ("evaluation", "selection", "tables"),
-    ("report", "study"),
+    ("report",),
+    ("study",),
     ("cli",),
     ("__init__", "__main__"),
 )

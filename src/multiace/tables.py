@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Group
+from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -60,7 +61,7 @@ def new_table(*columns: str, right: Iterable[str] = (), caption: str | None = No
     )
     right = set(right)
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        table.add_column(escape(column), justify="right" if column in right else "left", overflow="fold")
     return table
 
 

@@ -16,6 +16,7 @@ import pytest
 from multiace.cli import main
 from multiace.study.config import StudyConfig
 from multiace.study.drive import drive
+from multiace.study.frame_errors import kept
 from multiace.study.plan import plan
 from multiace.study.progress import progress
 from multiace.study.store import Store
@@ -47,8 +48,9 @@ def test_a_study_is_run_and_told(sections, write, tmp_path, capsys, monkeypatch)
         assert row.results["errors"] == summary["errors"]
         assert row.results["parameters"] == summary["parameters"]
         assert (store.folder / row.name / "model.safetensors").is_file()
+        assert {name for name, _ in kept(store.folder / row.name)} == {"test.xyz"}
     assert len(set(errors(store).values())) == 4
-    assert "model.correlation = 2 test.xyz forces" in told
+    assert "model.correlation = 2 test.xyz forces [meV/Å]" in told
     assert "4 done" in told
     assert main(command) == 0  # nothing is done again
     assert [row.attempts for row in store.rows()] == [1] * 4
@@ -134,6 +136,16 @@ def test_seeds_that_are_added_are_run_on_top(store, sections):
     assert len({row.folder for row in store.rows()}) == 4
     assert len({row.point for row in store.rows()}) == 2
     assert len(progress(store, [run.name for run in more])) == 6
+
+
+def test_a_study_has_the_runs_of_the_file_that_was_given_last_in_its_order(store, sections):
+    first = store.planned()
+    assert first == [row.name for row in store.rows()]
+    more = plan(StudyConfig.from_dict(sections | {"axes": {"model.correlation": [3, 1]}})).runs
+    store.add(more)
+    assert store.planned() == [run.name for run in more]
+    assert [row.name for row in store.rows(store.planned())] == store.planned()
+    assert len(store.rows()) == 6
 
 
 def test_a_run_is_of_one_process(store):

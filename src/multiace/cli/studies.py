@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from multiace.cli.common import advance, console
+from multiace.cli.common import advance, check_outputs, console
 from multiace.cli.parser import Commands, add_command
 from multiace.errors import InputError, did_you_mean
 from multiace.progress import progress_bar
@@ -60,6 +60,11 @@ def add_commands(commands: Commands) -> None:
 
     retry = add_command(actions, "retry", retry_runs, "put runs that failed back, for the next study run")
     retry.add_argument("folder", help="folder of the study")
+
+    report = add_command(actions, "report", report_study, "one HTML file about a study, and its tables")
+    report.add_argument("folder", help="folder of the study")
+    report.add_argument("--out", help="report file (default: report.html in the folder of the study)")
+    report.add_argument("--tables", metavar="DIR", help="write its tables here: Markdown, LaTeX and CSV")
 
     work = add_command(actions, "work", do_work, "do one run of a study, as study run does in its processes")
     work.add_argument("folder", help="folder of the study")
@@ -154,11 +159,12 @@ def show_plan(planned: Plan, folder: Path, slots: int, threads: int | None, quic
 
 def tell(store: Store, names: list[str] | None = None) -> int:
     """Print what came out of runs, and which have none; return the exit status: 1 if any failed or was stopped."""
+    from multiace.study.analysis import Analysis
     from multiace.study.tables import result_table
 
     rows = store.rows(names)
     if any(row.state == "done" for row in rows):
-        console().print(result_table(rows))
+        console().print(result_table(Analysis.of(rows, store.folder)))
     failed = [row for row in rows if row.state == "failed"]
     stopped = [row for row in rows if row.state == "waiting" and row.error]
     for row in failed:
@@ -193,6 +199,21 @@ def retry_runs(arguments: argparse.Namespace) -> None:
     for name in failed:
         store.wait(name)
     print(f"{len(failed)} runs wait for multiace study run")
+
+
+def report_study(arguments: argparse.Namespace) -> None:
+    """Write the report of a study."""
+    from multiace.study.report.build import write_study_report
+
+    check_outputs(arguments.out)
+    store = existing(arguments.folder)
+    with progress_bar(console()) as bar:
+        path = write_study_report(
+            store.folder, arguments.out, arguments.tables, advance(bar, "errors of structures")
+        )
+    print(f"report: {path}")
+    if arguments.tables:
+        print(f"tables: {arguments.tables}")
 
 
 def do_work(arguments: argparse.Namespace) -> int:

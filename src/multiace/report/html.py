@@ -12,7 +12,11 @@ from matplotlib.figure import Figure
 
 from multiace.report.figures import image
 
-__all__ = ["Section", "cards", "code", "figure", "page", "paragraph", "table"]
+__all__ = ["Markup", "Section", "cards", "code", "figure", "page", "paragraph", "table"]
+
+
+class Markup(str):
+    """Text that is HTML already."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +27,28 @@ class Section:
     body: str
 
 
-def page(title: str, subtitle: str, lead: str, sections: Sequence[Section]) -> str:
-    """Return the whole document; figures and tables are numbered by the style sheet."""
+def page(
+    title: str,
+    subtitle: str,
+    lead: str,
+    sections: Sequence[Section],
+    kicker: str = "multiace report",
+    style: str = "",
+    script: str = "",
+) -> str:
+    """Return the whole document; figures are numbered by the style sheet.
+
+    Args:
+        title: Of the document.
+        subtitle: Below it.
+        lead: HTML before the sections.
+        sections: In their order.
+        kicker: Above the title.
+        style: More of the style sheet.
+        script: JavaScript that runs once the page is there.
+    """
     links = "".join(f'<a href="#s{k}">{escape(section.title)}</a>' for k, section in enumerate(sections))
-    style = files("multiace.report").joinpath("style.css").read_text(encoding="utf-8")
+    style = files("multiace.report").joinpath("style.css").read_text(encoding="utf-8") + style
     body = "".join(
         f'<section id="s{k}"><h2>{escape(section.title)}</h2>{section.body}</section>'
         for k, section in enumerate(sections)
@@ -35,9 +57,9 @@ def page(title: str, subtitle: str, lead: str, sections: Sequence[Section]) -> s
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{style}</style></head><body><main>"
-        f"<header><p class=kicker>multiace report</p><h1>{escape(title)}</h1>"
+        f"<header><p class=kicker>{escape(kicker)}</p><h1>{escape(title)}</h1>"
         f"<p class=subtitle>{escape(subtitle)}</p></header>"
-        f"{lead}<nav>{links}</nav>{body}</main></body></html>\n"
+        f"{lead}<nav>{links}</nav>{body}</main>{f'<script>{script}</script>' if script else ''}</body></html>\n"
     )
 
 
@@ -70,27 +92,31 @@ def table(
     caption: str = "",
     numbers: int = 0,
     kinds: Sequence[str] = (),
+    sortable: bool = False,
 ) -> str:
     """Return a table.
 
     Args:
         head: Column titles.
-        rows: Cells, as text.
+        rows: Cells, as text, or HTML if they are :class:`Markup`.
         caption: Above the table.
         numbers: How many columns, counted from the right, hold numbers (aligned right).
         kinds: Per row: ``group`` begins a group of rows, ``minor`` is a detail of the rows above.
+        sortable: Whether scripts of the page may sort it.
     """
     first = len(head) - numbers
 
     def line(cells: Sequence[str], tag: str, kind: str = "") -> str:
         inner = "".join(
-            f"<{tag}{' class=n' if k >= first else ''}>{escape(cell)}</{tag}>" for k, cell in enumerate(cells)
+            f"<{tag}{' class=n' if k >= first else ''}>{cell if isinstance(cell, Markup) else escape(cell)}</{tag}>"
+            for k, cell in enumerate(cells)
         )
         return f'<tr class="{kind}">{inner}</tr>' if kind else f"<tr>{inner}</tr>"
 
     body = "".join(line(row, "td", kind) for row, kind in zip(rows, chain(kinds, repeat("")), strict=False))
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
-    return f"<table>{title}<thead>{line(head, 'th')}</thead><tbody>{body}</tbody></table>"
+    kind = " class=sortable" if sortable else ""
+    return f"<table{kind}>{title}<thead>{line(head, 'th')}</thead><tbody>{body}</tbody></table>"
 
 
 def code(lines: Iterable[str]) -> str:

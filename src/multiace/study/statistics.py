@@ -1,4 +1,4 @@
-"""Means, and intervals of differences between points that share their seeds."""
+"""Means over seeds, and their intervals: what the seed does, and which structures a test set happens to hold."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
-__all__ = ["Interval", "mean_interval", "paired_difference"]
+__all__ = ["Interval", "mean_interval"]
 
 CONFIDENCE = 0.95
 
@@ -23,6 +23,7 @@ class Interval:
         low: Lower end of the interval of the mean.
         high: Upper end.
         n: Number of runs.
+        structures: Number of structures that were resampled; 0 if the interval is over seeds alone.
     """
 
     mean: float
@@ -30,6 +31,7 @@ class Interval:
     low: float
     high: float
     n: int
+    structures: int = 0
 
     @property
     def excludes_zero(self) -> bool:
@@ -37,13 +39,30 @@ class Interval:
         return self.low > 0 or self.high < 0
 
 
-def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
-    r"""Return the mean with its interval by Student's t.
+def mean_interval(
+    values: Sequence[float],
+    resampled: np.ndarray | None = None,
+    structures: int = 0,
+    confidence: float = CONFIDENCE,
+) -> Interval:
+    r"""Return the mean with its interval.
 
-    .. math:: \bar x \pm t_{n-1}\, s / \sqrt n, \qquad s^2 = \tfrac{1}{n-1} \sum_i (x_i - \bar x)^2
+    Two things are left to chance: the seed, of which there are n, and the structures of the test set, of which there
+    are N, the same for all seeds. Their variances add up, and Student's t has the degrees of freedom of Welch and
+    Satterthwaite:
+
+    .. math:: \bar x \pm t_\nu \sqrt{u + v}, \qquad u = \tfrac{1}{n (n-1)} \sum_i (x_i - \bar x)^2, \qquad
+              \nu = \frac{(u + v)^2}{u^2 / (n - 1) + v^2 / (N - 1)}
+
+    u is the variance of the bootstrap over seeds, which a mean has in closed form, times n / (n - 1), which corrects
+    its bias; v that of the bootstrap over structures. What seed and structure do together is in both. Percentiles of
+    resampled seeds are not used: three seeds hold the true mean between the lowest and the highest in 1 - 2 / 2³ = 75 %
+    of cases at most. With three seeds and forty structures intervals of 95 % hold it in 93 to 95 % (simulated).
 
     Args:
         values: Of n runs; with one, the interval is without bounds.
+        resampled: Their mean on resamples of the structures, (resamples,); None: v = 0, Student's t over seeds.
+        structures: N.
         confidence: Of the interval.
     """
     x = np.asarray(values, dtype=float)
@@ -51,23 +70,10 @@ def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> In
     if n < 2:
         return Interval(mean, float("nan"), -np.inf, np.inf, n)
     deviation = float(x.std(ddof=1))
-    half = float(stats.t.ppf(0.5 + confidence / 2, n - 1)) * deviation / n**0.5
-    return Interval(mean, deviation, mean - half, mean + half, n)
-
-
-def paired_difference(
-    values: dict[int, float], reference: dict[int, float], confidence: float = CONFIDENCE
-) -> Interval | None:
-    """Return the difference to a reference, run by run of the same seed; None if they share none.
-
-    What the seed does to both of them cancels, so that the interval is that of the change alone.
-
-    Args:
-        values: By seed.
-        reference: By seed.
-        confidence: Of the interval.
-    """
-    seeds = sorted(values.keys() & reference.keys())
-    if not seeds:
-        return None
-    return mean_interval([values[seed] - reference[seed] for seed in seeds], confidence)
+    u, v = deviation**2 / n, 0.0 if resampled is None else float(resampled.var(ddof=1))
+    if u + v == 0:
+        return Interval(mean, deviation, mean, mean, n, structures)
+    of_structures = v**2 / (structures - 1) if v else 0.0
+    freedom = (u + v) ** 2 / (u**2 / (n - 1) + of_structures)
+    half = float(stdtrit(freedom, 0.5 + confidence / 2)) * (u + v) ** 0.5
+    return Interval(mean, deviation, mean - half, mean + half, n, structures if resampled is not None else 0)

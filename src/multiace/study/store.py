@@ -44,6 +44,9 @@ PATIENCE = 60.0  # s that a writer waits for the others
 NAME = "study.sqlite"
 LOOKS, SECONDS_OF_A_LOOK = 4, 0.05  # at a lock that is held; looking at one holds it, too
 
+PLAN = "CREATE TABLE IF NOT EXISTS planned (name TEXT PRIMARY KEY)"
+"""The runs of the study file as it was last given, in their order; others in ``runs`` are of earlier ones."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -118,6 +121,7 @@ class Store:
         with self.connection() as connection:
             connection.execute(SCHEMA)
             connection.execute(JOBS)
+            connection.execute(PLAN)
 
     @contextmanager
     def connection(self) -> Iterator[sqlite3.Connection]:
@@ -140,7 +144,7 @@ class Store:
             ) from None
 
     def add(self, runs: list[Run]) -> None:
-        """Add runs; those that are there stay as they are."""
+        """Add the runs of a study file; those that are there stay as they are."""
         rows = [
             (run.name, run.point.name, json.dumps(run.point.labels), run.seed, run.config.model_dump_json())
             for run in runs
@@ -149,13 +153,22 @@ class Store:
             connection.executemany(
                 "INSERT OR IGNORE INTO runs (name, point, labels, seed, config) VALUES (?, ?, ?, ?, ?)", rows
             )
+            connection.execute("DELETE FROM planned")
+            connection.executemany("INSERT INTO planned VALUES (?)", [(run.name,) for run in runs])
+
+    def planned(self) -> list[str]:
+        """Names of the runs of the study file as it was last given, in their order."""
+        with self.connection() as connection:
+            found = [name for (name,) in connection.execute("SELECT name FROM planned ORDER BY rowid")]
+        return found or [row.name for row in self.rows()]
 
     def rows(self, names: list[str] | None = None) -> list[Row]:
-        """Return all runs, or those of these names, in the order in which they were added."""
+        """Return all runs in the order in which they were added, or those of these names, in theirs."""
         with self.connection() as connection:
             found = connection.execute(f"SELECT {', '.join(COLUMNS)} FROM runs ORDER BY rowid").fetchall()
         rows = [Row(**{**dict(zip(COLUMNS, row, strict=True)), **parsed(row)}) for row in found]
-        return rows if names is None else [row for row in rows if row.name in names]
+        by_name = {row.name: row for row in rows}
+        return rows if names is None else [by_name[name] for name in names if name in by_name]
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:

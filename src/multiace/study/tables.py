@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from rich.markup import escape
 from rich.table import Table
 
+from multiace.study.analysis import Analysis
 from multiace.study.progress import Progress
-from multiace.study.statistics import Interval, mean_interval, paired_difference
-from multiace.study.store import Row
+from multiace.study.statistics import Interval
 from multiace.tables import new_table
 
 __all__ = ["duration", "progress_table", "result_table"]
 
-QUANTITIES = {"energy": "energy [meV]", "forces": "forces [meV/Å]", "stress": "stress [meV/Å³]"}
+QUANTITIES = ("energy RMSE", "forces RMSE", "stress RMSE")
 
 
 def progress_table(found: Sequence[Progress]) -> Table:
@@ -46,47 +47,24 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def result_table(rows: Sequence[Row], statistic: str = "rmse") -> Table:
-    """Errors of each point and set: mean and standard deviation over seeds, and the difference to the first point."""
+def result_table(analysis: Analysis) -> Table:
+    """Errors of each point and set: mean and standard deviation over seeds, and the difference to the reference."""
     table = new_table(
-        *("point", "set", "quantity", statistic.upper(), "s.d.", "runs", "difference", "95 % interval"),
-        right=(statistic.upper(), "s.d.", "runs", "difference", "95 % interval"),
-        caption="s.d. of the sample (n - 1); differences to the first point, paired by seed, with Student's t; * where "
-        "the interval excludes 0",
+        *("point", "set", "quantity", "RMSE", "s.d.", "runs", "difference", "95 % interval"),
+        right=("RMSE", "s.d.", "runs", "difference", "95 % interval"),
+        caption="s.d. of the sample (n - 1); differences to the first point, paired by seed and structure; * where the "
+        "interval excludes 0",
     )
-    done = [row for row in rows if row.results is not None]
-    points = {row.folder: row.point for row in rows}
-    first = next(iter(points), None)
-    for folder, point in points.items():
-        for set_name in sets(done):
-            for quantity, title in QUANTITIES.items():
-                values = of_point(done, folder, set_name, quantity, statistic)
-                if not values:
-                    continue
-                found = mean_interval(list(values.values()))
-                reference = of_point(done, first, set_name, quantity, statistic)
-                change = None if folder == first else paired_difference(values, reference)
+    for point in analysis.points:
+        for measure in analysis.measures:
+            quantity, found = measure.quantity, measure.mean(point.folder)
+            if quantity.kind == "set" and quantity.title in QUANTITIES and found is not None:
+                change = measure.difference(point.folder, analysis.reference.folder)
                 deviation = "" if found.n < 2 else f"{found.deviation:.3g}"
-                table.add_row(
-                    point, set_name, title, f"{found.mean:.4g}", deviation, str(found.n), *difference(change)
-                )
+                title = f"{quantity.title.removesuffix(' RMSE')} [{quantity.unit}]"
+                numbers = (f"{found.mean:.4g}", deviation, str(found.n), *difference(change))
+                table.add_row(*map(escape, (point.name, quantity.where, title, *numbers)))
     return table
-
-
-def sets(rows: Sequence[Row]) -> list[str]:
-    """Names of the sets that runs were tested on."""
-    return list(dict.fromkeys(name for row in rows for name in (row.results or {})["errors"]))
-
-
-def of_point(
-    rows: Sequence[Row], folder: str | None, set_name: str, quantity: str, statistic: str
-) -> dict[int, float]:
-    """An error of each seed of a point."""
-    return {
-        row.seed: row.results["errors"][set_name][quantity][statistic]
-        for row in rows
-        if row.folder == folder and row.results and quantity in row.results["errors"].get(set_name, {})
-    }
 
 
 def difference(change: Interval | None) -> tuple[str, str]:

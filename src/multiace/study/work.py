@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from multiace.errors import InputError, brief
+from multiace.study.frame_errors import files_of_sets, keep
 from multiace.study.store import Store
 
 __all__ = ["work"]
@@ -34,8 +35,10 @@ def work(folder: str | Path, names: list[str] | None = None) -> bool | None:
         return None
     name, place = claim.row.name, store.folder / claim.row.name
     try:
-        fit(claim.row.run, place)
-        store.done(name, results(place))
+        potential = fit(claim.row.run, place)
+        found = results(place)
+        keep(potential, files_of_sets(claim.row.config["data"], found), place)
+        store.done(name, found)
         return True
     except KeyboardInterrupt:
         store.wait(name)

@@ -1,0 +1,115 @@
+"""All that a study says: its points, what they are compared by, and what each change does to that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from multiace.study.effects import Effect, design, effects, interactions
+from multiace.study.measures import SEEN, Measure, measures
+from multiace.study.outcomes import Outcome, outcomes
+from multiace.study.statistics import Interval
+from multiace.study.store import Row
+
+__all__ = ["Analysis", "Finding", "verdict"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a change does to a measure.
+
+    Attributes:
+        effect: The change.
+        measure: What it is measured by.
+        interval: Of the difference.
+        reference: Mean of the measure without the change.
+    """
+
+    effect: Effect
+    measure: Measure
+    interval: Interval
+    reference: float
+
+    @property
+    def percent(self) -> float | None:
+        """The difference as a share of the reference; None where that is zero."""
+        return 100 * self.interval.mean / self.reference if self.reference else None
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The points of a study and their measures.
+
+    Attributes:
+        points: With their runs.
+        measures: Of all runs that are done.
+    """
+
+    points: list[Outcome]
+    measures: list[Measure]
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], folder: Path) -> Analysis:
+        """Gather what the runs of a study have; ``folder`` is the study's."""
+        return cls(outcomes(rows), measures(rows, folder))
+
+    @property
+    def design(self) -> str:
+        """grid, one_at_a_time or path."""
+        return design(self.points)
+
+    @property
+    def reference(self) -> Outcome:
+        """The base, in a grid the first point."""
+        return next((point for point in self.points if not point.labels), self.points[0])
+
+    @property
+    def folders(self) -> list[str]:
+        """Of the points."""
+        return [point.folder for point in self.points]
+
+    @property
+    def main(self) -> list[Measure]:
+        """What the summary speaks of; validation errors where there is no other set."""
+        main = [measure for measure in self.measures if measure.quantity.is_main]
+        titles = ("energy RMSE", "forces RMSE")
+        valid = [m for m in self.measures if m.quantity.where == "valid" and m.quantity.title in titles]
+        return main or valid
+
+    @property
+    def tested(self) -> list[Measure]:
+        """All errors and scores but those of sets that training uses, unless there are no others."""
+        errors = [measure for measure in self.measures if measure.quantity.kind != "cost"]
+        return [measure for measure in errors if measure.quantity.where not in SEEN] or errors
+
+    @property
+    def costs(self) -> list[Measure]:
+        """What the points cost."""
+        return [measure for measure in self.measures if measure.quantity.kind == "cost"]
+
+    @cached_property
+    def effects(self) -> list[Finding]:
+        """What each change does to each measure."""
+        return self._findings(effects(self.points))
+
+    @cached_property
+    def interactions(self) -> list[Finding]:
+        """What two changes do together beyond what both do alone."""
+        return self._findings(interactions(self.points))
+
+    def _findings(self, found: Sequence[Effect]) -> list[Finding]:
+        results = [
+            (effect, measure, measure.interval(effect.contrast), measure.interval(effect.reference))
+            for effect in found
+            for measure in self.tested
+        ]
+        return [Finding(e, m, i, r.mean) for e, m, i, r in results if i is not None and r is not None]
+
+
+def verdict(interval: Interval | None) -> str:
+    """What may be said of a difference: lower, higher, or nothing; that it includes zero only of two runs or more."""
+    if interval is None or interval.n < 2:
+        return ""
+    return ("lower" if interval.high < 0 else "higher") if interval.excludes_zero else "not told apart"

@@ -1,0 +1,136 @@
+"""What each change of a study does, as contrasts of its points: alone, one after another, or averaged over the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from multiace.study.outcomes import Outcome
+
+__all__ = ["Effect", "design", "effects", "interactions"]
+
+
+@dataclass(frozen=True)
+class Effect:
+    r"""A change, and the points that tell what it does.
+
+    Attributes:
+        change: What is changed, in words.
+        against: What it is compared with.
+        axes: Of the study: one, or the two of an interaction.
+        contrast: Coefficients of points, by their folders; they sum to zero.
+        reference: Those of the points that it is compared with, which sum to one.
+        averaged: How many combinations of the other axes it is the mean of.
+    """
+
+    change: str
+    against: str
+    axes: tuple[str, ...]
+    contrast: dict[str, float]
+    reference: dict[str, float]
+    averaged: int = 1
+
+
+def design(points: Sequence[Outcome]) -> str:
+    """The design of a study: only a grid changes something in every point, only a path several things at once."""
+    if not any(not point.labels for point in points):
+        return "grid"
+    return "path" if any(len(point.labels) > 1 for point in points) else "one_at_a_time"
+
+
+def effects(points: Sequence[Outcome]) -> list[Effect]:
+    """Return what each change does.
+
+    In a grid the main effects: the change from the first value of an axis to another, as the mean over all combinations
+    of the other axes of which both points have runs; in a path each step; else the difference to the base.
+    """
+    kind = design(points)
+    if kind == "grid":
+        return main_effects(repeated(points))
+    found = []
+    before = next(point for point in points if not point.labels)
+    for point in points:
+        if point.labels:
+            axis, label = list(point.labels.items())[-1]
+            contrast = {point.folder: 1.0, before.folder: -1.0}
+            against = "base" if not before.labels else "the point before"
+            found.append(Effect(f"{axis} = {label}", against, (axis,), contrast, {before.folder: 1.0}))
+            before = point if kind == "path" else before
+    return found
+
+
+def repeated(points: Sequence[Outcome]) -> list[Outcome]:
+    """Points that have two runs, if any has: one without would take their intervals from all effects."""
+    least = min(2, max((len(point.done) for point in points), default=0))
+    return [point for point in points if point.done and len(point.done) >= least]
+
+
+def main_effects(points: Sequence[Outcome]) -> list[Effect]:
+    """Mean differences of values of an axis, all other axes being equal."""
+    by_labels = {key(point.labels): point.folder for point in points}
+    found = []
+    for axis, (first, *others) in axes(points).items():
+        for label in others:
+            pairs = [
+                (point.folder, by_labels[other])
+                for point in points
+                if point.labels[axis] == label and (other := key(point.labels | {axis: first})) in by_labels
+            ]
+            if pairs:
+                contrast = mean([{a: 1.0, b: -1.0} for a, b in pairs])
+                reference = mean([{b: 1.0} for _, b in pairs])
+                found.append(Effect(f"{axis} = {label}", first, (axis,), contrast, reference, len(pairs)))
+    return found
+
+
+def interactions(points: Sequence[Outcome]) -> list[Effect]:
+    r"""Return two-way interactions of a grid: how much more or less a change does where another one is made too.
+
+    .. math:: (x_{ab} - x_{0b}) - (x_{a0} - x_{00})
+
+    with 0 the first value of each axis; the mean over the combinations of all further axes that have these four points.
+    Where it is zero, the effects of both add up.
+    """
+    if design(points) != "grid":
+        return []
+    points = repeated(points)
+    by_labels = {key(point.labels): point.folder for point in points}
+    found = []
+    for (A, (a0, *of_A)), (B, (b0, *of_B)) in combinations(axes(points).items(), 2):
+        for a, b in ((a, b) for a in of_A for b in of_B):
+            squares = []
+            for point in points:
+                if point.labels[A] == a and point.labels[B] == b:
+                    corners = [key(point.labels | c) for c in ({}, {A: a0}, {B: b0}, {A: a0, B: b0})]
+                    if all(corner in by_labels for corner in corners):
+                        squares.append([by_labels[corner] for corner in corners])
+            if squares:
+                contrast = mean([dict(zip(s, (1.0, -1.0, -1.0, 1.0), strict=True)) for s in squares])
+                reference = mean([{s[3]: 1.0} for s in squares])
+                words = f"{A} = {a} with {B} = {b}"
+                found.append(Effect(words, "both alone", (A, B), contrast, reference, len(squares)))
+    return found
+
+
+def key(labels: dict[str, str]) -> frozenset:
+    """Labels without their order."""
+    return frozenset(labels.items())
+
+
+def axes(points: Sequence[Outcome]) -> dict[str, list[str]]:
+    """The values of each axis, in the order of the points."""
+    found: dict[str, dict[str, None]] = {}
+    for point in points:
+        for axis, label in point.labels.items():
+            found.setdefault(axis, {})[label] = None
+    return {axis: list(labels) for axis, labels in found.items()}
+
+
+def mean(contrasts: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Their mean, coefficient by coefficient."""
+    found: dict[str, float] = {}
+    for contrast in contrasts:
+        for point, c in contrast.items():
+            found[point] = found.get(point, 0.0) + c / len(contrasts)
+    return found

@@ -1,0 +1,65 @@
+"""Which points are best: ranks with ties, and what an error costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from multiace.study.measures import Measure
+
+__all__ = ["beaten", "front", "ranks"]
+
+
+def ranks(measure: Measure, points: Sequence[str]) -> dict[str, int]:
+    """Rank points from the lowest value up.
+
+    All points whose interval of the difference to the best includes zero share its rank; of those that are left the
+    best begins the next one, which is one more than the number of points before. Points with fewer than two runs have
+    none.
+
+    Args:
+        measure: Less is better.
+        points: Folders.
+    """
+    means = {point: found.mean for point in points if (found := measure.mean(point)) and found.n > 1}
+    left, found_ranks = sorted(means, key=means.__getitem__), {}
+    while left:
+        best = left[0]
+        tied = [point for point in left if not differs(measure, point, best)]
+        found_ranks |= dict.fromkeys(tied, len(found_ranks) + 1)
+        left = [point for point in left if point not in tied]
+    return found_ranks
+
+
+def differs(measure: Measure, point: str, other: str) -> bool:
+    """Whether the interval of a difference excludes zero."""
+    found = measure.difference(point, other)
+    return found is not None and found.excludes_zero
+
+
+def front(costs: Mapping[str, float], errors: Mapping[str, float]) -> list[str]:
+    """Return the Pareto front, by rising cost: no other point is as good in both and better in one.
+
+    Args:
+        costs: By point.
+        errors: By point.
+    """
+    points = [point for point in costs if point in errors]
+
+    def dominates(a: str, b: str) -> bool:
+        both = costs[a] <= costs[b] and errors[a] <= errors[b]
+        return both and (costs[a] < costs[b] or errors[a] < errors[b])
+
+    found = [point for point in points if not any(dominates(other, point) for other in points)]
+    return sorted(found, key=lambda point: (costs[point], errors[point]))
+
+
+def beaten(measure: Measure, costs: Mapping[str, float]) -> set[str]:
+    """Return points that another one beats: it costs no more, and the interval of the difference says it is better."""
+    return {
+        point
+        for point in costs
+        for other in costs
+        if costs[other] <= costs[point]
+        and (found := measure.difference(other, point)) is not None
+        and found.high < 0
+    }

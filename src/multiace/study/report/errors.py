@@ -1,0 +1,183 @@
+"""Sections about errors: of the points, of each change, and against their cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from html import escape
+
+from multiace.report.html import Section, paragraph
+from multiace.study.analysis import Analysis
+from multiace.study.measures import Measure
+from multiace.study.ranking import beaten, front
+from multiace.study.report import figures, svg
+from multiace.study.report.figures import Bar, Dot
+from multiace.study.report.formats import number, to_html
+from multiace.study.report.svg import Series
+from multiace.study.report.tables import (
+    FRONT,
+    RULE,
+    cost_table,
+    effect_table,
+    means,
+    priced,
+    ranking_table,
+    short,
+)
+from multiace.study.statistics import Interval
+
+__all__ = ["cost_section", "effect_section", "error_section", "panels", "scroll"]
+
+IN, OUT, UNKNOWN = (
+    ("#0b6e8f", "#2f5fd0", "#44546a"),
+    ("#d1632a", "#b8912a", "#c8323a", "#8a4f9e"),
+    ("#5b8c3a", "#6b7480"),
+)
+
+
+def told(found: Interval, unit: str) -> str:
+    """A mean and its interval, for the mouse."""
+    runs = f"{found.n} run{'s' if found.n > 1 else ''}"
+    if found.n < 2:
+        return f"{number(found.mean)} {unit}\n{runs}: no interval"
+    return f"{number(found.mean)} {unit}\n95 %: {number(found.low)} to {number(found.high)} {unit}\n{runs}"
+
+
+def panels(parts: Mapping[str, str], printed: int | None = None) -> str:
+    """Parts of HTML of which one is shown, chosen by its title; on paper the first, so many of them."""
+    inner = "".join(
+        f'<div data-title="{escape(title)}"{"" if printed is None or k < printed else " class=screen"}>'
+        f"<h3>{escape(title)}</h3>{part}</div>"
+        for k, (title, part) in enumerate(parts.items())
+    )
+    return f"<div class=panels>{inner}</div>"
+
+
+def of_sets(measures: Sequence[Measure]) -> dict[str, Series]:
+    """The legend of sets and curves: blue in the domain, orange out of it, green where nobody says."""
+    found: dict[str, Series] = {}
+    counts = {"in": 0, "out": 0, None: 0}
+    for measure in measures:
+        where, domain = measure.quantity.where, measure.quantity.domain
+        if where not in found:
+            colors = {"in": IN, "out": OUT}.get(domain or "", UNKNOWN)
+            name = where if domain is None else f"{where} ({domain} of domain)"
+            found[where] = Series(where, name, colors[counts[domain] % len(colors)])
+            counts[domain] += 1
+    return found
+
+
+def forests(measures: Sequence[Measure]) -> dict[str, list[Measure]]:
+    """Measures of sets that belong into one panel: the same quantity of several sets."""
+    found: dict[str, list[Measure]] = {}
+    for measure in measures:
+        curve = " of curves" if measure.quantity.kind == "curve" else ""
+        unit = f" [{measure.quantity.unit}]" if measure.quantity.unit else ""
+        found.setdefault(f"{measure.quantity.title}{curve}{unit}", []).append(measure)
+    return found
+
+
+def error_section(analysis: Analysis, links: Mapping[str, str]) -> Section:
+    """Errors of all points: a figure, and a table for each measure with its ranking."""
+    shown: dict[str, list[Bar]] = {}
+    for title, of in forests(analysis.main).items():
+        for measure in of:
+            for point in analysis.points:
+                if (found := measure.mean(point.folder)) is not None:
+                    q = measure.quantity
+                    tip = f"{point.name}\n{q.name}: {told(found, q.unit)}"
+                    ends = (found.low, found.high)
+                    dots = tuple(measure.values[point.folder].values())
+                    bar = Bar(short(point.name), q.where, found.mean, *ends, tip, dots)
+                    shown.setdefault(title, []).append(bar)
+    legend = of_sets(analysis.main)
+    body = svg.figure(
+        figures.forest(shown, legend, differences=False),
+        legend.values(),
+        "Errors of each point on each set, with intervals",
+        "Mean over seeds with its 95 % interval, over seeds and structures where these are kept, and the single runs "
+        "(ticks). Intervals of means overlap more than those of differences, which are paired: compare points by the "
+        "table below.",
+    )
+    body += paragraph(RULE.format(reference=analysis.reference.name))
+    main = analysis.main
+    chosen = main + [measure for measure in analysis.tested if measure not in main]
+    tables = {m.quantity.name: scroll(to_html(ranking_table(m, analysis), links)) for m in chosen}
+    return Section("Errors of the points", body + panels(tables, printed=len(main)))
+
+
+def scroll(table: str) -> str:
+    """A wide table."""
+    return f"<div class=scroll>{table}</div>"
+
+
+def effect_section(analysis: Analysis) -> Section:
+    """What each change does, and which depend on each other."""
+    main = {measure.quantity for measure in analysis.main}
+    chosen = [
+        found for found in analysis.effects if found.measure.quantity in main and found.percent is not None
+    ]
+    legend = of_sets([found.measure for found in chosen])
+    shown: dict[str, list[Bar]] = {}
+    for title, of in forests([found.measure for found in chosen]).items():
+        for found in chosen:
+            if found.measure in of:
+                q, scale = found.measure.quantity, 100 / abs(found.reference)
+                words = f"{found.effect.change}, against {found.effect.against}\n{q.name}: "
+                words += told(found.interval, q.unit)
+                ends = (scale * x for x in (found.interval.mean, found.interval.low, found.interval.high))
+                bar = Bar(short(found.effect.change), q.where, *ends, words)
+                shown.setdefault(f"{title.partition(' [')[0]} [change, %]", []).append(bar)
+    words = {
+        "grid": "from the first value of the axis to another, as the mean over all combinations of the other axes",
+        "one_at_a_time": "from the base to each value",
+        "path": "of each step of the path, from the point before",
+    }
+    body = (
+        svg.figure(
+            figures.forest(shown, legend, differences=True),
+            legend.values(),
+            "What each change does to errors in and out of the domain, in percent, with intervals",
+            f"Changes of the mean error in percent, {words[analysis.design]}; left of the line errors are lower. "
+            "Filled: the 95 % interval excludes zero. Long intervals leave the panel.",
+        )
+        if shown
+        else ""
+    )
+    tables = {"main errors": chosen, "everything measured": analysis.effects}
+    parts = {title: scroll(to_html(effect_table(of, "effects"))) for title, of in tables.items()}
+    body += panels(parts, printed=1)
+    if analysis.interactions:
+        few = [found for found in analysis.interactions if found.measure.quantity in main]
+        body += "<h3>Interactions</h3>" + scroll(to_html(effect_table(few, "interactions")))
+    return Section("What each change does", body)
+
+
+def cost_section(analysis: Analysis, links: Mapping[str, str]) -> Section:
+    """Error against parameters, training and time of a prediction."""
+    legend = figures.series({point.folder: short(point.name) for point in analysis.points if point.done})
+    parts = {}
+    for measure in priced(analysis):
+        errors, shown, fronts = means(measure, analysis), {}, {}
+        for cost in analysis.costs:
+            costs = {point: value for point, value in means(cost, analysis).items() if point in errors}
+            losers, label = beaten(measure, costs), cost.quantity.label
+            fronts[label] = front(costs, errors)
+            for point in analysis.points:
+                found = measure.mean(point.folder)
+                if point.folder in costs and found is not None:
+                    tip = f"{point.name}\n{measure.quantity.name}: {told(found, measure.quantity.unit)}\n"
+                    tip += f"{label}: {number(costs[point.folder])}"
+                    ends = (found.mean, found.low, found.high)
+                    dot = Dot(costs[point.folder], *ends, point.folder in losers, tip)
+                    shown.setdefault(label, {})[point.folder] = dot
+        drawn = svg.figure(
+            figures.pareto(shown, fronts, legend, measure.quantity.label),
+            legend.values(),
+            f"{measure.quantity.name} against what it costs",
+            f"{measure.quantity.name} against cost.",
+        )
+        table = replace(cost_table([measure], analysis), caption="")
+        parts[measure.quantity.name] = drawn + scroll(to_html(table, links))
+    text = f"In the figure intervals of 95 %, the front as a line, and beaten points hollow. {FRONT}"
+    return Section("Error against cost", paragraph(text) + panels(parts))

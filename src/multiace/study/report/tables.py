@@ -1,0 +1,205 @@
+"""The tables of a study."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from multiace.study.analysis import Analysis, Finding, verdict
+from multiace.study.measures import Measure
+from multiace.study.ranking import beaten, front, ranks
+from multiace.study.report.formats import Cell, Column, Table, number
+from multiace.study.statistics import Interval
+
+__all__ = [
+    "FRONT",
+    "RULE",
+    "all_tables",
+    "cost_table",
+    "effect_table",
+    "priced",
+    "ranking_table",
+    "score_table",
+    "short",
+]
+
+INTERVAL = (Column("from", signed=True), Column("to", signed=True))
+RULE = (
+    "Mean over seeds, standard deviation of a sample (n - 1). Difference to {reference}, paired by seed and structure, "
+    "with its 95 % interval. Rank: points whose difference to the best has an interval that includes 0 share its rank; "
+    "the next rank begins with the best of the others."
+)
+FRONT = (
+    "Means over seeds. On the front: no point is as good in error and cost and better in one of them, by the means. "
+    "Beaten: another point costs no more, and the interval of the difference says that its error is lower. Times "
+    "depend on the machine, and on what else it did."
+)
+
+
+def all_tables(analysis: Analysis) -> list[Table]:
+    """Return what ``--tables`` writes."""
+    tables = [overview(analysis), error_table(analysis), effect_table(analysis.effects, "effects")]
+    if analysis.interactions:
+        tables.append(effect_table(analysis.interactions, "interactions"))
+    return [*tables, cost_table(priced(analysis), analysis)]
+
+
+def overview(analysis: Analysis) -> Table:
+    """A row for each point: mean ± s.d. of what the summary speaks of."""
+    main = analysis.main
+    rows = [
+        (point.name, *(plus_minus(measure.mean(point.folder)) for measure in main), len(point.done))
+        for point in analysis.points
+    ]
+    columns = [Column("point", number=False), *(Column(m.quantity.label) for m in main), Column("runs")]
+    return Table("overview", "Mean ± standard deviation over seeds (n - 1).", columns, rows)
+
+
+def short(name: str) -> str:
+    """The name of a point or change, without sections of the run file, for figures."""
+    for section in ("model.", "train.", "data."):
+        name = name.replace(section, "")
+    return name
+
+
+def plus_minus(found: Interval | None) -> str:
+    """A mean with its standard deviation, which has two digits."""
+    if found is None:
+        return ""
+    if found.n < 2:
+        return number(found.mean)
+    if not found.deviation:
+        return f"{number(found.mean)} ± 0"
+    digits = max(1 - math.floor(math.log10(found.deviation)), 0)
+    return f"{found.mean:,.{digits}f} ± {found.deviation:,.{digits}f}"
+
+
+def error_table(analysis: Analysis) -> Table:
+    """All measures of all points."""
+    rows: list[Sequence[Cell]] = []
+    for measure in analysis.measures:
+        if measure.quantity.kind == "cost":
+            continue
+        ranked = ranks(measure, analysis.folders)
+        for point in analysis.points:
+            if (found := measure.mean(point.folder)) is not None:
+                change = measure.difference(point.folder, analysis.reference.folder)
+                rank = ranked.get(point.folder)
+                q = measure.quantity
+                words = (point.name, q.where, q.domain or "", q.title, q.unit, verdict(change))
+                rows.append(
+                    (*words, found.mean, found.deviation, found.n, *bounds(change), rank, measure.structures)
+                )
+    words = ("point", "of", "domain", "quantity", "unit", "difference is")
+    columns = [
+        *(Column(title, number=False) for title in words),
+        Column("mean"),
+        Column("s.d."),
+        Column("runs"),
+    ]
+    columns += [Column("difference", signed=True), *INTERVAL, Column("rank"), Column("structures")]
+    return Table("errors", RULE.format(reference=analysis.reference.name), columns, rows)
+
+
+def bounds(found: Interval | None) -> tuple[float | None, float | None, float | None]:
+    """A difference and its interval, which one run does not have."""
+    if found is None:
+        return None, None, None
+    return (found.mean, found.low, found.high) if found.n > 1 else (found.mean, None, None)
+
+
+def ranking_table(measure: Measure, analysis: Analysis) -> Table:
+    """All points by one measure."""
+    ranked = ranks(measure, analysis.folders)
+    rows: list[Sequence[Cell]] = []
+    for point in analysis.points:
+        if (found := measure.mean(point.folder)) is not None:
+            change = measure.difference(point.folder, analysis.reference.folder)
+            numbers = (found.mean, found.deviation, found.n, *bounds(change), ranked.get(point.folder))
+            rows.append((point.name, verdict(change), *numbers))
+    head = [
+        Column("point", number=False),
+        Column("difference is", number=False),
+        Column(measure.quantity.title),
+    ]
+    head += [Column("s.d."), Column("runs"), Column("difference", signed=True), *INTERVAL, Column("rank")]
+    unit = f"{measure.quantity.unit}; " if measure.quantity.unit else ""
+    over = f"seeds and {measure.structures} structures" if measure.structures else "seeds alone"
+    return Table(
+        "ranking", f"{unit}differences to {analysis.reference.name}, intervals over {over}.", head, rows
+    )
+
+
+def effect_table(findings: Sequence[Finding], name: str) -> Table:
+    """What changes do, or pairs of them."""
+    averaged = any(found.effect.averaged > 1 for found in findings)
+    rows: list[Sequence[Cell]] = []
+    for found in findings:
+        q, interval, effect = found.measure.quantity, found.interval, found.effect
+        words = (effect.change, effect.against, q.label, q.domain or "", verdict(interval))
+        over = [effect.averaged] if averaged else []
+        rows.append((*words, *bounds(interval), found.percent, interval.n, *over))
+    words = ("change", "against", "quantity", "domain", "difference is")
+    columns = [Column(title, number=False) for title in words] + [
+        Column("difference", signed=True),
+        *INTERVAL,
+    ]
+    columns += [Column("%", signed=True), Column("runs"), *([Column("mean over")] if averaged else [])]
+    captions = {
+        "effects": "What each change does: the difference with its 95 % interval, and in % of the mean without it.",
+        "interactions": "How far what two changes do together is from the sum of what both do alone, with its 95 % "
+        "interval; 0 where effects add up. In % of the mean without both.",
+    }
+    text = " Mean over: combinations of the other axes." if averaged else ""
+    return Table(name, captions[name] + text, columns, rows)
+
+
+def score_table(chosen: Sequence[Measure], analysis: Analysis) -> Table:
+    """All points by several scores: mean ± s.d., and whether they differ from the reference."""
+    rows = []
+    for point in analysis.points:
+        found = [measure.mean(point.folder) for measure in chosen]
+        if any(found):
+            changes = [verdict(m.difference(point.folder, analysis.reference.folder)) for m in chosen]
+            signs = [{"lower": " ↓", "higher": " ↑"}.get(change, "") for change in changes]
+            cells = [f"{plus_minus(mean)}{sign}" for mean, sign in zip(found, signs, strict=True)]
+            rows.append((point.name, *cells, max(mean.n for mean in found if mean)))
+    units = {m.quantity: f" [{m.quantity.unit}]" if m.quantity.unit else "" for m in chosen}
+    columns = [Column("point", number=False)]
+    columns += [Column(f"{m.quantity.title}{units[m.quantity]}") for m in chosen] + [Column("runs")]
+    caption = f"Mean ± standard deviation over seeds. ↓ ↑: the interval of the difference to {analysis.reference.name} "
+    return Table("scores", f"{caption}excludes 0.", columns, rows)
+
+
+def priced(analysis: Analysis) -> list[Measure]:
+    """Errors that are held against costs."""
+    return [measure for measure in analysis.main if measure.quantity.kind != "dynamics"]
+
+
+def cost_table(chosen: Sequence[Measure], analysis: Analysis) -> Table:
+    """What the points cost, and where they are on the Pareto front of an error against that."""
+    costs = {cost.quantity.title: means(cost, analysis) for cost in analysis.costs}
+    rows: list[Sequence[Cell]] = []
+    for measure in chosen:
+        errors = means(measure, analysis)
+        fronts = {title: front(of, errors) for title, of in costs.items()}
+        losers = {title: beaten(measure, of) for title, of in costs.items()}
+        for point in analysis.points:
+            if (found := measure.mean(point.folder)) is not None:
+                on, off = (
+                    ", ".join(title for title, of in among.items() if point.folder in of)
+                    for among in (fronts, losers)
+                )
+                numbers = [of.get(point.folder) for of in costs.values()]
+                words = (measure.quantity.label, point.name) if len(chosen) > 1 else (point.name,)
+                rows.append((*words, on, off, found.mean, found.deviation, found.n, *numbers))
+    titles = (*["quantity"][: len(chosen) - 1], "point", "on the front by", "beaten by")
+    columns = [Column(title, number=False) for title in titles]
+    columns += [Column("mean"), Column("s.d."), Column("runs")]
+    columns += [Column(c.quantity.label) for c in analysis.costs]
+    return Table("cost", FRONT, columns, rows)
+
+
+def means(measure: Measure, analysis: Analysis) -> dict[str, float]:
+    """Of all points that have the measure."""
+    return {point: found.mean for point in analysis.folders if (found := measure.mean(point)) is not None}

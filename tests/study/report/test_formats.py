@@ -1,0 +1,63 @@
+"""Tables in HTML, Markdown, LaTeX and CSV."""
+
+import csv
+import io
+import math
+
+from multiace.study.report.formats import Column, Table, number, to_csv, to_html, to_latex, to_markdown
+
+TABLE = Table(
+    "own",
+    "50 % of_all",
+    [Column("point", number=False), Column("RMSE [meV/Å]"), Column("change", signed=True), Column("runs")],
+    [
+        ["<b>a</b> | 100% of_it & $x$ \\ {y}", 1234.5678, -0.123456, 3],
+        ["b", 0.00123456, math.inf, None],
+    ],
+)
+
+
+def test_numbers_have_four_digits():
+    assert [number(x) for x in (12.34567, 0.00123456, 1234567.0, 12, 1234, None, math.nan)] == [
+        *("12.35", "0.001235", "1,234,567", "12", "1,234", "", "")
+    ]
+    assert [number(x, signed=True) for x in (12.3456, -0.5, 0.0, 1234.5)] == ["+12.3", "-0.5", "0", "+1,234"]
+
+
+def test_html_is_escaped_and_links_to_points():
+    found = to_html(TABLE, {"b": "#point-1"})
+    assert "<td>&lt;b&gt;a&lt;/b&gt; | 100% of_it &amp; $x$ \\ {y}</td>" in found
+    assert '<td><a href="#point-1">b</a></td>' in found
+    assert "<td class=n>1,235</td><td class=n>-0.123</td><td class=n>3</td>" in found
+    assert "<table class=sortable>" in found
+
+
+def test_a_name_that_is_html_stays_a_name_in_a_link():
+    found = to_html(TABLE, {TABLE.rows[0][0]: "#point-0"})
+    assert '<a href="#point-0">&lt;b&gt;a&lt;/b&gt; |' in found
+
+
+def test_markdown_has_as_many_cells_as_columns():
+    caption, _, head, rule, first, second, *_ = to_markdown(TABLE).split("\n")
+    assert caption == "50 % of\\_all"
+    assert head == "| point | RMSE [meV/Å] | change | runs |"
+    assert rule == "| --- | ---: | ---: | ---: |"
+    assert first == "| &lt;b&gt;a&lt;/b&gt; \\| 100% of\\_it &amp; \\$x\\$ \\\\ {y} | 1,235 | -0.123 | 3 |"
+    assert second == "| b | 0.001235 |  |  |"
+
+
+def test_latex_is_escaped():
+    found = to_latex(TABLE)
+    assert r"\caption{50 \% of\_all}" in found
+    assert r"\begin{tabular}{lrrr}" in found
+    name = r"\textless{}b\textgreater{}a\textless{}/b\textgreater{} \textbar{} 100\% of\_it \& \$x\$ "
+    assert name + r"\textbackslash{} \{y\} & 1,235 & -0.123 & 3 \\" in found
+    assert r"RMSE [meV/\AA{}]" in found
+    assert found.count("\\toprule") == found.count("\\midrule") == found.count("\\bottomrule") == 1
+
+
+def test_csv_has_all_digits():
+    head, first, second = csv.reader(io.StringIO(to_csv(TABLE)))
+    assert head == ["point", "RMSE [meV/Å]", "change", "runs"]
+    assert first == [TABLE.rows[0][0], "1234.5678", "-0.123456", "3"]
+    assert second == ["b", "0.00123456", "", ""]

@@ -1,0 +1,84 @@
+"""Figures in the page: what their parts are, and names that are no XML and no mathematics."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from multiace.study.report import figures, svg
+from multiace.study.report.figures import Bar, Curve, Dot, Panel
+
+NAME = '$x_{1 <b> & \\frac"'
+LEGEND = figures.series({"a": NAME, "b": "other"})
+
+
+def bars(differences):
+    numbers = (
+        [(-1.0, -2.0, -0.1), (0.5, -1e6, 1e6)] if differences else [(3.0, 1.0, 5.0), (4.0, -np.inf, np.inf)]
+    )
+    return {
+        "RMSE [meV]": [
+            Bar(NAME, series, *x, tip=f"{NAME}\n{series}") for series, x in zip("ab", numbers, strict=True)
+        ]
+    }
+
+
+def drawn():
+    x = np.linspace(0, 1, 5)
+    curve = Curve(x, np.array([x, x + 1]), "two runs")
+    panels = [Panel(NAME, "x", "y", {"a": curve}, (x, x)), Panel("log", "x", "y", {"b": curve}, log=True)]
+    dots = {"a": Dot(1.0, 3.0, 2.0, 4.0, False, "a"), "b": Dot(10.0, 3.0, -np.inf, np.inf, True, "b")}
+    return {
+        "differences": lambda: figures.forest(bars(True), LEGEND, differences=True),
+        "values": lambda: figures.forest(bars(False), LEGEND, differences=False),
+        "curves": lambda: figures.curves(panels, LEGEND),
+        "pareto": lambda: figures.pareto({"cost": dots}, {"cost": ["a"]}, LEGEND, "error"),
+    }
+
+
+@pytest.mark.parametrize("kind", ["differences", "values", "curves", "pareto"])
+def test_parts_say_what_they_are(kind):
+    text = svg.inline(drawn()[kind](), "own")
+    root = ElementTree.fromstring(text)
+    parts = [part for part in root.iter() if part.get("data-series")]
+    assert {part.get("data-series") for part in parts} >= {"a", "b"}
+    assert all(len(part) for part in parts)
+    assert "marked:" not in text
+    assert root.get("aria-label") == "own"
+    assert root.get("viewBox")
+
+
+@pytest.mark.parametrize("kind", ["differences", "curves"])
+def test_the_same_figure_is_the_same_text(kind):
+    assert svg.inline(drawn()[kind](), "own") == svg.inline(drawn()[kind](), "own")
+
+
+def test_parts_of_two_figures_have_different_names():
+    texts = [svg.inline(drawn()["values"](), name) for name in ("first", "second")]
+    ids = [{part.get("id") for part in ElementTree.fromstring(text).iter()} - {None} for text in texts]
+    assert ids[0]
+    assert not ids[0] & ids[1]
+
+
+def test_names_are_shown_as_they_are():
+    root = ElementTree.fromstring(svg.inline(drawn()["differences"](), "own"))
+    shown = "".join(text for part in root.iter() for text in (part.text or "").split("\n"))
+    assert NAME in shown
+    assert f"{NAME}\na" in [part.get("data-tip") for part in root.iter()]
+    legend = svg.figure(drawn()["values"](), LEGEND.values(), "own", "<i>")
+    assert "<b>" not in legend
+    assert "&lt;i&gt;" in legend
+
+
+def test_a_long_interval_leaves_the_panel():
+    (ax,) = drawn()["differences"]().axes
+    low, high = ax.get_xlim()
+    assert -4 < low < -1.5
+    assert 0.5 < high < 3
+
+
+def test_many_series_are_told_apart():
+    legend = figures.series({str(k): str(k) for k in range(16)})
+    assert len({(s.color, s.dashed) for s in legend.values()}) == 16

@@ -1,0 +1,146 @@
+"""Effects and interactions of planted studies."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from multiace.study.analysis import Analysis, verdict
+from multiace.study.effects import design, effects, interactions
+from multiace.study.measures import Measure, Quantity
+from multiace.study.outcomes import Outcome
+from multiace.study.store import Row
+
+ERROR = Quantity("set", "test", None, "forces RMSE", "meV/Å")
+SEEDS = (1, 2, 3, 4)
+
+
+def point(labels, seeds=SEEDS):
+    name = ", ".join(f"{axis} = {label}" for axis, label in labels.items()) or "base"
+    rows = [
+        Row(f"{name}/seed-{seed}", name, labels, seed, {}, "done", 1, None, None, None, None, {"errors": {}})
+        for seed in seeds
+    ]
+    return Outcome(name, name, labels, rows)
+
+
+def grid(**axes):
+    return [point(dict(zip(axes, labels, strict=True))) for labels in product(*axes.values())]
+
+
+def analysis(points, value):
+    """What seeds do is the same for all points, but for a little noise."""
+    rng = np.random.default_rng(0)
+    values = {
+        p.folder: {row.seed: 5.0 * row.seed + value(p.labels) + rng.normal(scale=0.01) for row in p.done}
+        for p in points
+        if p.done
+    }
+    return Analysis(points, [Measure(ERROR, values)])
+
+
+def test_the_design_is_seen_from_the_labels():
+    assert design(grid(a="01", b="01")) == "grid"
+    assert design([point({}), point({"a": "1"}), point({"b": "1"})]) == "one_at_a_time"
+    assert design([point({}), point({"a": "1"}), point({"a": "1", "b": "1"})]) == "path"
+
+
+def test_main_effects_of_an_additive_grid_are_the_planted_ones():
+    found = analysis(
+        grid(a="01", b="012", c="01"),
+        lambda at: 3 * (at["a"] == "1") + 2 * int(at["b"]) - 1 * (at["c"] == "1"),
+    )
+    means = {f.effect.change: (f.effect.against, f.effect.averaged, f.interval.mean) for f in found.effects}
+    assert {change: x[:2] for change, x in means.items()} == {
+        "a = 1": ("0", 6),
+        "b = 1": ("0", 4),
+        "b = 2": ("0", 4),
+        "c = 1": ("0", 6),
+    }
+    for change, planted in {"a = 1": 3, "b = 1": 2, "b = 2": 4, "c = 1": -1}.items():
+        assert means[change][2] == pytest.approx(planted, abs=0.03)
+    assert all(f.interval.excludes_zero for f in found.effects)
+    reference = next(f for f in found.effects if f.effect.change == "a = 1").reference
+    assert reference == pytest.approx(12.5 + 2 - 0.5, abs=0.03)
+
+
+def test_an_additive_grid_has_no_interactions():
+    found = analysis(
+        grid(a="01", b="01", c="01"), lambda at: 3 * int(at["a"]) + 2 * int(at["b"])
+    ).interactions
+    assert [f.effect.axes for f in found] == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert all(abs(f.interval.mean) < 0.04 for f in found)
+    assert sum(f.interval.excludes_zero for f in found) <= 1
+
+
+def test_an_interaction_is_found_with_its_size():
+    found = analysis(grid(a="01", b="01", c="01"), lambda at: 3 * int(at["a"]) * int(at["b"]) + int(at["c"]))
+    (a_and_b,) = [f for f in found.interactions if f.effect.axes == ("a", "b")]
+    assert a_and_b.effect.change == "a = 1 with b = 1"
+    assert a_and_b.effect.averaged == 2
+    assert a_and_b.interval.mean == pytest.approx(3, abs=0.04)
+    assert a_and_b.interval.excludes_zero
+    effects = {f.effect.change: f.interval.mean for f in found.effects}
+    assert effects["a = 1"] == pytest.approx(1.5, abs=0.03)  # the mean over b = 0, 1
+
+
+def test_contrasts_sum_to_zero():
+    points = grid(a="012", b="012")
+    for effect in effects(points) + interactions(points):
+        assert sum(effect.contrast.values()) == pytest.approx(0)
+        assert sum(effect.reference.values()) == pytest.approx(1)
+
+
+def test_combinations_that_lack_runs_are_left_out_of_the_mean():
+    points = grid(a="01", b="01")
+    points[3] = Outcome(points[3].folder, points[3].name, points[3].labels, [])
+    points[0] = point(points[0].labels)
+    found = analysis(points, lambda at: 3 * int(at["a"]) + 2 * int(at["b"]))
+    (a,) = [f for f in found.effects if f.effect.axes == ("a",)]
+    assert a.effect.averaged == 1
+    assert a.interval.mean == pytest.approx(3, abs=0.04)
+    assert found.interactions == []
+
+
+def test_a_point_with_one_run_does_not_take_the_intervals_of_others():
+    points = grid(a="01", b="01")
+    points[3] = point(points[3].labels, seeds=(1,))
+    found = analysis(points, lambda at: 3 * int(at["a"]) + 2 * int(at["b"]))
+    assert all(f.interval.n == 4 for f in found.effects)
+
+
+def test_a_study_of_one_seed_has_effects_without_claims():
+    points = [point(p.labels, seeds=(1,)) for p in grid(a="01", b="01")]
+    found = analysis(points, lambda at: 3 * int(at["a"]))
+    assert [f.interval.n for f in found.effects] == [1, 1]
+    assert not any(f.interval.excludes_zero for f in found.effects + found.interactions)
+    assert {verdict(f.interval) for f in found.effects} == {""}
+
+
+def test_changes_alone_are_compared_with_the_base():
+    points = [point({}), point({"a": "1"}), point({"a": "2"}), point({"b": "1"})]
+    found = analysis(points, lambda at: 3 * int(at.get("a", 0)) - int(at.get("b", 0)))
+    assert found.reference.name == "base"
+    changes = {f.effect.change: (f.effect.against, round(f.interval.mean, 1)) for f in found.effects}
+    assert changes == {"a = 1": ("base", 3.0), "a = 2": ("base", 6.0), "b = 1": ("base", -1.0)}
+    assert found.interactions == []
+
+
+def test_steps_of_a_path_are_compared_with_the_point_before():
+    points = [
+        point({}),
+        point({"a": "1"}),
+        point({"a": "1", "b": "1"}),
+        point({"a": "1", "b": "1", "c": "1"}),
+    ]
+    found = analysis(points, lambda at: 3 * ("a" in at) - 2 * ("b" in at) + ("c" in at))
+    changes = {f.effect.change: (f.effect.against, round(f.interval.mean, 1)) for f in found.effects}
+    before = "the point before"
+    assert changes == {"a = 1": ("base", 3.0), "b = 1": (before, -2.0), "c = 1": (before, 1.0)}
+
+
+def test_a_step_beside_a_point_without_runs_is_left_out():
+    points = [point({}), point({"a": "1"}, seeds=()), point({"a": "1", "b": "1"})]
+    assert analysis(points, lambda at: 3 * ("a" in at)).effects == []
