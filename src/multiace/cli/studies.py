@@ -81,6 +81,7 @@ def run_study(arguments: argparse.Namespace) -> int:
     from multiace.study.plan import plan
     from multiace.study.store import Store
     from multiace.study.tables import progress_table
+    from multiace.study.work import untested
 
     for name in ("jobs", "threads"):
         value = getattr(arguments, name)
@@ -92,7 +93,8 @@ def run_study(arguments: argparse.Namespace) -> int:
     options = job_options(arguments)
     if arguments.quick and not arguments.plan:
         raise InputError("--quick says what --plan shows: add it, or remove --quick.")
-    planned = plan(StudyConfig.read(arguments.study, arguments.size))
+    study = StudyConfig.read(arguments.study, arguments.size)
+    planned = plan(study)
     for name, why in planned.left_out.items():
         console().print(f"left out: {name}: {why}", highlight=False)
     name = "-".join(filter(None, (Path(arguments.study).stem, arguments.size)))
@@ -102,8 +104,11 @@ def run_study(arguments: argparse.Namespace) -> int:
         show_plan(planned, folder, slots, arguments.threads, arguments.quick)
         return 0
     store = Store(folder)
-    store.add(planned.runs)
     names = [run.name for run in planned.runs]
+    again = untested(store.rows(names), study.battery)
+    store.add(planned.runs, study.battery)
+    for name in again:
+        store.wait(name)
     with Live(console=console(), refresh_per_second=1) as live:
 
         def show(found: list[Progress]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from multiace.battery import BATTERIES
 from multiace.config import Config, read_yaml
 from multiace.errors import InputError, did_you_mean
 from multiace.fields import plain
@@ -126,7 +128,10 @@ class StudyConfig(Config):
             axis: {label: absolute(changes) for label, changes in values.items()}
             for axis, values in config.axes.items()
         }
-        return config.replace(base=base, axes=axes)
+        battery = config.battery
+        if battery is not None and battery not in BATTERIES:
+            battery = os.path.abspath(folder / battery)
+        return config.replace(base=base, axes=axes, battery=battery)
 
 
 def of_size(values: dict[str, Any], size: str | None) -> dict[str, Any]:

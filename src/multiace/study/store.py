@@ -44,6 +44,8 @@ PATIENCE = 60.0  # s that a writer waits for the others
 NAME = "study.sqlite"
 LOOKS, SECONDS_OF_A_LOOK = 4, 0.05  # at a lock that is held; looking at one holds it, too
 
+SETTINGS = "CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT)"
+"""What holds for all runs: ``battery``."""
 PLAN = "CREATE TABLE IF NOT EXISTS planned (name TEXT PRIMARY KEY)"
 """The runs of the study file as it was last given, in their order; others in ``runs`` are of earlier ones."""
 
@@ -122,6 +124,7 @@ class Store:
             connection.execute(SCHEMA)
             connection.execute(JOBS)
             connection.execute(PLAN)
+            connection.execute(SETTINGS)
 
     @contextmanager
     def connection(self) -> Iterator[sqlite3.Connection]:
@@ -143,8 +146,13 @@ class Store:
                 "a file system with locks."
             ) from None
 
-    def add(self, runs: list[Run]) -> None:
-        """Add the runs of a study file; those that are there stay as they are."""
+    def add(self, runs: list[Run], battery: str | None = None) -> None:
+        """Add the runs of a study file; those that are there stay as they are.
+
+        Args:
+            runs: Of the file.
+            battery: What else all models are tested on.
+        """
         rows = [
             (run.name, run.point.name, json.dumps(run.point.labels), run.seed, run.config.model_dump_json())
             for run in runs
@@ -155,6 +163,14 @@ class Store:
             )
             connection.execute("DELETE FROM planned")
             connection.executemany("INSERT INTO planned VALUES (?)", [(run.name,) for run in runs])
+            connection.execute("INSERT OR REPLACE INTO settings VALUES ('battery', ?)", (battery,))
+
+    @property
+    def battery(self) -> str | None:
+        """What else models are tested on."""
+        with self.connection() as connection:
+            found = connection.execute("SELECT value FROM settings WHERE name = 'battery'").fetchone()
+        return found[0] if found else None
 
     def planned(self) -> list[str]:
         """Names of the runs of the study file as it was last given, in their order."""
