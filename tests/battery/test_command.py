@@ -39,7 +39,8 @@ def command(text, capsys, status=0):
 
 
 @pytest.mark.parametrize("tested", ["model.safetensors", CALCULATOR])
-def test_a_battery_is_printed_and_written(files, capsys, tested):
+def test_a_battery_is_printed_and_written(files, capsys, monkeypatch, tested):
+    monkeypatch.setenv("COLUMNS", "200")
     out = command(f"{tested} --battery mine.yaml --json out/found.json", capsys).out
     for words in (
         "near (in)",
@@ -94,7 +95,10 @@ def test_files_may_follow_options(files, capsys):
         ("model.safetensors --battery mine.yaml --uncertainty", "--uncertainty goes without --battery"),
         ("model.safetensors --battery mine.yaml --max-edges 9", "--max-edges goes without --battery"),
         ("model.safetensors --battery acacia", "battery 'acacia' is not built in"),
-        ("model.safetensors --battery acac", "none of the files of battery acac is in data/acac"),
+        (
+            "model.safetensors --battery acac",
+            "none of the files of battery acac is in data, or in a folder acac there",
+        ),
         ("model.safetensors --battery mine.yaml --only curve", "there is no part 'curve' of a battery"),
         ("model.safetensors --battery mine.yaml --energy-unit Ry", "'Ry' is not a known unit"),
         ("--battery mine.yaml --calculator nowhere:make", "'nowhere:make' cannot be imported"),

@@ -15,7 +15,7 @@ def dimers(energy, elements=("C", "O"), **options):
 
 
 def test_every_pair_of_elements_is_measured():
-    assert list(dimers(morse, ("C", "H", "O"))) == ["C-C", "C-H", "C-O", "H-H", "H-O", "O-O"]
+    assert list(dimers(morse, ("H", "C"))) == ["C-C", "C-H", "H-H"]
 
 
 def test_a_morse_potential_has_one_minimum_of_its_depth_and_no_hole():
@@ -60,7 +60,7 @@ def test_a_pair_without_finite_energies_is_skipped_with_the_reason():
     battery = Battery(dimers={"elements": ("C", "O")}, cost=None)
     found = run(NotFinite(), battery)
     assert found["dimers"] == {}
-    assert found["skipped"]["C-O"] == "the energy predicted for C-O at 1.32 Å is not finite."
+    assert found["skipped"]["C-O"] == "the energy predicted for C-O at 1.30 Å is not finite."
 
 
 def test_a_calculator_of_unknown_elements_needs_them():

@@ -46,13 +46,13 @@ def test_replicas_are_repeatable_and_differ_by_their_seeds():
 
 
 def test_a_bond_that_is_pushed_apart_breaks():
-    found = run(Pairs(lambda r: -2.0 * r), time=1.0)
+    found = run(Pairs(lambda r: -0.5 * r), time=1.0, interval=1.0)
     assert found.failed.startswith("the bond C0-O1 is 1.5")
     assert 0 < found.survived < 0.2
 
 
 def test_atoms_that_attract_each_other_collapse():
-    found = run(Pairs(lambda r: 2.0 * r), time=1.0, temperature=1.0, interval=1.0)
+    found = run(Pairs(lambda r: 0.5 * r), time=1.0, interval=1.0)
     assert found.failed == "atoms have collapsed"
 
 
@@ -80,14 +80,19 @@ def test_a_calculator_that_cannot_take_the_start_is_told(calculator):
         run(calculator)
 
 
-def test_a_proton_that_moves_to_another_atom_has_broken_no_bond():
-    start, moved, lost = (
-        Atoms("OHO", [[0, 0, 0], [x, y, 0], [2.6, 0, 0]]) for x, y in ((1, 0), (1.6, 0), (1, 1.6))
-    )
-    held = Bonds(start, 1.5)
-    assert held.failure(start) is None
-    assert held.failure(moved) is None
-    assert held.failure(lost) == "the bond O0-H1 is 1.89 times as long as at the start"
+def hydrogen(x, y):
+    """H beside the first of two oxygen atoms that are 2.6 Å apart."""
+    return Atoms("OHO", [[0, 0, 0], [x, y, 0], [2.6, 0, 0]])
+
+
+@pytest.mark.parametrize("place", [(1.0, 0.0), (1.3, 0.0), (1.6, 0.0), (1.6, 0.9), (3.7, 0.5)])
+def test_a_proton_that_moves_to_another_atom_has_broken_no_bond(place):
+    assert Bonds(hydrogen(1.0, 0.0), 1.5).failure(hydrogen(*place)) is None
+
+
+def test_a_proton_that_is_at_no_atom_is_lost():
+    lost = Bonds(hydrogen(1.0, 0.0), 1.5).failure(hydrogen(1.0, 1.6))
+    assert lost == "the bond O0-H1 is 1.89 times as long as at the start"
 
 
 def test_a_broken_bond_between_heavy_atoms_is_told_whatever_they_meet():
@@ -111,20 +116,19 @@ def test_a_harmonic_bond_is_distributed_as_statistical_mechanics_says():
     found = run(
         Pairs(harmonic),
         temperature=300.0,
-        time=20.0,
+        time=3.0,
         timestep=2.0,
         friction=0.1,
         reference="x",
         equilibration=0.2,
     )
     lengths = np.array([atoms.get_distance(0, 1) for atoms in found.frames])
-    assert lengths.var() == pytest.approx(units.kB * 300 / HARMONIC, rel=0.2)
+    assert lengths.var() == pytest.approx(units.kB * 300 / HARMONIC, rel=0.3)
     r = np.linspace(0.7, 1.6, 2000)
     p = r**2 * np.exp(-harmonic(r) / (units.kB * 300))
-    exact, hot = (
-        [dimer(x) for x in np.interp(np.linspace(0, 1, 2000), np.cumsum(q) / q.sum(), r)] for q in (p, p**0.3)
-    )
-    assert bond_error(found.frames, exact) < 0.25
+    places = np.linspace(0, 1, 300)
+    exact, hot = ([dimer(x) for x in np.interp(places, np.cumsum(q) / q.sum(), r)] for q in (p, p**0.3))
+    assert bond_error(found.frames, exact) < 0.3
     assert bond_error(found.frames, hot) > 0.4
 
 

@@ -135,7 +135,7 @@ def test_absent_files_are_listed_and_their_entries_left_out(folder):
     assert found["absent"] == ["far.xyz", "no.xyz"]
 
 
-def test_files_are_found_in_several_folders_and_in_parts(folder, tmp_path):
+def test_files_are_found_in_several_folders_and_in_parts(folder):
     (folder / "other" / "mine").mkdir(parents=True)
     (folder / "near.xyz").rename(folder / "other" / "mine" / "near.xyz")
     sets = {"some": {"file": "near.xyz@:4", "domain": "in"}}
@@ -206,9 +206,12 @@ def test_labels_are_read_under_the_keys_that_are_given(folder):
         assert found["sets"]["near"]["errors"]["energy"]["mae"] == pytest.approx(1000 * abs(morse(1.2) + 1))
 
 
-def test_no_file_at_all_is_an_error(tmp_path):
+def test_no_file_at_all_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MULTIACE_DATA", raising=False)
     with pytest.raises(
-        InputError, match=r"none of the files of battery mine is in .*: near.xyz. Say which folder"
+        InputError,
+        match=r"none of the files of battery mine is in .*, \., or in a folder mine there: near.xyz. Say which folder",
     ):
         run(Pairs(), battery(sets=SETS), tmp_path)
     with pytest.raises(InputError, match="or get them: multiace data get acac"):

@@ -24,8 +24,8 @@ def at_temperatures(file: str, temperatures: Sequence[int], **references: str) -
 
 
 def battery(name: str, **parts: Any) -> Battery:
-    """Return a battery whose files have labels in eV and Å under the usual names."""
-    return Battery(name=name, labels=LabelKeys(), **parts)
+    """Return a battery whose files have labels in eV and Å under the usual names, and are where they are put."""
+    return Battery(name=name, data="data", labels=LabelKeys(), **parts)
 
 
 ACAC = battery(

@@ -124,7 +124,7 @@ class DynamicsConfig(Config):
     stretch: float = Field(
         1.5,
         gt=1,
-        description="a bond has broken when it is this many times as long as in the start structure",
+        description="a bond is broken when it is this many times as long as in the start structure",
     )
     seed: int = Field(0, ge=0, description="of the first replica; the others have the next ones")
 
@@ -164,9 +164,7 @@ class Battery(Config):
     """How to test any model: labelled sets, curves, dimers, dynamics and cost. Each part may be left out."""
 
     name: str = Field("battery", description="in results; by default the file's name")
-    data: tuple[str, ...] = Field(
-        (), description="folders of the files, relative to the battery file; by default its own"
-    )
+    data: tuple[str, ...] = Field((".",), description="folders of the files, relative to the battery file")
     labels: LabelKeys | None = Field(
         None, description="names and units of the labels in all files; null = as in the model's training data"
     )
@@ -241,6 +239,6 @@ class Battery(Config):
             battery = cls.from_dict(read_yaml(path))
         except InputError as error:
             raise InputError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
-        folders = [str(path.parent / folder) for folder in battery.data or (".",)]
+        folders = [str(path.parent / folder) for folder in battery.data]
         name = battery.name if "name" in battery.model_fields_set else path.stem
         return battery.replace(name=name, data=folders)

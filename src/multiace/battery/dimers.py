@@ -24,7 +24,7 @@ def dimers(job: Job) -> dict[str, Any]:
     config = job.battery.dimers
     elements = config.elements or job.subject.elements or elements_of(job)
     furthest = config.furthest or job.subject.cutoff or FURTHEST
-    found = list(combinations_with_replacement(elements, 2))
+    found = list(combinations_with_replacement(sorted(elements), 2))
     results = {}
     for number, pair in enumerate(found):
         job.show("dimers", number, len(found))
@@ -39,7 +39,7 @@ def elements_of(job: Job) -> tuple[str, ...]:
     symbols = {symbol for atoms in job.structures() for symbol in atoms.get_chemical_symbols()}
     if not symbols:
         job.skipped["dimers"] = "which elements the calculator knows is not known: set dimers.elements."
-    return tuple(sorted(symbols))
+    return tuple(symbols)
 
 
 def measure(job: Job, pair: tuple[str, str], furthest: float, tolerance: float) -> dict[str, Any]:

@@ -13,11 +13,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from ase import Atoms
-from ase.neighborlist import neighbor_list
+from ase.data import covalent_radii
 from scipy.spatial.distance import pdist
 
 from multiace.data.read import has_volume
-from multiace.verify.dynamics import BONDED, reach
+from multiace.graph.neighbors import neighbor_list
+from multiace.verify.dynamics import BONDED
 
 __all__ = ["bond_error", "pair_error"]
 
@@ -57,9 +58,10 @@ def bond_counts(structures: Sequence[Atoms]) -> dict[Pair, np.ndarray]:
     """Return the histogram of bond lengths of each pair of elements."""
     lengths: dict[Pair, list[np.ndarray]] = {}
     for atoms in structures:
-        i, j, d = neighbor_list("ijd", atoms, reach(atoms, BONDED))
-        symbols = np.array(atoms.get_chemical_symbols())
-        pairs = np.sort(np.stack([symbols[i], symbols[j]], axis=1), axis=1)
+        radii, symbols = covalent_radii[atoms.numbers], np.array(atoms.get_chemical_symbols())
+        i, j, d = neighbors(atoms, 2 * BONDED * radii.max())
+        bonded = d < BONDED * (radii[i] + radii[j])
+        d, pairs = d[bonded], np.sort(np.stack([symbols[i], symbols[j]], axis=1)[bonded], axis=1)
         for a, b in Counter(map(tuple, pairs.tolist())):
             chosen = (pairs == (a, b)).all(axis=1)
             lengths.setdefault((a, b), []).append(d[chosen])
@@ -98,8 +100,14 @@ def pair_density(atoms: Atoms) -> np.ndarray:
         return histogram(d, PAIR_WIDTH, FARTHEST) / (len(d) * PAIR_WIDTH)
     edges = np.arange(0, RADIAL + PAIR_WIDTH / 2, PAIR_WIDTH)
     shells = 4 / 3 * np.pi * np.diff(edges**3)
-    counts = np.histogram(neighbor_list("d", atoms, RADIAL), edges)[0]
+    counts = np.histogram(neighbors(atoms, RADIAL)[2], edges)[0]
     return counts * atoms.get_volume() / (len(atoms) ** 2 * shells)
+
+
+def neighbors(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return pairs of atoms closer than the cutoff [Å], in both directions, and their distances [Å]."""
+    i, j, shifts = neighbor_list(atoms.positions, atoms.cell.array, atoms.pbc, cutoff)
+    return i, j, np.linalg.norm(atoms.positions[j] - atoms.positions[i] + shifts @ atoms.cell.array, axis=1)
 
 
 def histogram(distances: np.ndarray, width: float, end: float) -> np.ndarray:

@@ -54,15 +54,16 @@ class Bonds:
     def failure(self, atoms: Atoms) -> str | None:
         """Say which bond has broken, or that atoms have collapsed to half of their covalent radii.
 
-        A hydrogen that is bonded to another atom now has moved there; its old bond does not count.
+        A hydrogen within ``stretch`` sums of covalent radii of another atom has moved there; its old bond does not
+        count.
         """
-        bonded: set[int] | None = None
+        near: set[int] | None = None
         for (i, j, shift), start in zip(self.pairs, self.lengths, strict=True):
             ratio = length(atoms, (i, j, shift)) / start
             if ratio > self.stretch:
-                if bonded is None:
-                    bonded = {int(k) for k, _, _ in bonds(atoms)}
-                if not any(atoms.symbols[k] == "H" and k in bonded for k in (i, j)):
+                if near is None:
+                    near = {int(k) for k, _, _ in bonds(atoms, self.stretch)}
+                if not any(atoms.symbols[k] == "H" and k in near for k in (i, j)):
                     names = "-".join(f"{atoms.symbols[k]}{k}" for k in (i, j))
                     return f"the bond {names} is {ratio:.2f} times as long as at the start"
         return "atoms have collapsed" if collapsed(atoms) else None

@@ -81,15 +81,15 @@ class Job:
 
 
 def search(battery: Battery, files: Sequence[str], folders: Sequence[str | Path]) -> dict[str, str | None]:
-    """Find files: in the folders given, in those of the battery, and where data sets are put.
+    """Find files: in the folders given, in those of the battery, and in ``$MULTIACE_DATA``.
 
-    Each folder may also be the one that holds a folder of the battery's name.
+    In each of them, or in a folder of the battery's name there.
 
     Returns:
         Where each file is, with the part of it that is taken (``@:100``), or None.
     """
-    usual = [] if battery.data else ["data", *filter(None, [os.environ.get("MULTIACE_DATA")])]
-    roots = [Path(folder) for folder in (*folders, *battery.data, *usual)]
+    variable = os.environ.get("MULTIACE_DATA")
+    roots = [Path(folder) for folder in (*folders, *battery.data, *([variable] if variable else []))]
 
     def find(file: str) -> str | None:
         places = [place / file for root in roots for place in (root, root / battery.name)]

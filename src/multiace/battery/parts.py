@@ -46,8 +46,8 @@ def run(
     Args:
         model: A :class:`~multiace.model.potential.Potential` or an ASE calculator.
         battery: What is tested, see :meth:`Battery.read`.
-        data_folder: Where the files are: one folder, or several that are searched in turn; then come the folder of a
-            battery file, or ``data/NAME`` and ``$MULTIACE_DATA/NAME`` for a built-in one.
+        data_folder: Where the files are: one folder, or several that are searched in turn; then come those of the
+            battery and ``$MULTIACE_DATA``, see :func:`~multiace.battery.job.search`.
         only: Parts that are run; all by default.
         keys: Names and units of the labels; by default the battery's, else those of the model's training data.
         show: Called with the part, how much of it is done, and in all.
@@ -96,9 +96,9 @@ def files_of(battery: Battery, parts: Sequence[str]) -> list[str]:
 
 def none_found(battery: Battery, files: Sequence[str], folders: Sequence[str | Path]) -> str:
     """Say that the files are not there, and what to do."""
-    where = ", ".join(map(str, [*folders, *battery.data])) or f"data/{battery.name}"
+    where = ", ".join(map(str, [*folders, *battery.data]))
     get = f", or get them: multiace data get {battery.name}" if battery.name in BOTNET_FOLDERS else ""
     return (
-        f"none of the files of battery {battery.name} is in {where}: {', '.join(files)}. Say which folder has them "
-        f"(--data FOLDER){get}."
+        f"none of the files of battery {battery.name} is in {where}, or in a folder {battery.name} there: "
+        f"{', '.join(files)}. Say which folder has them (--data FOLDER){get}."
     )

@@ -59,9 +59,10 @@ def curve_table(curves: Mapping[str, Any]) -> Table:
 def dimer_table(dimers: Mapping[str, Any]) -> Table:
     """Scores of each pair of elements."""
     table = new_table(
-        *("dimer", "from [Å]", "lowest [eV]", "extrema", "repulsive", "hole [eV]"),
-        right=("from [Å]", "lowest [eV]", "extrema", "hole [eV]"),
-        caption="energies above that at the cutoff; a hole is how far the energy falls again at short distances",
+        *("dimer", "from", "lowest", "extrema", "repulsive", "hole"),
+        right=("from", "lowest", "extrema", "hole"),
+        caption="closest distance in Å; energies in eV, above that at the cutoff; a hole is how far the energy falls "
+        "again at short distances",
     )
     for pair, of in dimers.items():
         scores = of["scores"]
@@ -73,11 +74,11 @@ def dimer_table(dimers: Mapping[str, Any]) -> Table:
 
 def dynamics_table(dynamics: Mapping[str, Any]) -> Table:
     """How long the replicas of each entry lasted, and the errors of their distributions."""
-    columns = ("T [K]", "planned [ps]", "survived [ps]", "failed", "bonds", "pairs", "steps/s")
+    columns = ("T", "planned", "survived", "failed", "bonds", "pairs", "steps/s")
     table = new_table(
         *("dynamics", *columns, "first failure"),
         right=columns,
-        caption="bonds, pairs: integrals of the difference of the distributions; 0 at best, 2 at most (g(r): in Å)",
+        caption="K, ps; bonds, pairs: integrals of differences of distributions, 0 at best, 2 at most (g(r): in Å)",
     )
     for name, of in dynamics.items():
         failures = [replica["failed"] for replica in of["replicas"] if replica["failed"] is not None]

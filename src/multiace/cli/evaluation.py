@@ -47,7 +47,7 @@ def add_commands(commands: Commands) -> None:
         "--data",
         nargs="+",
         metavar="FOLDER",
-        help="where its files are (default: data/NAME, $MULTIACE_DATA/NAME, or the folder of the YAML file)",
+        help="where its files are, before data/NAME (or the folder of the YAML file) and $MULTIACE_DATA/NAME",
     )
     group.add_argument(
         "--only", metavar="PARTS", help="only some parts: sets,curves,dimers,dynamics,cost (default: all)"

@@ -14,7 +14,7 @@ from multiace.errors import InputError
 from multiace.verify.smoothness import radius
 from multiace.verify.subject import NotApplicableError, Outcome, Subject
 
-__all__ = ["BONDED", "bonds", "bonds_hold", "collapsed", "energy_is_kept", "length", "reach"]
+__all__ = ["BONDED", "bonds", "bonds_hold", "collapsed", "energy_is_kept", "length"]
 
 STEPS, TIMESTEP = 2000, 0.5  # [fs]
 BONDED = 1.25  # atoms within this many sums of their covalent radii are bonded
@@ -64,9 +64,9 @@ def trajectory(subject: Subject, **options: Any) -> tuple[Atoms, list[Sample]]:
         raise InputError(f"{options['temperature']:g} K: {str(error).partition('. What')[0]}") from None
 
 
-def bonds(atoms: Atoms) -> list[tuple[int, int, np.ndarray]]:
+def bonds(atoms: Atoms, factor: float = BONDED) -> list[tuple[int, int, np.ndarray]]:
     """Return the atoms of each bond by covalent radii, and the shift of the second one's cell."""
-    return list(zip(*neighbor_list("ijS", atoms, reach(atoms, BONDED)), strict=True))
+    return list(zip(*neighbor_list("ijS", atoms, reach(atoms, factor)), strict=True))
 
 
 def reach(atoms: Atoms, factor: float) -> dict[tuple[str, str], float]:
