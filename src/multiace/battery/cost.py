@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from ase import Atoms
 
+from multiace.battery.config import CostConfig
 from multiace.battery.job import Job
 from multiace.battery.subject import Subject
 from multiace.data.read import read_structures
@@ -29,14 +30,15 @@ APART = 10.0  # [Å] between copies of a molecule
 
 def cost(job: Job) -> dict[str, Any]:
     """Time of a step, largest growth of memory, number of parameters; what cannot be known is left out."""
+    config = job.battery.cost or CostConfig()
     job.show("cost", 0, 1)
     found: dict[str, Any] = {}
     if job.subject.parameters is not None:
         found["parameters"] = job.subject.parameters
     with job.skipping("cost"):
-        atoms = structure(job)
+        atoms = structure(job, config.file)
         try:
-            found["microseconds_per_atom"] = microseconds(job.subject, atoms, job.battery.cost.repeats)
+            found["microseconds_per_atom"] = microseconds(job.subject, atoms, config.repeats)
             found["threads"] = torch.get_num_threads()
             memory = growth(job.subject, atoms)
         except InputError:
@@ -52,16 +54,15 @@ def cost(job: Job) -> dict[str, Any]:
     return found
 
 
-def structure(job: Job) -> Atoms:
+def structure(job: Job, file: str | None) -> Atoms:
     """Return the first structure of the file that is named, or of any that is there.
 
     Raises:
         InputError: If there is none.
     """
-    file = job.battery.cost.file
     path = None if file is None else job.found[file]
-    atoms = next(job.structures(), None) if file is None else path and read_structures(path)[0]
-    if atoms is None:
+    atoms = next(job.structures(), None) if path is None else read_structures(path)[0]
+    if atoms is None or (file is not None and path is None):
         raise InputError("there is no structure to predict; set cost.file.")
     return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from multiace.battery.config import DimersConfig
 from multiace.battery.curves import extrema
 from multiace.battery.job import Job
 from multiace.data.read import Frame
@@ -21,7 +22,7 @@ FURTHEST = 6.0
 
 def dimers(job: Job) -> dict[str, Any]:
     """Energy of each pair of elements against its distance, above that at the largest one, and its scores."""
-    config = job.battery.dimers
+    config = job.battery.dimers or DimersConfig()
     elements = config.elements or job.subject.elements or elements_of(job)
     furthest = config.furthest or job.subject.cutoff or FURTHEST
     found = list(combinations_with_replacement(sorted(elements), 2))
