@@ -24,6 +24,8 @@ from docstrings import equations, one_line, to_markdown
 
 from multiace.basis import radial as basis_radial
 from multiace.basis import spline
+from multiace.battery import BATTERIES, Battery
+from multiace.battery.config import CostConfig, CurveConfig, DimersConfig, DynamicsConfig, SetConfig
 from multiace.config import Config
 from multiace.data.config import DataConfig
 from multiace.data.download import BOTNET_FOLDERS
@@ -43,9 +45,11 @@ from multiace.train.config import TrainConfig
 from multiace.verify.checks import CHECKS, SLOW
 
 ROOT = Path(__file__).parents[1]
-SECTIONS: dict[str, type[Config]] = {
-    config.section(): config for config in (ModelConfig, DataConfig, TrainConfig, MDConfig, RelaxConfig)
-}
+CONFIGS: tuple[type[Config], ...] = (
+    *(ModelConfig, DataConfig, TrainConfig, MDConfig, RelaxConfig),
+    *(Battery, SetConfig, CurveConfig, DimersConfig, DynamicsConfig, CostConfig),
+)
+SECTIONS: dict[str, type[Config]] = {config.section(): config for config in CONFIGS}
 
 
 @dataclass(frozen=True)
@@ -302,7 +306,7 @@ def escape(text: str) -> str:
 
 
 def fields_of(section: str) -> str:
-    """Return all fields of a section of the run file."""
+    """Return all fields of a section of a run file or battery file."""
     return field_table(SECTIONS[section], tuple(SECTIONS[section].model_fields))
 
 
@@ -413,8 +417,25 @@ def checks_of(_: str) -> str:
     return "\n".join(rows)
 
 
+def batteries_of(_: str) -> str:
+    """Return the entries of the built-in batteries."""
+    rows = ["| battery | part | name | file | what |", "|---|---|---|---|---|"]
+    for name, battery in BATTERIES.items():
+        for part, entries in (
+            ("sets", battery.sets),
+            ("curves", battery.curves),
+            ("dynamics", battery.dynamics),
+        ):
+            for entry, config in entries.items():
+                given = config.model_dump(exclude={"file"}, exclude_defaults=True)
+                what = ", ".join(f"`{field}: {plain(value)}`" for field, value in given.items())
+                rows.append(f"| `{name}` | {part} | {entry} | `{config.file}` | {what} |")
+    return "\n".join(rows)
+
+
 PARTS = {
     "axes": axes,
+    "batteries": batteries_of,
     "checks": checks_of,
     "data-sets": data_sets,
     "fields": fields_of,

@@ -14,6 +14,8 @@ import pytest
 import yaml
 
 import multiace
+from multiace.battery import Battery
+from multiace.battery.config import CostConfig, CurveConfig, DimersConfig, DynamicsConfig, SetConfig
 from multiace.cli import build_parser, main
 from multiace.data.config import DataConfig
 from multiace.deploy.config import MDConfig, RelaxConfig
@@ -42,6 +44,10 @@ SECTIONS = {
     "md": MDConfig,
     "relax": RelaxConfig,
     "study": StudyConfig,
+    **{
+        part.section(): part
+        for part in (Battery, SetConfig, CurveConfig, DimersConfig, DynamicsConfig, CostConfig)
+    },
 }
 PART = r"^\{\{ *([\w-]+) *([\w./-]*) *\}\}$"
 NOT_RUN = ("train", "data", "import", "--help")
@@ -86,6 +92,7 @@ def trained(tmp_path_factory):
     ase.io.write(folder / "start.xyz", ase.io.read(MOLECULE / "test_300K.xyz", 0))
     shutil.copy(MOLECULE / "scan_proton_transfer.xyz", folder / "scan.xyz")
     shutil.copy(MOLECULE / "isolated_atoms.xyz", folder / "isolated.xyz")
+    (folder / "mine.yaml").write_text(blocks(ROOT / "docs/battery.md", "yaml")[0])
     run = blocks(ROOT / "README.md", "yaml")[0]
     (folder / "full.yaml").write_text(run)
     multiace.fit(RunConfig.read(folder / "full.yaml", SMALL), folder / "runs/first")
@@ -148,8 +155,11 @@ def test_run_files_are_valid(page, folder):
     for number, block in enumerate(blocks(page, "yaml")):
         path = folder / f"{number}.yaml"
         path.write_text(block)
-        if "axes" in yaml.safe_load(block):
+        content = yaml.safe_load(block)
+        if "axes" in content:
             assert len(plan(StudyConfig.read(path)).points) > 1
+        elif "curves" in content:
+            assert Battery.read(path).curves
         else:
             RunConfig.read(path)
 

@@ -22,6 +22,7 @@ LEVELS = (
     ("verify", "linear", "solve", "calibration"),
     ("train",),
     ("evaluation", "selection", "tables"),
+    ("battery",),
     ("report",),
     ("study",),
     ("cli",),

@@ -49,6 +49,7 @@ def select(
     pool: str | Path | Sequence[Atoms],
     number: int,
     show: Callable[[int, int], None] = lambda done, total: None,
+    reading: Callable[[int, int], None] = lambda done, total: None,
 ) -> Selection:
     """Choose the structures whose labels would tell most about the coefficients of a fitted model.
 
@@ -60,6 +61,7 @@ def select(
         pool: File or structures.
         number: How many to choose.
         show: Called with how many are chosen, and how many are to be.
+        reading: Called before, with how many per cent of the rows that directions are taken from are made.
 
     Raises:
         InputError: If the folder has no such fit or its data have changed, the pool has elements that the model does
@@ -85,6 +87,7 @@ def select(
             f"{number} structures were asked for, but {name} has {len(different)} ({len(structures)} less {repeated} "
             f"that occur twice and {trained} of the training data); ask for fewer, or give a larger pool."
         )
+    rows.reduce(lambda part: reading(round(100 * part), 100))
     of_pool = PoolRows(rows, knowledge_of, [structures[n] for n in different])
     chosen = choose(of_pool, len(different), number, show)
     found = []
@@ -124,7 +127,6 @@ def fitted(folder: Path) -> tuple[LinearRows, KnowledgeOf]:
     saved, frames = rows.read(path) if path.is_file() else (None, 0)
     if saved is None or frames != len(data.train):
         raise InputError(f"{path} is not there, or not of the data as they are now; fit again.")
-    rows.reduce(lambda part: None)
     system = saved.total()
     return rows, lambda prior, known: Knowledge(system, strength, prior, known, rows.subspace)
 

@@ -361,6 +361,7 @@ def model_facts(potential: Potential) -> list[tuple[str, str]]:
         ("E0", ", ".join(f"{element} {energy:.6f}" for element, energy in E0) + " eV"),
         ("scale", f"{float(potential.scale):.6g} eV"),
         ("shift", f"{float(potential.shift):.6g} eV/atom"),
+        ("error bars", "yes (--uncertainty)" if potential.committee is not None else "none"),
     ]
     rest = flat(potential.metadata)
     return facts + [(spoken(name), value) for name, value in rest if not name.startswith(ELSEWHERE)]

@@ -5,6 +5,8 @@ import pytest
 from multiace.errors import InputError
 from multiace.study.config import StudyConfig
 from multiace.study.plan import plan
+from multiace.train.config import TrainConfig
+from multiace.train.route import is_solved
 
 REFERENCE = {
     "E0": {"model.scale": "none", "model.shift": "none"},
@@ -96,6 +98,55 @@ def test_the_budget_is_the_same_for_all(sections):
     assert {(p.run.train.max_epochs, p.run.train.max_minutes) for p in found} == {(7, 0.5)}
 
 
+def test_steps_are_a_budget_and_the_only_one(sections):
+    del sections["base"]["train"]["max_epochs"]
+    found = points(sections, budget={"steps": 70})
+    assert {(p.run.train.max_epochs, p.run.train.max_steps) for p in found} == {(None, 70)}
+
+
+LEARNING = {
+    "axes": {"model.preset": ["ace", "mace-small"], "data.valid": [4, 6]},
+    "budget": {"steps": 70, "minutes": 5},
+}
+
+
+def test_a_budget_and_a_rate_do_not_keep_models_from_being_solved_for(sections):
+    """Learning curves of models of both kinds: bounds and rates of gradient steps are those of the others."""
+    train = {"learning_rate": 0.003, "max_edges": 200, "second_stage_start": 0.5}
+    base = sections["base"] | {
+        "model": {"cutoff": 4.0},
+        "train": {**train, "second_stage_energy_weight": 9.0, "energy_weight": 5.0},
+    }
+    found = points(sections, base=base, **LEARNING)
+    assert [p.name for p in found if is_solved(p.run)] == [
+        "model.preset = ace, data.valid = 4",
+        "model.preset = ace, data.valid = 6",
+    ]
+    plain = TrainConfig()
+    for p in found:
+        fields = {field: getattr(p.run.train, field) for field in (*train, "max_steps", "max_minutes")}
+        expected = {**train, "max_steps": 70, "max_minutes": 5}
+        if is_solved(p.run):
+            expected = {field: getattr(plain, field) for field in fields}
+        assert fields == expected
+        assert p.run.train.energy_weight == 5.0
+
+
+def test_a_gradient_field_is_no_axis_of_a_model_that_is_solved_for(sections):
+    base = sections["base"] | {"model": {"cutoff": 4.0}}
+    axes = {"model.preset": ["ace", "mace-small"], "train.learning_rate": [0.003, 0.03]}
+    with pytest.raises(InputError, match=r"ace is possible with no other value: train\.learning_rate has no"):
+        points(sections, base=base, axes=axes)
+    kinds = {
+        "ace": {"model.preset": "ace"},
+        "fast": {"model.preset": "mace-small", "train.learning_rate": 0.03},
+    }
+    assert [p.run.train.learning_rate for p in points(sections, base=base, axes={"kind": kinds})] == [
+        0.01,
+        0.03,
+    ]
+
+
 def test_paths_are_relative_to_the_study_file(sections, write, tmp_path):
     sections["base"]["data"] = {"train": "train.xyz", "valid": 0.1}
     sections["axes"] = {"data.train": ["train.xyz", "other.xyz"]}
@@ -116,6 +167,11 @@ REFUSED = {
         "changes train.seed, which is the same for all points: set seeds",
     ),
     "epochs": ({"axes": {"train.max_epochs": [1, 2]}}, "set budget.epochs"),
+    "steps": ({"axes": {"train.max_steps": [1, 2]}}, "set budget.steps"),
+    "a solver without a linear model": (
+        {"axes": {"train.solver": ["ridge"]}},
+        "train.solver = ridge is possible with no other value: train.solver = ridge needs a model",
+    ),
     "twice": ({"axes": {"model.l_max": [1, 1]}}, "model.l_max has a value twice"),
     "no values": ({"axes": {"model.l_max": []}}, "model.l_max has no values"),
     "a number": ({"axes": {"model.l_max": 3}}, "a list of values is needed"),

@@ -74,9 +74,10 @@ def test_a_plan_starts_nothing(sections, write, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(tmp_path)
     sections["axes"] = {"model.correlation": [1, 2], "model.l_max": [1, 2]}
-    assert main(["study", "run", str(write(sections)), "--plan"]) == 0
+    assert main(["study", "run", str(write(sections)), "--plan", "--quick"]) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "3 points, 2 seeds: 6 runs" in told
+    assert "model.correlation = 1, model.l_max = 1 2" in told  # two epochs
     assert "left out: model.correlation = 1, model.l_max = 2: model.l_max = 2 has no effect above 1" in told
     assert not (tmp_path / "studies").exists()
 
@@ -244,6 +245,7 @@ def test_options_that_make_no_sense_are_refused(sections, write, capsys):
     for options, sentence in (
         (["--jobs", "0"], "--jobs 0: one or more"),
         (["--jobs", "2", "--gpus", "0"], "--jobs has no effect with --gpus"),
+        (["--quick"], "--quick says what --plan shows"),
     ):
         assert main(["study", "run", file, *options]) == 2
         assert sentence in capsys.readouterr().err

@@ -21,9 +21,9 @@ from multiace.model.potential import Potential, Statistics
 from multiace.solve.ace import AceRows
 from multiace.train import linear_fit, linear_rows
 from multiace.train.config import RunConfig
-from multiace.train.linear_fit import is_solved
 from multiace.train.linear_rows import ROWS, LinearRows, rigid_motions
 from multiace.train.loop import fit
+from multiace.train.route import is_solved
 from tests.potentials import LINEAR_ACE, graph_of
 
 E0 = {"Al": -0.25, "Cu": 0.5}
@@ -242,6 +242,8 @@ def test_the_gradient_route_stays(linear, tmp_path):
         ),
         ({"readout_width": 4}, {"solver": "ard"}, "train.solver = ard needs a model"),
         ({}, {"max_epochs": 7}, "train.max_epochs has no effect where the model is solved for"),
+        ({}, {"max_steps": 7}, "train.max_steps has no effect where the model is solved for"),
+        ({}, {"max_minutes": 7}, "train.max_minutes has no effect where the model is solved for"),
         ({}, {"solver": "ridge", "learning_rate": 0.1}, "train.learning_rate has no effect"),
         ({}, {"folds": 200}, "train.folds = 200 parts of .* training frames"),
         ({"preset": "botnet-small"}, {"folds": 5}, "train.folds = 5 needs a model that is solved for"),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
-from multiace.cli import data, dynamics, models, reports, studies, training
+from multiace.cli import data, dynamics, evaluation, models, reports, studies, training
 from multiace.cli.parser import Parser
 from multiace.errors import InputError, Interrupted
 
@@ -34,12 +34,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line; overrides may also follow options, which argparse alone does not see."""
+    """Read the command line; overrides and files may also follow options, which argparse alone does not see."""
     parser = build_parser()
     arguments, rest = parser.parse_known_args(argv)
     overrides = [item for item in rest if "=" in item and not item.startswith("-")]
     if "overrides" in arguments and overrides == rest:
         arguments.overrides += rest
+    elif "files" in arguments and not any(item.startswith("-") for item in rest):
+        arguments.files += rest
     elif rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     return arguments
@@ -52,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"multiace {version('multiace')}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for topic in (training, studies, dynamics, reports, models, data):
+    for topic in (training, evaluation, studies, dynamics, reports, models, data):
         topic.add_commands(commands)
     return parser
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 from multiace.errors import InputError
 
@@ -20,9 +20,15 @@ __all__ = ["advance", "check_outputs", "console", "load"]
 
 
 def advance(bar: Progress, description: str) -> Callable[[int, int], None]:
-    """Add a task to the bar; return the function that says how many of how many are done."""
-    task = bar.add_task(description, total=None, state="")
-    return lambda done, total: bar.update(task, completed=done, total=total)
+    """Return the function that says how many of how many are done; the first time it adds a task to the bar."""
+    tasks: list[TaskID] = []
+
+    def update(done: int, total: int) -> None:
+        if not tasks:
+            tasks.append(bar.add_task(description, total=total, state=""))
+        bar.update(tasks[0], completed=done, total=total)
+
+    return update
 
 
 def console() -> Console:

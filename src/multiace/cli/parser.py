@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeAlias
 
 from multiace.config import Config
 
-__all__ = ["Commands", "Parser", "add_command", "add_fields", "add_model", "add_outside_code", "read_fields"]
+__all__ = [
+    "Commands",
+    "Parser",
+    "add_command",
+    "add_fields",
+    "add_model",
+    "add_outside_code",
+    "as_options",
+    "read_fields",
+]
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -66,3 +76,10 @@ def read_fields(arguments: argparse.Namespace, config: type[Config]) -> dict[str
     """Return the fields of a config that were given as options."""
     given = {name: getattr(arguments, name) for name in config.model_fields}
     return {name: value for name, value in given.items() if value is not None}
+
+
+def as_options(sentence: str, config: type[Config]) -> str:
+    """Return a sentence with the options of a command in the place of fields of a run file."""
+    for name in config.model_fields:
+        sentence = re.sub(rf"\bdata\.{name}\b", f"--{name.replace('_', '-')}", sentence)
+    return sentence

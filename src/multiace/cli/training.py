@@ -1,22 +1,20 @@
-"""Commands that fit a model and measure its errors."""
+"""Commands that fit a model, and say what to label next."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from multiace.cli.common import advance, check_outputs, console, load
-from multiace.cli.parser import Commands, add_command, add_fields, add_model, read_fields
-from multiace.data.config import LabelKeys
+from multiace.cli.common import advance, check_outputs, console
+from multiace.cli.parser import Commands, add_command
 from multiace.errors import InputError
 from multiace.progress import progress_bar
-from multiace.tables import calibration_table, error_table
 
 __all__ = ["add_commands"]
 
 
 def add_commands(commands: Commands) -> None:
-    """Add ``train``, ``fit-linear``, ``evaluate`` and ``select``."""
+    """Add ``train``, ``fit-linear`` and ``select``."""
     sub = add_command(commands, "train", train, "fit a model as a run file says")
     sub.epilog = "What the fields of a run file mean: multiace explain."
     add_run(sub)
@@ -27,17 +25,6 @@ def add_commands(commands: Commands) -> None:
     sub = add_command(commands, "fit-linear", fit_linear, "solve for a linear model, as a run file says")
     sub.epilog = "train does the same where train.solver is auto; here a model that is not linear is refused."
     add_run(sub)
-
-    sub = add_command(commands, "evaluate", evaluate, "errors of a model on labelled structures")
-    add_model(sub)
-    sub.add_argument("files", nargs="+", metavar="FILE", help="labelled structures, any format of ASE")
-    sub.add_argument("--out", help="write reference and predicted values here (extended XYZ)")
-    sub.add_argument("--json", help="write the errors here")
-    sub.add_argument(
-        "--uncertainty", action="store_true", help="error bars of the predictions, and how true they are"
-    )
-    sub.add_argument("--max-edges", type=int, default=50_000, help="edges predicted at once (default: 50000)")
-    add_fields(sub, LabelKeys)
 
     sub = add_command(commands, "select", select, "structures of a pool whose labels would tell a fit most")
     sub.add_argument("run", help="run folder of a fit by linear algebra (ace, or last layers)")
@@ -68,8 +55,8 @@ def train(arguments: argparse.Namespace) -> None:
 def run_file(arguments: argparse.Namespace, fork: bool = False, linear: bool = False) -> None:
     """Do what a run file says; ``linear``: only by linear algebra."""
     from multiace.train.config import RunConfig
-    from multiace.train.linear_fit import DEFAULT_SOLVER
     from multiace.train.loop import fit
+    from multiace.train.route import DEFAULT_SOLVER
 
     run = RunConfig.read(arguments.run, arguments.overrides)
     if linear and run.train.solver == "gradient":
@@ -86,57 +73,6 @@ def run_file(arguments: argparse.Namespace, fork: bool = False, linear: bool = F
         raise KeyboardInterrupt("; the same command continues the run") from None
 
 
-def evaluate(arguments: argparse.Namespace) -> None:
-    """Print the errors on labelled structures; write predictions and metrics."""
-    from multiace.evaluation import evaluate as evaluate_file
-    from multiace.evaluation import write_metrics, write_predictions
-
-    check_outputs(arguments.out, arguments.json)
-    potential = load(arguments)
-    given = read_fields(arguments, LabelKeys)
-    keys = LabelKeys(**given) if given else None
-    names = [Path(file).stem for file in arguments.files]
-    evaluations = []
-    with progress_bar(console()) as bar:
-        for name, file in zip(names, arguments.files, strict=True):
-            evaluations.append(
-                evaluate_file(
-                    potential,
-                    file,
-                    name=name if names.count(name) == 1 else file,
-                    keys=keys,
-                    max_edges=arguments.max_edges,
-                    advance=advance(bar, name),
-                    uncertainty=arguments.uncertainty,
-                )
-            )
-    unlabelled = [evaluation.unlabelled for evaluation in evaluations]
-    if all(unlabelled) and not arguments.out:
-        raise InputError(
-            f"{'; '.join(unlabelled)}. Say what they are under (--energy-key, --forces-key), or --out FILE for "
-            "predictions alone."
-        )
-    if not all(unlabelled):
-        console().print(error_table({evaluation.name: evaluation.metrics for evaluation in evaluations}))
-    calibrated = {e.name: e.metrics["calibration"] for e in evaluations if e.metrics.get("calibration")}
-    if calibrated:
-        console().print(calibration_table(calibrated))
-    for evaluation in evaluations:
-        if grades := evaluation.metrics.get("extrapolation"):
-            share, largest = 100 * grades["above_1"], grades["largest"]
-            print(
-                f"{evaluation.name}: extrapolation grade above 1 for {share:.1f} % of atoms, at most {largest:.2f}"
-            )
-    for sentence in filter(None, unlabelled):
-        print(f"note: {sentence}: no errors, only predictions")
-    if arguments.out:
-        write_predictions(evaluations, arguments.out)
-        print(f"predictions: {arguments.out}")
-    if arguments.json:
-        write_metrics(evaluations, arguments.json)
-        print(f"metrics: {arguments.json}")
-
-
 def select(arguments: argparse.Namespace) -> None:
     """Choose the structures to label next, and write them."""
     import ase.io
@@ -147,7 +83,11 @@ def select(arguments: argparse.Namespace) -> None:
     if Path(arguments.output).exists() and Path(arguments.output).samefile(arguments.pool.partition("@")[0]):
         raise InputError(f"--output {arguments.output} is the pool itself; choose another file.")
     with progress_bar(console()) as bar:
-        found = select_from(arguments.run, arguments.pool, arguments.number, advance(bar, "choosing"))
+        found = select_from(
+            *(arguments.run, arguments.pool, arguments.number),
+            show=advance(bar, "choosing"),
+            reading=advance(bar, "rows of the fit"),
+        )
     Path(arguments.output).parent.mkdir(parents=True, exist_ok=True)
     ase.io.write(arguments.output, found.structures, format="extxyz")
     for left_out, why in ((found.repeated, "occur twice"), (found.trained, "are in the training data")):

@@ -18,7 +18,21 @@ from multiace.deploy.config import MDConfig
 from multiace.errors import InputError
 from multiace.files import writing
 
-__all__ = ["Drift", "Sample", "degrees_of_freedom", "energy_drift", "read_log", "simulate"]
+__all__ = ["Drift", "ExplosionError", "Sample", "degrees_of_freedom", "energy_drift", "read_log", "simulate"]
+
+
+class ExplosionError(InputError):
+    """A trajectory cannot go on.
+
+    Args:
+        sentence: For the user.
+        time: How far it came [ps].
+        reason: What went wrong.
+    """
+
+    def __init__(self, sentence: str, time: float, reason: str) -> None:
+        super().__init__(sentence)
+        self.time, self.reason = time, reason
 
 
 @dataclass(frozen=True)
@@ -100,9 +114,10 @@ def simulate(
 
     Raises:
         InputError: If the calculator cannot take the structure as it is given (files of an earlier trajectory are
-            then left alone); if on the way energy or forces stop being finite, two atoms come to one place, or
-            the structure is hotter than ``max_temperature`` or more uncertain than ``max_grade``: what was written so
-            far stays, and that step is its last frame. If a file cannot be written.
+            then left alone), or a file cannot be written.
+        ExplosionError: If on the way energy or forces stop being finite, two atoms come to one place, or the structure
+            is hotter than ``max_temperature`` or more uncertain than ``max_grade``: what was written so far stays,
+            and that step is its last frame.
     """
     rng = np.random.default_rng(config.seed)
     prepare_velocities(atoms, config, rng)
@@ -272,9 +287,12 @@ def _explosion(
     except InputError as error:
         if np.isfinite(atoms.positions).all():
             add_frame(atoms)
-        raise InputError(
-            f"the trajectory was stopped at step {step} ({_time(step, config):.4f} ps): {str(error).rstrip('.')}. What "
-            "was written so far is kept; use a shorter time step, or train on structures like the last frame."
+        time, reason = _time(step, config), str(error).rstrip(".")
+        raise ExplosionError(
+            f"the trajectory was stopped at step {step} ({time:.4f} ps): {reason}. What was written so far is kept; "
+            "use a shorter time step, or train on structures like the last frame.",
+            time,
+            reason,
         ) from None
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from multiace.battery import BATTERIES
 from multiace.config import Config, read_yaml
 from multiace.errors import InputError, did_you_mean
 from multiace.fields import plain
@@ -21,18 +23,18 @@ Changes = dict[str, Any]
 SET_BY_THE_STUDY = {
     "train.seed": "seeds",
     "train.max_epochs": "budget.epochs",
+    "train.max_steps": "budget.steps",
     "train.max_minutes": "budget.minutes",
 }
 """Fields that no axis may change: they are the same for all points, or differ between the runs of each."""
 
 
 class Budget(Config):
-    """What every run may use; whichever bound is reached first ends it."""
+    """What every run may use; whichever bound is reached first ends it. Models that are solved for need none."""
 
-    epochs: int | None = Field(
-        None, ge=1, description="passes over the training set; null = train.max_epochs"
-    )
-    minutes: float | None = Field(None, gt=0, description="wall-clock time of training [min]; null = any")
+    epochs: int | None = Field(None, ge=1, description="passes over the training set")
+    steps: int | None = Field(None, ge=1, description="steps of the optimiser")
+    minutes: float | None = Field(None, gt=0, description="wall-clock time of training [min]")
 
 
 class StudyConfig(Config):
@@ -55,7 +57,13 @@ class StudyConfig(Config):
         "then the values of one axis after another, each on top of those before",
     )
     seeds: tuple[int, ...] = Field((1, 2, 3), description="train.seed of the runs of each point")
-    budget: Budget = Field(default=Budget(), description="the same for all runs: epochs, minutes, or both")
+    battery: str | None = Field(
+        None,
+        description="what else the models are tested on: acac, ethanol, 3bpa, or a battery file; null = nothing",
+    )
+    budget: Budget = Field(
+        default=Budget(), description="the same for all runs: epochs, steps, minutes, or several of them"
+    )
 
     @field_validator("axes", mode="before")
     @classmethod
@@ -90,14 +98,20 @@ class StudyConfig(Config):
         return self
 
     @classmethod
-    def read(cls, path: str | Path) -> StudyConfig:
+    def read(cls, path: str | Path, size: str | None = None) -> StudyConfig:
         """Read a study file; paths in it are relative to its folder.
 
+        Args:
+            path: The file.
+            size: Which of its ``sizes``: what it says is put in the place of the same fields, in ``base`` of the same
+                fields of each section.
+
         Raises:
-            InputError: If it cannot be read, or a field is unknown or impossible.
+            InputError: If it cannot be read, a field is unknown or impossible, or it has no such size, or some and none
+                is given.
         """
         try:
-            config = cls.from_dict(read_yaml(path))
+            config = cls.from_dict(of_size(read_yaml(path), size))
         except InputError as error:
             raise InputError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
         folder = Path(path).parent
@@ -114,7 +128,41 @@ class StudyConfig(Config):
             axis: {label: absolute(changes) for label, changes in values.items()}
             for axis, values in config.axes.items()
         }
-        return config.replace(base=base, axes=axes)
+        battery = config.battery
+        if battery is not None and battery not in BATTERIES:
+            battery = os.path.abspath(folder / battery)
+        return config.replace(base=base, axes=axes, battery=battery)
+
+
+def of_size(values: dict[str, Any], size: str | None) -> dict[str, Any]:
+    """Return the fields of a study file in one of its sizes.
+
+    Raises:
+        InputError: If there is no such size, or there are some and none is given.
+    """
+    sizes = values.get("sizes", {})
+    if not isinstance(sizes, Mapping) or not all(isinstance(fields, Mapping) for fields in sizes.values()):
+        raise InputError(
+            f"sizes = {plain(sizes)} must hold fields for each size, as minutes: {{seeds: [1]}}."
+        )
+    if size is None and sizes:
+        raise InputError(f"the study has sizes: choose one with --size {'|'.join(sizes)}.")
+    if size is not None and size not in sizes:
+        has = (
+            f"has no size {size!r}.{did_you_mean(size, sizes)}"
+            if sizes
+            else "has no sizes: leave --size out."
+        )
+        raise InputError(f"the study {has}")
+    common = {name: value for name, value in values.items() if name != "sizes"}
+    if size is None:
+        return common
+    changes = dict(sizes[size])
+    base, own = common.get("base"), changes.pop("base", {})
+    if isinstance(base, Mapping) and isinstance(own, Mapping):
+        sections = dict.fromkeys([*base, *own])
+        common["base"] = {name: {**(base.get(name) or {}), **(own.get(name) or {})} for name in sections}
+    return common | changes
 
 
 def bundles(axis: str, values: Any) -> dict[str, Changes]:

@@ -15,9 +15,9 @@ from multiace.files import writing
 from multiace.study.progress import Progress, progress
 from multiace.study.store import Store
 
-__all__ = ["drive"]
+__all__ = ["THREADS", "drive", "work_command"]
 
-SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_BETWEEN_LOOKS, SECONDS_BETWEEN_POLLS = 1.0, 0.05
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -56,12 +56,19 @@ def drive(
             show(found)
             if not workers and all(p.state in ("done", "failed") for p in found):
                 return
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+            rest(workers)
     finally:
         for worker in workers.values():
             worker.process.send_signal(signal.SIGTERM)
         for worker in workers.values():
             worker.process.wait()
+
+
+def rest(workers: dict[int, Worker]) -> None:
+    """Wait for the next look, or until a process has ended: its slot is free."""
+    end = time.monotonic() + SECONDS_BETWEEN_LOOKS
+    while time.monotonic() < end and all(worker.process.poll() is None for worker in workers.values()):
+        time.sleep(SECONDS_BETWEEN_POLLS)
 
 
 def next_run(store: Store, names: list[str], workers: dict[int, Worker]) -> str | None:
@@ -71,6 +78,11 @@ def next_run(store: Store, names: list[str], workers: dict[int, Worker]) -> str 
         if row.state in ("waiting", "running") and row.name not in ours and not store.is_worked_on(row):
             return row.name
     return None
+
+
+def work_command(folder: Path, name: str) -> list[str]:
+    """The command of a process that does a run."""
+    return [sys.executable, "-m", "multiace", "study", "work", str(folder), name]
 
 
 @dataclass(frozen=True)
@@ -90,10 +102,9 @@ class Worker:
         with writing(place):
             place.mkdir(parents=True, exist_ok=True)
             log = (place / "worker.log").open("a")
-        command = [sys.executable, "-m", "multiace", "study", "work", str(folder), name]
         with log:
             process = subprocess.Popen(
-                command,
+                work_command(folder, name),
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,

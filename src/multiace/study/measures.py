@@ -115,9 +115,8 @@ class Measure:
         values = [sum(c * self.values[point][seed] for point, c in contrast.items()) for seed in seeds]
         if not all(seed in self.resampled.get(point, ()) for point in contrast for seed in seeds):
             return mean_interval(values)
-        resampled = np.mean(
-            [sum(c * self.resampled[point][seed] for point, c in contrast.items()) for seed in seeds], axis=0
-        )
+        each = [[c * self.resampled[point][seed] for point, c in contrast.items()] for seed in seeds]
+        resampled = np.mean(np.sum(each, axis=1), axis=0)
         return mean_interval(values, resampled, self.structures)
 
     def mean(self, point: str) -> Interval | None:

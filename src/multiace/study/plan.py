@@ -11,7 +11,8 @@ from itertools import product
 
 from multiace.errors import InputError
 from multiace.study.config import Changes, StudyConfig
-from multiace.train.config import RunConfig
+from multiace.train.config import RunConfig, TrainConfig
+from multiace.train.route import GRADIENT_FIELDS, by_gradients, is_solved
 
 __all__ = ["Plan", "Point", "Run", "plan"]
 
@@ -39,9 +40,12 @@ class Point:
 
     @property
     def folder(self) -> str:
-        """Name of its folder: what is changed, and a digest of the whole run file, so that it is of no other point."""
-        values = self.run.to_dict()
-        del values["train"]["seed"]
+        """Name of its folder: what is changed, and a digest of the whole run file, so that it is of no other point.
+
+        Fields that have their defaults do not count: it stays the same when versions to come have more fields.
+        """
+        values = self.run.model_dump(mode="json", exclude_defaults=True)
+        values.get("train", {}).pop("seed", None)
         digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
         words = re.sub(r"[^A-Za-z0-9.=]+", "-", self.name.replace(" = ", "=")).strip("-.")
         return f"{words[:LONGEST].rstrip('-.')}-{digest}"
@@ -131,24 +135,44 @@ def point(study: StudyConfig, labels: dict[str, str]) -> Point:
     """Make a point.
 
     Raises:
-        InputError: If its run file is impossible.
+        InputError: If its run file is impossible, or a field has no effect on the way it is fitted.
     """
     changes: Changes = {}
     for axis, label in labels.items():
         changes |= study.axes[axis][label]
     sections = {section: dict(fields) for section, fields in study.base.items()}
     train = sections.setdefault("train", {})
-    for name, value in {"max_epochs": study.budget.epochs, "max_minutes": study.budget.minutes}.items():
-        if value is not None:
-            if name in train:
-                raise InputError(
-                    f"the base has train.{name}, and the budget says the same; remove one of them."
-                )
-            train[name] = value
+    for name, value in study.budget.model_dump(exclude_none=True).items():
+        if f"max_{name}" in train:
+            raise InputError(
+                f"the base has train.max_{name}, and the budget says the same; remove one of them."
+            )
+        train[f"max_{name}"] = value
     for field, value in changes.items():
         section, _, name = field.partition(".")
         sections.setdefault(section, {})[name] = value
-    return Point(labels, changes, RunConfig.from_dict(sections, list(changes)))
+    run = RunConfig.from_dict(sections, list(changes))
+    if not by_gradients(run):
+        run = without_gradients(run, changes)
+    is_solved(run)
+    return Point(labels, changes, run)
+
+
+def without_gradients(run: RunConfig, changes: Changes) -> RunConfig:
+    """Return a run that is solved for without the fields of gradient training that it has from the base or the budget.
+
+    As an override leaves fields of a run file without effect.
+
+    Raises:
+        InputError: If one of them is what the point changes.
+    """
+    idle = [name for name in changes if name.removeprefix("train.") in GRADIENT_FIELDS]
+    if idle:
+        raise InputError(
+            f"{idle[0]} has no effect where the model is solved for: leave this value out, or set train.solver = "
+            "gradient."
+        )
+    return run.replace(train=run.train.replace(**TrainConfig().model_dump(include=set(GRADIENT_FIELDS))))
 
 
 def check_different(points: list[Point]) -> None:

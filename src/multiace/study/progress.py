@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from multiace.study.store import Row, Store
 
 __all__ = ["Progress", "progress"]
+
+LONGEST_ROW = 4096  # bytes of the end of a learning curve that have its last line
 
 
 @dataclass(frozen=True)
@@ -17,9 +19,10 @@ class Progress:
 
     Attributes:
         row: The run.
-        state: waiting, running, interrupted, done or failed.
+        state: waiting, queued, starting, running, interrupted, done or failed.
         share: How much of it is done, 0 to 1.
         epoch: Epochs that are complete.
+        seconds: Time that they took [s].
         errors: Validation errors of the last epoch: columns of ``metrics.csv``.
     """
 
@@ -27,33 +30,46 @@ class Progress:
     state: str
     share: float
     epoch: int
+    seconds: float
     errors: dict[str, float]
 
 
-def progress(store: Store, names: list[str] | None = None) -> list[Progress]:
-    """Look at all runs, or at those of these names."""
-    return [look(store, row) for row in store.rows(names)]
+def progress(
+    store: Store, names: list[str] | None = None, jobs: Mapping[str, str] | None = None
+) -> list[Progress]:
+    """Look at all runs, or at those of these names.
+
+    Args:
+        store: The study.
+        names: Of the runs.
+        jobs: State of the runs that a batch system has and that are not at work: ``queued`` or ``starting``.
+    """
+    return [look(store, row, jobs or {}) for row in store.rows(names)]
 
 
-def look(store: Store, row: Row) -> Progress:
+def look(store: Store, row: Row, jobs: Mapping[str, str]) -> Progress:
     """Look at a run: its state, and the last line of its learning curve."""
     state = row.state
     if state == "running" and not store.is_worked_on(row):
         state = "interrupted"
+    if state in ("waiting", "interrupted"):
+        state = jobs.get(row.name, state)
     last = last_line(store.folder / row.name / "metrics.csv")
-    epoch, train = int(last.get("epoch", 0)), row.config["train"]
-    share = epoch / train["max_epochs"]
-    if train["max_minutes"] is not None:
-        share = max(share, last.get("seconds", 0.0) / (60 * train["max_minutes"]))
+    share = 1.0 if state == "done" else last.get("progress", 0.0)
     errors = {key: value for key, value in last.items() if key.startswith("valid_")}
-    return Progress(row, state, 1.0 if state == "done" else min(share, 1.0), epoch, errors)
+    return Progress(row, state, share, int(last.get("epoch", 0)), last.get("seconds", 0.0), errors)
 
 
 def last_line(path: Path) -> dict[str, float]:
-    """The last row of a table of numbers; empty if there is none."""
+    """The last whole row of a table of numbers; empty if there is none. However long it is, its ends alone are read."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        with path.open("rb") as file:
+            head = file.readline()
+            file.seek(max(len(head), path.stat().st_size - LONGEST_ROW))
+            rows = file.read().split(b"\n")[:-1]  # what follows the last line break is being written
     except FileNotFoundError:
         return {}
-    return {key: float(value) for key, value in (rows[-1] if rows else {}).items() if value}
+    if not rows:
+        return {}
+    names, values = head.decode().strip().split(","), rows[-1].decode().split(",")
+    return {name: float(value) for name, value in zip(names, values, strict=False) if value}

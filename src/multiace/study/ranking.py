@@ -21,7 +21,8 @@ def ranks(measure: Measure, points: Sequence[str]) -> dict[str, int]:
         points: Folders.
     """
     means = {point: found.mean for point in points if (found := measure.mean(point)) and found.n > 1}
-    left, found_ranks = sorted(means, key=means.__getitem__), {}
+    left = sorted(means, key=means.__getitem__)
+    found_ranks: dict[str, int] = {}
     while left:
         best = left[0]
         tied = [point for point in left if not differs(measure, point, best)]

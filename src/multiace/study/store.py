@@ -37,10 +37,15 @@ CREATE TABLE IF NOT EXISTS runs (
 )
 """
 """``state`` is waiting, running, done or failed; times are of the clock [s]; labels, config and results are JSON."""
+JOBS = "CREATE TABLE IF NOT EXISTS jobs (job TEXT PRIMARY KEY, run TEXT NOT NULL, submitted REAL NOT NULL)"
+"""Jobs of a batch system, by their numbers there, in the order of submission."""
 
 PATIENCE = 60.0  # s that a writer waits for the others
 NAME = "study.sqlite"
+LOOKS, SECONDS_OF_A_LOOK = 4, 0.05  # at a lock that is held; looking at one holds it, too
 
+SETTINGS = "CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT)"
+"""What holds for all runs: ``battery``."""
 PLAN = "CREATE TABLE IF NOT EXISTS planned (name TEXT PRIMARY KEY)"
 """The runs of the study file as it was last given, in their order; others in ``runs`` are of earlier ones."""
 
@@ -117,7 +122,9 @@ class Store:
             self.folder.mkdir(parents=True, exist_ok=True)
         with self.connection() as connection:
             connection.execute(SCHEMA)
+            connection.execute(JOBS)
             connection.execute(PLAN)
+            connection.execute(SETTINGS)
 
     @contextmanager
     def connection(self) -> Iterator[sqlite3.Connection]:
@@ -139,8 +146,13 @@ class Store:
                 "a file system with locks."
             ) from None
 
-    def add(self, runs: list[Run]) -> None:
-        """Add the runs of a study file; those that are there stay as they are."""
+    def add(self, runs: list[Run], battery: str | None = None) -> None:
+        """Add the runs of a study file; those that are there stay as they are.
+
+        Args:
+            runs: Of the file.
+            battery: What else all models are tested on.
+        """
         rows = [
             (run.name, run.point.name, json.dumps(run.point.labels), run.seed, run.config.model_dump_json())
             for run in runs
@@ -151,6 +163,14 @@ class Store:
             )
             connection.execute("DELETE FROM planned")
             connection.executemany("INSERT INTO planned VALUES (?)", [(run.name,) for run in runs])
+            connection.execute("INSERT OR REPLACE INTO settings VALUES ('battery', ?)", (battery,))
+
+    @property
+    def battery(self) -> str | None:
+        """What else models are tested on."""
+        with self.connection() as connection:
+            found = connection.execute("SELECT value FROM settings WHERE name = 'battery'").fetchone()
+        return found[0] if found else None
 
     def planned(self) -> list[str]:
         """Names of the runs of the study file as it was last given, in their order."""
@@ -166,6 +186,15 @@ class Store:
         by_name = {row.name: row for row in rows}
         return rows if names is None else [by_name[name] for name in names if name in by_name]
 
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Let no other process do what it does in such a ``with`` block; wait for those that do."""
+        with writing(self.folder):
+            lock = (self.folder / ".exclusive").open("w")
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
     def claim(self, names: list[str] | None = None) -> Claim | None:
         """Take the next run that is not finished and that no process works on; None if there is none."""
         for row in self.rows(names):
@@ -179,9 +208,7 @@ class Store:
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             lock = (folder / ".claim").open("w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not locked(lock):
             lock.close()
             return None
         (now,) = self.rows([row.name])
@@ -217,14 +244,37 @@ class Store:
         """Write why a run failed."""
         self._set(name, state="failed", ended=time.time(), error=error)
 
-    def wait(self, name: str) -> None:
+    def wait(self, name: str, why: str | None = None) -> None:
         """Put a run back: it was stopped, or is to be tried again."""
-        self._set(name, state="waiting")
+        self._set(name, state="waiting", error=why)
+
+    def submitted(self, name: str, job: str) -> None:
+        """Write which job does a run."""
+        with self.connection() as connection:
+            values = (job, name, time.time())
+            connection.execute("INSERT OR REPLACE INTO jobs (job, run, submitted) VALUES (?, ?, ?)", values)
+
+    def jobs(self) -> dict[str, str]:
+        """Return the last job of each run that has had one."""
+        with self.connection() as connection:
+            return dict(connection.execute("SELECT run, job FROM jobs ORDER BY submitted").fetchall())
 
     def _set(self, name: str, **values: Any) -> None:
         with self.connection() as connection:
             columns = ", ".join(f"{column} = ?" for column in values)
             connection.execute(f"UPDATE runs SET {columns} WHERE name = ?", (*values.values(), name))
+
+
+def locked(lock: IO[str]) -> bool:
+    """Lock a file, or find that another process holds it, and not only for the moment in which it looks."""
+    for _ in range(LOOKS):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(SECONDS_OF_A_LOOK)
+        else:
+            return True
+    return False
 
 
 COLUMNS = tuple(Row.__dataclass_fields__)

@@ -1,8 +1,7 @@
-"""What ``multiace study`` prints: the plan, where the runs stand, and what came out."""
+"""What ``multiace study`` prints: where the runs stand, and what came out."""
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Sequence
 
@@ -10,32 +9,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from multiace.study.analysis import Analysis
-from multiace.study.plan import Plan
 from multiace.study.progress import Progress
 from multiace.study.statistics import Interval
 from multiace.tables import new_table
 
-__all__ = ["plan_table", "progress_table", "result_table"]
+__all__ = ["duration", "progress_table", "result_table"]
 
 QUANTITIES = ("energy RMSE", "forces RMSE", "stress RMSE")
-
-
-def plan_table(planned: Plan) -> Table:
-    """A line for each point: what it changes."""
-    runs = len(planned.runs)
-    caption = f"{len(planned.points)} points, {len(planned.seeds)} seeds: {runs} runs"
-    minutes = [point.run.train.max_minutes for point in planned.points]
-    if all(m is not None for m in minutes):
-        caption += (
-            f", at most {len(planned.seeds) * sum(filter(None, minutes)) / 60:.1f} h of training in all"
-        )
-    table = new_table("point", "epochs", "minutes", right=("epochs", "minutes"), caption=caption)
-    for point in planned.points:
-        train = point.run.train
-        table.add_row(
-            point.name, str(train.max_epochs), "" if train.max_minutes is None else f"{train.max_minutes:g}"
-        )
-    return table
 
 
 def progress_table(found: Sequence[Progress]) -> Table:
@@ -45,7 +25,7 @@ def progress_table(found: Sequence[Progress]) -> Table:
     columns = ("run", "seed", "state", "done", "epoch", "force MAE [meV/Å]", "")
     table = new_table(*columns, right=("seed", "done", "epoch", "force MAE [meV/Å]"), caption=caption)
     for p in found:
-        if p.state in ("running", "interrupted", "failed"):
+        if p.state in ("queued", "starting", "running", "interrupted", "failed") or p.row.error:
             mae = p.errors.get("valid_forces_mae")
             error = "" if mae is None else f"{mae:.1f}"
             done = f"{100 * p.share:.0f} %"
@@ -56,10 +36,15 @@ def progress_table(found: Sequence[Progress]) -> Table:
 
 def time_left(p: Progress) -> str:
     """How long a run will still take if it goes on as it did."""
-    if p.state != "running" or p.row.started is None or not 0 < p.share < 1:
-        return ""
-    minutes = (time.time() - p.row.started) * (1 - p.share) / p.share / 60
-    return f"{minutes:.0f} min left" if minutes >= 1 else "< 1 min left"
+    return f"{duration(p.seconds * (1 - p.share) / p.share)} left" if p.state == "running" and p.share else ""
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit that suits it."""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def result_table(analysis: Analysis) -> Table:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from multiace.battery import Battery
+from multiace.battery import run as run_battery
 from multiace.errors import InputError, brief
+from multiace.model.config import outside_choices
+from multiace.model.potential import Potential
 from multiace.study.frame_errors import files_of_sets, keep
-from multiace.study.store import Store
+from multiace.study.store import Row, Store
+from multiace.train.config import RunConfig
 
-__all__ = ["work"]
+__all__ = ["untested", "work"]
 
-TRACEBACK = "error.txt"
+TRACEBACK, SUMMARY = "error.txt", "summary.json"
 
 
 def work(folder: str | Path, names: list[str] | None = None) -> bool | None:
@@ -27,16 +34,16 @@ def work(folder: str | Path, names: list[str] | None = None) -> bool | None:
         Whether it came to its end; None if there was nothing to do. A failure is written into the file of the study,
         its traceback into ``error.txt`` of the run.
     """
-    from multiace.train.loop import fit
-
     store = Store(folder)
     claim = store.claim(names)
     if claim is None:
         return None
     name, place = claim.row.name, store.folder / claim.row.name
     try:
-        potential = fit(claim.row.run, place)
+        potential = trained(claim.row.run, place)
         found = results(place)
+        if store.battery is not None:
+            found["battery"] = tested(potential, store.battery, claim.row)
         keep(potential, files_of_sets(claim.row.config["data"], found), place)
         store.done(name, found)
         return True
@@ -52,8 +59,43 @@ def work(folder: str | Path, names: list[str] | None = None) -> bool | None:
         claim.release()
 
 
+def trained(run: RunConfig, place: Path) -> Potential:
+    """Return the model of a run, which is trained unless it is already."""
+    from multiace.train.loop import fit
+
+    if (place / SUMMARY).is_file():
+        return Potential.load(place, outside_code=bool(outside_choices(run.model.model_dump())))
+    return fit(run, place)
+
+
+def tested(potential: Potential, battery: str, row: Row) -> dict[str, Any]:
+    """Test a model on a battery, whose files may also be beside the data of the run."""
+    data = row.run.data
+    beside = [Path(name).parent for name in (*data.test, *data.train)]
+    found = Battery.read(battery)
+    return run_battery(potential, found, list(dict.fromkeys(beside))) | {"digest": digest(found)}
+
+
+def untested(rows: Sequence[Row], battery: str | None) -> list[str]:
+    """Names of the runs that are done, but not tested on a battery as it is now.
+
+    Raises:
+        InputError: If there is no such battery.
+    """
+    if battery is None:
+        return []
+    wanted = digest(Battery.read(battery))
+    done = [row for row in rows if row.state == "done"]
+    return [row.name for row in done if (row.results or {}).get("battery", {}).get("digest") != wanted]
+
+
+def digest(battery: Battery) -> str:
+    """Digest of all that a battery says."""
+    return hashlib.sha256(battery.model_dump_json().encode()).hexdigest()
+
+
 def results(place: Path) -> dict[str, Any]:
     """What a study keeps of a run that is done."""
-    summary = json.loads((place / "summary.json").read_text(encoding="utf-8"))
+    summary = json.loads((place / SUMMARY).read_text(encoding="utf-8"))
     kept = ("errors", "parameters", "seconds", "epoch", "best_epoch", "linear_fit", "warnings")
     return {name: summary[name] for name in kept if name in summary}

@@ -74,11 +74,14 @@ def another_loss(changes: Iterable[str]) -> bool:
 
 
 def is_longer(name: str, change: tuple[Any, Any]) -> bool:
-    """Whether a change of a field makes a run longer and nothing else."""
+    """Whether a change of a field makes a run longer and nothing else.
+
+    More steps do not: they would belong to an epoch that has ended with the last one.
+    """
     before, now = change
-    if name == "train.max_minutes" and before is not None:
+    if name in ("train.max_epochs", "train.max_minutes") and before is not None:
         return now is None or now > before
-    return name == "train.max_epochs" and now > before
+    return False
 
 
 def why_fixed(config: TrainConfig) -> str:

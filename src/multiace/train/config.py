@@ -24,6 +24,7 @@ from multiace.train.schedule import SCHEDULES
 __all__ = ["RunConfig", "TrainConfig"]
 
 DEFAULT_BATCH_SIZE = 5
+DEFAULT_EPOCHS = 500
 
 
 class TrainConfig(Config):
@@ -37,7 +38,7 @@ class TrainConfig(Config):
     component], stress [eV/Å³, each component]; w_T is therefore in the inverse unit squared (or the inverse
     unit, for the MAE).
 
-    *Progress* runs from 0 to 1: the larger of epoch / max_epochs and minutes / max_minutes.
+    *Progress* runs from 0 to 1: the largest of epoch / max_epochs, step / max_steps and minutes / max_minutes.
     """
 
     solver: str = Field(
@@ -74,12 +75,21 @@ class TrainConfig(Config):
         description="model file or run folder whose weights training starts from, with its elements, E0, scale "
         "and shift; null = random weights",
     )
-    max_epochs: int = Field(500, ge=1, description="passes over the training set")
+    max_epochs: int | None = Field(
+        None,
+        ge=1,
+        description="passes over the training set; 500 unless max_steps or max_minutes is given; of several bounds, "
+        "schedules and stages follow the one that is nearest",
+    )
+    max_steps: int | None = Field(
+        None,
+        ge=1,
+        description="steps of the optimiser; the epoch in which the last of them falls ends with it, and is validated",
+    )
     max_minutes: float | None = Field(
         None,
         gt=0,
-        description="wall-clock budget [min]; schedules and stages then follow whichever of epochs and time "
-        "is further on, so the run is no longer reproducible bit for bit",
+        description="wall-clock budget [min]; the run is then no longer reproducible bit for bit",
     )
     batch_size: int | None = Field(
         None, ge=1, description="frames per step, all processes together; 5 unless max_edges is given"
@@ -172,11 +182,13 @@ class TrainConfig(Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _one_bound(cls, values: dict[str, Any]) -> dict[str, Any]:
+    def _bounds(cls, values: dict[str, Any]) -> dict[str, Any]:
         if values.get("batch_size") is not None and values.get("max_edges") is not None:
             raise InputError("train has both batch_size and max_edges; give one of them.")
         if values.get("batch_size") is None and values.get("max_edges") is None:
             values = {**values, "batch_size": DEFAULT_BATCH_SIZE}
+        if all(values.get(name) is None for name in BOUNDS):
+            values = {**values, "max_epochs": DEFAULT_EPOCHS}
         return values
 
     @field_validator("solver")
@@ -255,6 +267,9 @@ class TrainConfig(Config):
         given = {name: getattr(self, f"second_stage_{name}") for name in STAGED}
         return self.model_copy(update={name: value for name, value in given.items() if value is not None})
 
+
+BOUNDS = ("max_steps", "max_minutes", "max_epochs")
+"""Fields that say how long a run is; the last has a default where the others are not given."""
 
 FILES = {"data": ("train", "valid", "test"), "train": ("start_from",)}
 """Fields that name files, by section."""

@@ -60,6 +60,10 @@ class Console:
     def print(self, content: Any) -> None:
         """Show text or a table, and write it to the log."""
         self.terminal.print(content, markup=False, highlight=False, soft_wrap=isinstance(content, str))
+        self.note(content)
+
+    def note(self, content: Any) -> None:
+        """Write text or a table to the log alone."""
         if self.path is not None:
             with writing(self.path), self.path.open("a", encoding="utf-8") as file:
                 log = Terminal(file=file, width=140)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,7 +26,7 @@ from multiace.linear.system import System
 from multiace.model.committee import Committee
 from multiace.model.linear_part import linear_part
 from multiace.model.potential import Potential
-from multiace.train.config import RunConfig, TrainConfig
+from multiace.train.config import RunConfig
 from multiace.train.console import Console
 from multiace.train.finish import finish
 from multiace.train.folder import RunFolder
@@ -33,93 +34,22 @@ from multiace.train.learner import initial
 from multiace.train.linear_rows import ROWS, Labels, LinearRows
 from multiace.train.metrics import Metrics
 from multiace.train.prepare import Prepared, report
+from multiace.train.route import DEFAULT_SOLVER
 from multiace.train.state import State, to_plain
 from multiace.train.stop import Stop
 
-__all__ = ["LinearFit", "is_solved"]
+__all__ = ["LinearFit"]
 
-DEFAULT_SOLVER = "bayesian_ridge"
 LEFT_OUT = 100  # structures that error bars are calibrated on
 MEMBERS = 32  # of the committee: a standard deviation is known to an eighth of it
 SECONDS_BETWEEN_SAVES = 60.0
 GRADED = 300  # structures of which the largest spread is taken
-GRADIENT_FIELDS = (
-    *(
-        "max_epochs",
-        "max_minutes",
-        "batch_size",
-        "max_edges",
-        "optimizer",
-        "learning_rate",
-        "weight_decay",
-        "schedule",
-    ),
-    *("warmup_epochs", "plateau_patience", "plateau_factor", "min_learning_rate", "ema_decay", "clip_norm"),
-    *("energy_loss", "forces_loss", "stress_loss", "huber_delta", "second_stage_start", "early_stopping"),
-    *(
-        "divergence_limit",
-        "divergence_retries",
-        "radial",
-        "checkpoint_every",
-        "devices",
-        "num_nodes",
-        "strategy",
-    ),
-)
-"""Fields of the train section that a solution has no use for."""
 NO_CHANGE = "the data ask for no change of the weights of train.start_from, which stay."
-WITHOUT_COMMITTEE = ("least_squares", "truncated_svd", "lsqr")
-"""Solvers whose posterior says nothing of directions that no data have seen."""
-
-
-def is_solved(run: RunConfig) -> bool:
-    """Whether a run is fitted by a solver.
-
-    Raises:
-        InputError: If a solver is asked for and the model is neither linear nor trained, or a field is set that has no
-            effect on this route.
-    """
-    train, solver, linear = run.train, run.train.solver, run.model.is_linear
-    if solver == "gradient" or (solver == "auto" and not linear):
-        if train.keep_weights:
-            raise InputError(
-                "train.keep_weights has no effect where weights are trained by gradients: set train.solver = "
-                f"{DEFAULT_SOLVER}, or remove it."
-            )
-        if train.folds:
-            raise InputError(
-                f"train.folds = {train.folds} needs a model that is solved for, as preset: ace; remove it."
-            )
-        return False
-    if train.folds and train.keep_weights:
-        raise InputError(
-            f"train.folds = {train.folds} has nothing to test where train.keep_weights leaves weights as they are: "
-            "remove one of them."
-        )
-    if not linear and train.start_from is None:
-        raise InputError(
-            f"train.solver = {solver} needs a model whose energies are linear in all parameters (channel_coupling = "
-            "complete, hidden_irreps = 1x0e, readout_function = mlp, readout_width = 0, radial_network = none, "
-            "trainable_radial = false, element_embedding = one_hot), or a trained one, whose last layers it solves "
-            "for: set train.start_from = MODEL, train.solver = gradient, or model.preset = ace."
-        )
-    defaults = TrainConfig()
-    for field in GRADIENT_FIELDS:
-        if getattr(train, field) != getattr(defaults, field):
-            raise InputError(
-                f"train.{field} has no effect where the model is solved for (train.solver = {solver}): remove it, or "
-                "set train.solver = gradient."
-            )
-    if not run.model.is_read_by_one_number and train.smoothness != defaults.smoothness:
-        raise InputError(
-            "train.smoothness has no effect on last layers, whose features are all alike to the prior: remove it."
-        )
-    if train.keep_weights and solver in WITHOUT_COMMITTEE:
-        raise InputError(
-            f"train.keep_weights leaves nothing to do for train.solver = {solver}, which has no error bars: set it to "
-            f"{DEFAULT_SOLVER}, ridge or ard."
-        )
-    return True
+FEW = 0.25  # labels for each function
+FEW_LABELS = (
+    "{rows:,} labels for {functions:,} functions: what they leave open comes from the prior; a smaller total_degree, "
+    "or preset: ace-small, takes less time and may do as well."
+)
 
 
 class LinearFit:
@@ -245,6 +175,8 @@ class LinearFit:
             + (f"weights moved by {100 * moved:.2g} % of their size, " if moved is not None else "")
             + f"{time.perf_counter() - started:.0f} s"
         )
+        if self.run.model.is_linear and system.n_rows < FEW * len(rows.columns):
+            notes = (*notes, FEW_LABELS.format(rows=system.n_rows, functions=len(rows.columns)))
         for note in notes:
             self.console.print(f"note: {NO_CHANGE if rows.centred and note == NOTHING else note}")
         return described
@@ -352,7 +284,7 @@ class LinearFit:
             try:
                 self.stop.obey()
             except Interrupted as interrupt:
-                self.console.print(what)
+                self.console.note(f"{signal.Signals(interrupt.number).name}; {what}")
                 raise Interrupted(interrupt.number, f"; {what}") from None
 
         return progress

@@ -23,12 +23,13 @@ from multiace.train.console import Console
 from multiace.train.finish import finish, reload
 from multiace.train.folder import RunFolder
 from multiace.train.learner import Learner
-from multiace.train.linear_fit import LinearFit, is_solved
+from multiace.train.linear_fit import LinearFit
 from multiace.train.log import LOGGERS, Logger
 from multiace.train.memory import batch_in_memory
 from multiace.train.prepare import Prepared, prepare
 from multiace.train.processes import add_over_processes, cpu_threads, keep_memory, launch
 from multiace.train.radial import present_intervals, tabulates
+from multiace.train.route import is_solved
 from multiace.train.schedule import learning_rate
 from multiace.train.step import Step, captures
 from multiace.train.stop import Stop
@@ -172,20 +173,25 @@ class Training(Learner):
 
     # ------------------------------------------------------------------ where the run is
 
-    def progress(self) -> tuple[float, float]:
-        """Return progress (0 to 1) at the start of the epoch, and how far the epoch goes."""
+    def progress(self, batches: int = 0, of: int = 1) -> float:
+        """Return progress (0 to 1) towards the nearest bound, after so many of the batches of the next epoch."""
         state, config = self.state, self.config
-        done, span = state.epoch / config.max_epochs, 1 / config.max_epochs
+        share, reached = batches / of, []
+        if config.max_epochs is not None:
+            reached.append(state.epoch / config.max_epochs + 1 / config.max_epochs * share)
+        if config.max_steps is not None:
+            reached.append((state.step - state.batch + batches) / config.max_steps)
         if config.max_minutes is not None:
-            budget = 60 * config.max_minutes
-            done, span = max(done, state.seconds / budget), max(span, state.epoch_seconds / budget)
-        return min(done, 1.0), span
+            reached.append((state.seconds + state.epoch_seconds * share) / (60 * config.max_minutes))
+        return min(max(reached), 1.0)
 
     def done(self) -> str:
-        """Return the bound that is reached: epochs, time (another epoch would not fit), patience, or none."""
+        """Return the bound that is reached: epochs, steps, time (another epoch would not fit), patience, or none."""
         state, config = self.state, self.config
-        if state.epoch >= config.max_epochs:
+        if config.max_epochs is not None and state.epoch >= config.max_epochs:
             return f"train.max_epochs = {config.max_epochs}"
+        if config.max_steps is not None and state.step - state.batch >= config.max_steps:
+            return f"train.max_steps = {config.max_steps}"
         if config.max_minutes is not None and state.seconds + state.epoch_seconds > 60 * config.max_minutes:
             return f"train.max_minutes = {config.max_minutes:g}"
         if config.early_stopping is not None and state.stale_epochs >= config.early_stopping:
@@ -195,7 +201,7 @@ class Training(Learner):
     def enter_stage(self) -> None:
         """Take the weights and the rate of the stage."""
         state, start = self.state, self.config.second_stage_start
-        stage = int(start is not None and self.progress()[0] >= start)
+        stage = int(start is not None and self.progress() >= start)
         if stage > state.stage:
             state.stage = stage
             self.start_afresh()
@@ -270,30 +276,31 @@ class Training(Learner):
             sentence = (
                 f"; nothing is saved, as the loss {error}: the same command goes on from the last checkpoint"
             )
-        self.console.print(f"{signal.Signals(interrupt.number).name}{sentence}")
+        self.console.note(f"{signal.Signals(interrupt.number).name}{sentence}")
         raise Interrupted(interrupt.number, sentence) from None
 
     # ------------------------------------------------------------------ one epoch, one step
 
     def epoch(self, show: Any) -> float:
-        """Pass once over the training set; return the mean training loss."""
+        """Pass once over the training set, or to the last step there may be; return the mean training loss."""
         state, config, data = self.state, self.config, self.data.train
         generator = torch.Generator().manual_seed(seed_of_epoch(config.seed, state.epoch))
         plan = data.plan(config.batch_size, config.max_edges, generator)
-        progress, span = self.progress()
+        n_batches = len(plan)
+        if config.max_steps is not None:
+            n_batches = min(n_batches, config.max_steps - (state.step - state.batch))
         self.totals = torch.zeros(2, 3, dtype=torch.float64, device=self.fabric.device)
         if state.totals is not None and self.place.main:
             self.totals += torch.tensor(state.totals, dtype=torch.float64)
-        for number in range(state.batch, len(plan)):
-            done = (number + 1) / len(plan)
-            state.rate = 0.5**state.retries * learning_rate(
-                self.stage, self.schedule, min(progress + span * done, 1.0), state.epoch + done
-            )
-            where = f"epoch {state.epoch + 1}, batch {number + 1} of {len(plan)}"
+        for number in range(state.batch, n_batches):
+            progress = self.progress(number + 1, len(plan))
+            epochs = state.epoch + (number + 1) / len(plan)
+            state.rate = 0.5**state.retries * learning_rate(self.stage, self.schedule, progress, epochs)
+            where = f"epoch {state.epoch + 1}, batch {number + 1} of {n_batches}"
             with batch_in_memory(data, plan[number], where):
                 self.totals += self.step(plan[number], state.rate)
             state.batch = number + 1
-            show(progress + span * done)
+            show(progress)
             if number % STEPS_BETWEEN_CHECKS == 0:
                 if not self.summed().isfinite().all():
                     raise DivergedError("is not a number")
@@ -328,6 +335,7 @@ class Training(Learner):
         row = {
             "epoch": state.epoch,
             "seconds": state.seconds,
+            "progress": self.progress(),
             "learning_rate": state.rate,
             "train_loss": train_loss,
             "valid_loss": valid_loss,

@@ -49,8 +49,12 @@ class Prepared:
     check: DataCheck
 
 
-def prepare(run: RunConfig) -> Prepared:
+def prepare(run: RunConfig, data: RunData | None = None) -> Prepared:
     """Read and check the data, fix the table of elements, and measure scale, shift and E0.
+
+    Args:
+        run: The run.
+        data: What ``run.data`` says, if it has been read already.
 
     Raises:
         InputError: If the data cannot be used or change while they are read, a weighted target has no labels,
@@ -62,7 +66,7 @@ def prepare(run: RunConfig) -> Prepared:
     valid_files = run.data.valid if isinstance(run.data.valid, tuple) else ()
     sources = Sources([*run.data.train, *valid_files, *run.data.test, *filter(None, [run.train.start_from])])
     start = None if run.train.start_from is None else read_start(run.train.start_from, run.model)
-    data = read_data(run.data)
+    data = data or read_data(run.data)
     elements = find_table(run.model.elements, data) if start is None else covering(start.elements, data)
     model = run.model.replace(elements=elements)
     check = check_run(run, model, data)

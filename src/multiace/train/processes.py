@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment
 from torch import Tensor
 
 from multiace.errors import InputError
@@ -40,11 +41,15 @@ def launch(config: TrainConfig) -> Fabric:
             f"torchrun started {started} processes, but train.devices x train.num_nodes = {expected}; "
             "make them equal."
         )
+    by_slurm = (
+        "SLURM_NTASKS" in os.environ and expected > 1
+    )  # one process needs none, whatever tasks its job has
     fabric = Fabric(
         accelerator=device,
         strategy=config.strategy,
         devices=config.devices,
         num_nodes=config.num_nodes,
+        plugins=None if by_torchrun or by_slurm else LightningEnvironment(),
     )
     fabric.launch()
     return fabric

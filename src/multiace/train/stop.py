@@ -18,7 +18,7 @@ from multiace.train.processes import add_over_processes
 __all__ = ["Stop"]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-NOTE = b"\nmultiace: stopping after this batch; Ctrl-C again stops at once, without saving\n"
+NOTE = b"\nmultiace: stopping; Ctrl-C again stops at once, without saving\n"
 
 
 class Stop:
@@ -60,7 +60,7 @@ class Stop:
                 it twice, and have SIGKILL for what must end at once.
         """
         if self.signal is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt("; stopped at once: the same command goes on from the last checkpoint")
+            raise KeyboardInterrupt("; stopped at once: the same command goes on from what was saved last")
         if self.signal is None and self.fabric.is_global_zero:
             os.write(2, NOTE)  # print may be what was interrupted
         self.signal = self.signal or number

@@ -17,7 +17,7 @@ from multiace.verify.checks import of_calculator, of_potential
 from multiace.verify.structures import KEPT, build, choose_few
 from multiace.verify.subject import Subject
 
-__all__ = ["choose_subject"]
+__all__ = ["choose_subject", "make_calculator"]
 
 
 def choose_subject(potential: Any, options: Mapping[str, Any]) -> tuple[Subject, str]:
@@ -51,18 +51,26 @@ def choose_subject(potential: Any, options: Mapping[str, Any]) -> tuple[Subject,
         structures, source = build(symbols(options["elements"])), "built from --elements"
     else:
         raise InputError("--calculator needs STRUCTURES to be verified on, or --elements to build some.")
-    factory = choose({}, options["calculator"], "--calculator")
+    calculator = make_calculator(options["calculator"])
+    return of_calculator(calculator, structures, options["cutoff"], options["distance"], **common), source
+
+
+def make_calculator(name: str) -> Any:
+    """Return the ASE calculator that ``module:factory`` makes.
+
+    Raises:
+        InputError: If it cannot be imported or made, or is none.
+    """
+    factory = choose({}, name, "--calculator")
     try:
         calculator = factory()
     except Exception as error:  # code of others, which may raise anything
-        raise InputError(
-            f"--calculator {options['calculator']} cannot be made: {type(error).__name__}: {error}."
-        ) from error
+        raise InputError(f"--calculator {name} cannot be made: {type(error).__name__}: {error}.") from error
     if not hasattr(calculator, "get_potential_energy"):
         raise InputError(
-            f"--calculator {options['calculator']} returned a {type(calculator).__name__}, not an ASE calculator."
+            f"--calculator {name} returned a {type(calculator).__name__}, not an ASE calculator."
         )
-    return of_calculator(calculator, structures, options["cutoff"], options["distance"], **common), source
+    return calculator
 
 
 def refuse_with_model(options: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ from multiace.errors import InputError
 from multiace.verify.smoothness import radius
 from multiace.verify.subject import NotApplicableError, Outcome, Subject
 
-__all__ = ["bonds_hold", "energy_is_kept"]
+__all__ = ["BONDED", "bonds", "bonds_hold", "collapsed", "energy_is_kept", "length"]
 
 STEPS, TIMESTEP = 2000, 0.5  # [fs]
 BONDED = 1.25  # atoms within this many sums of their covalent radii are bonded
@@ -64,11 +64,15 @@ def trajectory(subject: Subject, **options: Any) -> tuple[Atoms, list[Sample]]:
         raise InputError(f"{options['temperature']:g} K: {str(error).partition('. What')[0]}") from None
 
 
-def bonds(atoms: Atoms) -> list[tuple[int, int, np.ndarray]]:
+def bonds(atoms: Atoms, factor: float = BONDED) -> list[tuple[int, int, np.ndarray]]:
     """Return the atoms of each bond by covalent radii, and the shift of the second one's cell."""
+    return list(zip(*neighbor_list("ijS", atoms, reach(atoms, factor)), strict=True))
+
+
+def reach(atoms: Atoms, factor: float) -> dict[tuple[str, str], float]:
+    """Return these many sums of covalent radii [Å] for each pair of elements."""
     symbols = sorted(set(atoms.get_chemical_symbols()))
-    reach = {(a, b): BONDED * radius(a, b) for a in symbols for b in symbols if a <= b}
-    return list(zip(*neighbor_list("ijS", atoms, reach), strict=True))
+    return {(a, b): factor * radius(a, b) for a in symbols for b in symbols if a <= b}
 
 
 def length(atoms: Atoms, bond: tuple[int, int, np.ndarray]) -> float:
@@ -79,6 +83,4 @@ def length(atoms: Atoms, bond: tuple[int, int, np.ndarray]) -> float:
 
 def collapsed(atoms: Atoms) -> bool:
     """Whether two atoms are closer than half of their covalent radii."""
-    symbols = sorted(set(atoms.get_chemical_symbols()))
-    reach = {(a, b): CRUSHED * radius(a, b) for a in symbols for b in symbols if a <= b}
-    return len(neighbor_list("i", atoms, reach)) > 0
+    return len(neighbor_list("i", atoms, reach(atoms, CRUSHED))) > 0

@@ -11,7 +11,20 @@ from ase.data import atomic_numbers, covalent_radii
 
 from multiace.verify.subject import NotApplicableError, Outcome, Subject
 
-__all__ = ["curvature_at_cutoff", "dimers", "energy_at_cutoff", "force_at_cutoff", "radius", "wall"]
+__all__ = [
+    "CLOSEST",
+    "GRID",
+    "NEAR",
+    "NEAREST",
+    "curvature_at_cutoff",
+    "dimer",
+    "dimers",
+    "energy_at_cutoff",
+    "force_at_cutoff",
+    "hole",
+    "radius",
+    "wall",
+]
 
 STEP = 1e-3  # [Å] between the points on either side of the cutoff
 CLOSEST, FURTHEST, GRID = 0.5, 12.0, 0.02  # [Å] of a pair
@@ -49,16 +62,28 @@ def dimers(subject: Subject) -> Outcome:
         E = subject.energies([dimer(pair, distance) for distance in r])
         if not np.isfinite(E).all():
             return Outcome(np.inf, 0.0, "eV", f"{'-'.join(pair)}: the energy is not finite")
-        start = wall(r / radius(*pair), E)
-        depth = np.maximum.accumulate(E[start:]) - E[start:]
-        k = start + int(depth.argmax())
-        if depth.max() > 1e-6 * max(1.0, np.ptp(E)) + 10 * subject.noise[0]:
-            top = r[start + int(E[start : k + 1].argmax())]
-            holes.append((depth.max(), f"{'-'.join(pair)}: lower at {r[k]:.2f} Å than at {top:.2f} Å"))
+        depth, top, bottom = hole(pair, r, E)
+        if depth > 1e-6 * max(1.0, np.ptp(E)) + 10 * subject.noise[0]:
+            holes.append((depth, f"{'-'.join(pair)}: lower at {bottom:.2f} Å than at {top:.2f} Å"))
     if not holes:
         return Outcome(0.0, 0.0, "eV")
     depth, where = max(holes)
-    return Outcome(float(depth), 0.0, "eV", f"{where}; {len(holes)} of {len(pairs(subject))} pairs")
+    return Outcome(depth, 0.0, "eV", f"{where}; {len(holes)} of {len(pairs(subject))} pairs")
+
+
+def hole(pair: tuple[str, str], r: np.ndarray, E: np.ndarray) -> tuple[float, float, float]:
+    """Return by how much the energy falls again as two atoms approach [eV], from which distance and to which [Å].
+
+    Args:
+        pair: Chemical symbols.
+        r: Decreasing distances [Å] from ``NEAR`` sums of covalent radii on.
+        E: Energies [eV].
+    """
+    start = wall(r / radius(*pair), E)
+    depth = np.maximum.accumulate(E[start:]) - E[start:]
+    k = start + int(depth.argmax())
+    top = start + int(E[start : k + 1].argmax())
+    return float(depth.max()), float(r[top]), float(r[k])
 
 
 def wall(r: np.ndarray, E: np.ndarray) -> int:

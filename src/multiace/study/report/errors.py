@@ -123,10 +123,12 @@ def effect_section(analysis: Analysis) -> Section:
         for found in chosen:
             if found.measure in of:
                 q, scale = found.measure.quantity, 100 / abs(found.reference)
-                words = f"{found.effect.change}, against {found.effect.against}\n{q.name}: "
-                words += told(found.interval, q.unit)
-                ends = (scale * x for x in (found.interval.mean, found.interval.low, found.interval.high))
-                bar = Bar(short(found.effect.change), q.where, *ends, words)
+                tip = f"{found.effect.change}, against {found.effect.against}\n{q.name}: "
+                tip += told(found.interval, q.unit)
+                mean, low, high = (
+                    scale * x for x in (found.interval.mean, found.interval.low, found.interval.high)
+                )
+                bar = Bar(short(found.effect.change), q.where, mean, low, high, tip=tip)
                 shown.setdefault(f"{title.partition(' [')[0]} [change, %]", []).append(bar)
     words = {
         "grid": "from the first value of the axis to another, as the mean over all combinations of the other axes",
@@ -158,7 +160,8 @@ def cost_section(analysis: Analysis, links: Mapping[str, str]) -> Section:
     legend = figures.series({point.folder: short(point.name) for point in analysis.points if point.done})
     parts = {}
     for measure in priced(analysis):
-        errors, shown, fronts = means(measure, analysis), {}, {}
+        errors, fronts = means(measure, analysis), {}
+        shown: dict[str, dict[str, Dot]] = {}
         for cost in analysis.costs:
             costs = {point: value for point, value in means(cost, analysis).items() if point in errors}
             losers, label = beaten(measure, costs), cost.quantity.label

@@ -47,7 +47,7 @@ def all_tables(analysis: Analysis) -> list[Table]:
 def overview(analysis: Analysis) -> Table:
     """A row for each point: mean ± s.d. of what the summary speaks of."""
     main = analysis.main
-    rows = [
+    rows: list[Sequence[Cell]] = [
         (point.name, *(plus_minus(measure.mean(point.folder)) for measure in main), len(point.done))
         for point in analysis.points
     ]
@@ -156,7 +156,7 @@ def effect_table(findings: Sequence[Finding], name: str) -> Table:
 
 def score_table(chosen: Sequence[Measure], analysis: Analysis) -> Table:
     """All points by several scores: mean ± s.d., and whether they differ from the reference."""
-    rows = []
+    rows: list[Sequence[Cell]] = []
     for point in analysis.points:
         found = [measure.mean(point.folder) for measure in chosen]
         if any(found):

@@ -1,0 +1,127 @@
+"""What a prediction costs: time, memory, parameters."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+
+from multiace.battery.config import CostConfig
+from multiace.battery.job import Job
+from multiace.battery.subject import Subject
+from multiace.data.read import read_structures
+from multiace.errors import InputError, brief
+
+__all__ = ["cost"]
+
+WARM_UP = 5  # predictions before the clock starts
+MOVED = 0.01  # [Å] by which each coordinate of each atom has moved since the last step, standard deviation
+MANY = 1000  # atoms, at least, whose prediction takes the memory that is measured
+APART = 10.0  # [Å] between copies of a molecule
+
+
+def cost(job: Job) -> dict[str, Any]:
+    """Time of a step, largest growth of memory, number of parameters; what cannot be known is left out."""
+    config = job.battery.cost or CostConfig()
+    job.show("cost", 0, 1)
+    found: dict[str, Any] = {}
+    if job.subject.parameters is not None:
+        found["parameters"] = job.subject.parameters
+    with job.skipping("cost"):
+        atoms = structure(job, config.file)
+        try:
+            found["microseconds_per_atom"] = microseconds(job.subject, atoms, config.repeats)
+            found["threads"] = torch.get_num_threads()
+            memory = growth(job.subject, atoms)
+        except InputError:
+            raise
+        except Exception as error:  # code of others
+            raise InputError(
+                f"the calculator cannot predict {atoms.get_chemical_formula()}: {type(error).__name__}: "
+                f"{brief(error, 200)}."
+            ) from error
+        if memory is not None:
+            found["memory"] = memory
+    job.show("cost", 1, 1)
+    return found
+
+
+def structure(job: Job, file: str | None) -> Atoms:
+    """Return the first structure of the file that is named, or of any that is there.
+
+    Raises:
+        InputError: If there is none.
+    """
+    path = None if file is None else job.found[file]
+    atoms = next(job.structures(), None) if path is None else read_structures(path)[0]
+    if atoms is None or (file is not None and path is None):
+        raise InputError("there is no structure to predict; set cost.file.")
+    return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+
+
+def microseconds(subject: Subject, atoms: Atoms, repeats: int) -> float:
+    """Return the median time of energy and forces of one structure [µs/atom], as in dynamics: atoms move each time."""
+    rng, moved = np.random.default_rng(0), atoms.copy()
+    moved.calc = subject.calculator
+    times = []
+    for _ in range(WARM_UP + repeats):
+        moved.positions = atoms.positions + rng.normal(scale=MOVED, size=atoms.positions.shape)
+        began = time.perf_counter()
+        moved.get_forces()
+        times.append(time.perf_counter() - began)
+    return 1e6 * statistics.median(times[WARM_UP:]) / len(atoms)
+
+
+def growth(subject: Subject, atoms: Atoms) -> float | None:
+    """Return by how much the memory in use grows at most while many atoms are predicted [MB].
+
+    On a GPU that of its tensors, else the resident memory of the process; None where the system does not tell it.
+    """
+    crowd = copies(atoms, math.ceil(MANY / len(atoms)))
+    crowd.calc = subject.calculator
+    if subject.device != "cpu":
+        torch.cuda.reset_peak_memory_stats(subject.device)
+        before = torch.cuda.memory_allocated(subject.device)
+        crowd.get_forces()
+        return (torch.cuda.max_memory_allocated(subject.device) - before) / 1e6
+    return resident_growth(crowd.get_forces)
+
+
+def copies(atoms: Atoms, n: int) -> Atoms:
+    """Return n or more copies: of a molecule side by side, of a cell as a larger one."""
+    if atoms.pbc.any():
+        repeats = math.ceil(n ** (1 / atoms.pbc.sum()))
+        return atoms.repeat(tuple(repeats if periodic else 1 for periodic in atoms.pbc))
+    width = float(np.ptp(atoms.positions[:, 0])) + APART
+    shifts = width * np.arange(n)[:, None, None] * [1.0, 0.0, 0.0]
+    return Atoms(np.tile(atoms.numbers, n), (atoms.positions + shifts).reshape(-1, 3))
+
+
+def resident_growth(run: Callable[[], Any]) -> float | None:
+    """Return by how much the resident memory of this process grows at most while something runs [MB]; Linux.
+
+    What earlier work has freed is given back to the system before, or it would be used again unseen.
+    """
+    try:
+        if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+            trim(0)
+        Path("/proc/self/clear_refs").write_text("5")  # the highest is counted from here on
+        before = status("VmRSS")
+    except OSError:
+        return None
+    run()
+    return (status("VmHWM") - before) * 1024 / 1e6
+
+
+def status(field: str) -> int:
+    """Return a line of the process' status [KiB]."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
