@@ -63,10 +63,15 @@ def forest(panels: Mapping[str, Sequence[Bar]], legend: Mapping[str, Series], di
         differences: Numbers are differences, with a line at zero; else they are positive.
     """
     rows = list(dict.fromkeys(bar.row for bars in panels.values() for bar in bars))
-    height = max(0.30, 0.13 + 0.085 * len(legend))
-    figure, axes = subplots(1, len(panels), 0.9 + height * len(rows) + 0.06 * len(rows))
-    offsets = dict(zip(legend, np.linspace(-0.32, 0.32, len(legend) + 2)[1:-1], strict=True))
+    beside = {
+        title: [key for key in legend if key in {bar.series for bar in bars}]
+        for title, bars in panels.items()
+    }
+    height = max(0.36, 0.19 + 0.085 * max(map(len, beside.values())))
+    figure, axes = subplots(1, len(panels), 0.9 + height * len(rows))
     for ax, (title, bars) in zip(axes[0], panels.items(), strict=True):
+        keys = beside[title]
+        offsets = dict(zip(keys, np.linspace(-0.45, 0.45, len(keys) + 2)[1:-1], strict=True))
         for bar in bars:
             y, color = rows.index(bar.row) + offsets[bar.series], legend[bar.series].color
             parts = []
