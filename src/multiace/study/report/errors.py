@@ -97,7 +97,7 @@ def error_section(analysis: Analysis, links: Mapping[str, str]) -> Section:
         "Errors of each point on each set, with intervals",
         "Mean over seeds with its 95 % interval, over seeds and structures where these are kept, and the single runs "
         "(ticks). Intervals of means overlap more than those of differences, which are paired: compare points by the "
-        "table below.",
+        "tables below.",
     )
     body += paragraph(RULE.format(reference=analysis.reference.name))
     main = analysis.main
