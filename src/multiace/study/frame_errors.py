@@ -145,6 +145,8 @@ def of_quantities(evaluation: Evaluation) -> dict[str, FrameErrors]:
         "forces": [F - label for F, label in pairs(evaluation, "forces", evaluation.forces)],
         "stress": [s - label for s, label in pairs(evaluation, "stress", evaluation.stresses)],
     }
+    of_energies = zip(differences["energy"], evaluation.frames, strict=True)
+    differences["energy_per_atom"] = [difference / len(frame.atoms) for difference, frame in of_energies]
     found = {quantity: FrameErrors.of(values) for quantity, values in differences.items()}
     return {quantity: errors for quantity, errors in found.items() if errors.count.any()}
 

@@ -190,9 +190,9 @@ def with_structures(
     measure: Measure, frames: Mapping[tuple[str, int], Mapping[tuple[str, str], FrameErrors]]
 ) -> Measure:
     """Add the resamples, if the errors of the structures of all runs are kept and are those of the results."""
-    quantity, _, statistic = measure.quantity.title.partition(" ")
+    title, _, statistic = measure.quantity.title.rpartition(" ")
     runs = [(point, seed) for point, of in measure.values.items() for seed in of]
-    found = [frames[run].get((measure.quantity.where, quantity)) for run in runs]
+    found = [frames[run].get((measure.quantity.where, title.replace(" ", "_"))) for run in runs]
     errors = [of for of in found if of is not None]
     if measure.quantity.kind != "set" or statistic not in ("RMSE", "MAE") or len(errors) < len(runs):
         return measure

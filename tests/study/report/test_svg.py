@@ -79,6 +79,17 @@ def test_a_long_interval_leaves_the_panel():
     assert 0.5 < high < 3
 
 
+@pytest.mark.parametrize("reference", [True, False])
+def test_a_curve_that_runs_away_does_not_hide_the_others(reference):
+    x = np.linspace(0.5, 4.0, 50)
+    well = Curve(x, np.array([np.cos(x)]), "well")
+    wall = Curve(x, np.array([np.cos(x) + 1000 * (x < 0.7)]), "wall")
+    panel = Panel("own", "x", "y", {"a": well, "b": wall}, (x, np.cos(x)) if reference else None)
+    low, high = figures.curves([panel], LEGEND).axes[0].get_ylim()
+    assert -3 < low < -1
+    assert 0.8 < high < 3
+
+
 def test_intervals_of_rising_errors_are_seen_to_include_zero():
     low, high = figures.around(np.array([0.0, 5.0, 6.0]), [-3.0, 9.0])
     assert low < -3.0

@@ -186,17 +186,17 @@ def curves(panels: Sequence[Panel], legend: Mapping[str, Series]) -> Figure:
 
 
 def limits(ax: Axes, panel: Panel) -> None:
-    """Show what is near the reference; a curve that runs away leaves the panel."""
+    """Show what is near the reference, or without one most of the curves; what runs away leaves the panel."""
     if panel.log:
         ax.set_yscale("log")
         plain_log_ticks(ax.yaxis)
+        return
     means = np.concatenate([curve.runs.mean(0) for curve in panel.curves.values()])
-    if panel.reference is not None:
-        y = panel.reference[1]
-        room = 0.6 * (np.ptp(y) or 1.0)
-        low, high = max(means.min(), y.min() - room), min(means.max(), y.max() + room)
-        low, high = min(low, y.min()), max(high, y.max())
-        ax.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
+    usual = np.quantile(means, [0.0, 0.9]) if panel.reference is None else panel.reference[1]
+    room = 0.6 * (float(np.ptp(usual)) or 1.0)
+    low = min(max(means.min(), usual.min() - room), usual.min())
+    high = max(min(means.max(), usual.max() + room), usual.max())
+    ax.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
 
 
 @dataclass(frozen=True)
