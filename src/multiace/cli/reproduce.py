@@ -77,9 +77,9 @@ def compare(arguments: argparse.Namespace, table: PublishedTable) -> int:
 
     absent = find_files(table, arguments.data)
     planned = plan_table(table, arguments.size, arguments.data, absent)
-    for row, name in absent.items():
+    for title, name in absent.items():
         file = Path(arguments.data) / table.data / name
-        print(f"{file} is not there: {row} is not tested; once it is there, models are trained anew")
+        print(f"{file} is not there: {title} is not tested; once it is there, models are trained anew")
     if arguments.plan:
         console().print(points(planned))
         return 0

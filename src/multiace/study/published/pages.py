@@ -53,7 +53,7 @@ def result_page(
     """
     names = {run.name for run in planned.runs}
     done = [row for row in rows if row.name in names and row.results is not None]
-    head = ("set", "quantity", "model", "published", "here", "runs", "difference")
+    head: tuple[str, ...] = ("set", "quantity", "model", "published", "here", "runs", "difference")
     lines = [*error_lines(table, done, absent), *parameter_lines(table, done)]
     if size == "full":
         head = (*head, "95 % interval", "here is")

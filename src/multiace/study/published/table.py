@@ -15,7 +15,7 @@ from multiace.study.published.printed import Printed
 __all__ = ["SIZES", "Loss", "Model", "PublishedTable", "Source", "TrainingSet", "names", "read"]
 
 FOLDER = Path(__file__).parent
-SIZES = ("full", "reduced")
+SIZES: tuple[Literal["full"], Literal["reduced"]] = ("full", "reduced")
 QUANTITIES = ("energy", "forces")
 
 Size = Literal["full", "reduced"]
