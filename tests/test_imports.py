@@ -22,6 +22,7 @@ LEVELS = (
     ("verify", "linear", "solve", "calibration"),
     ("train",),
     ("evaluation", "selection", "tables"),
+    ("explanation",),
     ("report", "study"),
     ("cli",),
     ("__init__", "__main__"),
