@@ -145,8 +145,8 @@ def test_every_field_is_explained_with_its_unit_and_choices(capsys):
 
 @pytest.mark.parametrize("by", ["order", "layer", "edges", "l", "path"])
 def test_explain_splits_energies_of_structures(files, capsys, by):
-    out = command(f"explain model.safetensors several.xyz one.xyz --by {by} --json e.json", capsys).out
-    content = json.loads((files / "e.json").read_text())
+    out = command(f"explain model.safetensors several.xyz one.xyz --by {by} --json new/e.json", capsys).out
+    content = json.loads((files / "new/e.json").read_text())
     assert content["terms"][:2] == ["E0", "shift"]
     assert all(term in out for term in content["terms"])
     assert "0 CH4O" in out

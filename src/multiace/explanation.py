@@ -61,6 +61,7 @@ class Explanation:
             for frame, energies, atoms in zip(self.frames, self.energies, self.atoms, strict=True)
         ]
         facts = {"by": self.by, "unit": "eV", "terms": self.names, "error": self.error, "method": self.method}
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         with atomic(Path(path)) as temporary:
             text = json.dumps(facts | {"structures": structures}, indent=1, ensure_ascii=False)
             temporary.write_text(text + "\n", encoding="utf-8")
@@ -87,8 +88,10 @@ def explain(
     if by not in SPLITS:
         raise InputError(f"energies cannot be split by {by!r}.{did_you_mean(by, SPLITS)}")
     keys = training_keys(potential)
-    given = isinstance(structures, str | Path)
-    frames = read_frames(structures, keys, strict=False) if given else read_any(structures, keys)
+    if isinstance(structures, str | Path):
+        frames = read_frames(structures, keys, strict=False)
+    else:
+        frames = read_any(structures, keys)
     dataset = Dataset(frames, potential.elements, potential.cutoff)
     complete = potential.config.channel_coupling == "complete"  # with many products of each atom
     energies, atoms, error, methods = [], [], 0.0, []

@@ -14,7 +14,8 @@ from multiace.layers.complete import CompleteProduct
 from multiace.layers.density import FixedNorm
 from multiace.model import PRESETS, ModelConfig, Potential, Statistics, split
 from multiace.model.potential import Prediction
-from multiace.model.split import SPLITS, ScaledEdges, Split, by_group, by_layer, by_order, degree, powers
+from multiace.model.scaled import ScaledEdges
+from multiace.model.split import SPLITS, Split, by_group, by_layer, by_order, highest_order, powers
 from tests.model.design_space import COMBINATIONS, CUTOFF, shrink
 from tests.potentials import crystal, methanol
 
@@ -122,7 +123,7 @@ def test_orders_are_those_of_a_network_whose_sums_over_neighbours_are_scaled(nam
 def test_orders_above_the_bound_vanish(name: str) -> None:
     at, graph = denser(potential(POLYNOMIALS[name])), graph_of(methanol())
     edges = ScaledEdges(at.network, graph, torch.complex128)
-    highest = degree(at.config, at.config.num_layers)
+    highest = highest_order(at.config, at.config.num_layers)
     orders, condition = powers(lambda λ: edges.read(edges.features(λ), edges.readouts), highest + 3)
     assert orders[:, highest + 1 :].abs().max() <= 1e-13 * orders.abs().max()
     assert orders[:, highest].abs().max() > 1e-11 * orders.abs().max()
@@ -330,10 +331,10 @@ def test_fewest_nodes_are_exact_for_polynomials_and_no_fewer(
 ) -> None:
     config = POLYNOMIALS[name]
     at, graph = denser(potential(config)), graph_of(methanol())
-    found, highest = by_group(at, graph, "path"), degree(config, config.num_layers)
-    monkeypatch.setattr(split, "degree", lambda *_: 4 * highest)
+    found, highest = by_group(at, graph, "path"), highest_order(config, config.num_layers)
+    monkeypatch.setattr(split, "highest_order", lambda *_: 4 * highest)
     close(found.atoms, by_group(at, graph, "path").atoms, 1e-12)
-    monkeypatch.setattr(split, "degree", lambda *_: highest - 2)
+    monkeypatch.setattr(split, "highest_order", lambda *_: highest - 2)
     assert by_group(at, graph, "path").error > 1e3 * found.error
 
 

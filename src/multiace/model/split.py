@@ -16,29 +16,20 @@ Everything is computed in float64, by the definitions of the operations.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from copy import deepcopy
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
-from itertools import islice, repeat
-from typing import cast
+from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from multiace.basis.irreps import Irrep
 from multiace.errors import InputError
 from multiace.graph import Graph
-from multiace.layers.complete import CompleteDensity
-from multiace.layers.density import ChannelwiseDensity, FullDensity
-from multiace.layers.readout import FinnisSinclairReadout, Readout
-from multiace.layers.update import Layer
 from multiace.model.config import ModelConfig
-from multiace.model.multi_ace import MultiACE
 from multiace.model.potential import Potential
-from multiace.ops.choice import definitions
+from multiace.model.scaled import Readouts, ScaledEdges
 from multiace.ops.paths import Path
 
 __all__ = ["GROUPS", "SPLITS", "Split", "by_group", "by_layer", "by_order"]
@@ -48,9 +39,6 @@ NODES = (8, 16, 32, 64)
 
 TOLERANCE = 1e-9
 """Error of the quadrature, relative to the largest energy of a structure, at which no more nodes are tried."""
-
-Readouts = Sequence[Readout | FinnisSinclairReadout | None]
-"""What reads each layer, None where nothing does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +80,7 @@ def by_order(potential: Potential, graph: Graph) -> Split:
         return circle.read(islice(circle.features(scale), depth), of_circle)
 
     with torch.no_grad():
-        orders, condition = powers(polynomial, degree(potential.config, depth))
+        orders, condition = powers(polynomial, highest_order(potential.config, depth))
         alone, whole = list(edges.features(0.0)), list(edges.features(1.0))
         rest_alone, rest = (edges.read(h, edges.readouts) - edges.read(h, linear) for h in (alone, whole))
         orders[:, 0] += rest_alone
@@ -107,12 +95,13 @@ def by_layer(potential: Potential, graph: Graph) -> Split:
     """Split energies by the readouts; the parts of atoms are those of site energies."""
     edges = ScaledEdges(potential.network, graph)
     with torch.no_grad():
-        found = [
-            (f"readout of layer {t}", edges.read([h], [readout]))
-            for t, (h, readout) in enumerate(zip(edges.features(1.0), edges.readouts, strict=True), 1)
+        h = list(edges.features(1.0))
+        terms = {
+            f"readout of layer {t}": edges.read([x], [readout])
+            for t, (x, readout) in enumerate(zip(h, edges.readouts, strict=True), 1)
             if readout is not None
-        ]
-        return finished(potential, graph, dict(found), sum(E for _, E in found), "what each readout reads")
+        }
+        return finished(potential, graph, terms, edges.read(h, edges.readouts), "what each readout reads")
 
 
 GROUPS: dict[str, Callable[[int, Path], str]] = {
@@ -151,10 +140,10 @@ def by_group(potential: Potential, graph: Graph, group: str) -> Split:
         alone, whole = (edges.read(edges.features(s), edges.readouts) for s in (0.0, 1.0))
     change = of_structures(whole - alone, graph)
     exact = is_polynomial(config) and linear_parts(edges.readouts) == edges.readouts
-    for n in [(degree(config, config.num_layers) + 1) // 2] if exact else NODES:
+    for n in [(highest_order(config, config.num_layers) + 1) // 2] if exact else NODES:
         s, weights = np.polynomial.legendre.leggauss(n)
-        parts = sum(0.5 * weight * slope(0.5 + 0.5 * node) for node, weight in zip(s, weights, strict=True))
-        assert isinstance(parts, Tensor)
+        slopes = torch.stack([slope(0.5 + 0.5 * node) for node in s], dim=-1)
+        parts = slopes @ torch.from_numpy(0.5 * weights).to(slopes.device)
         error = (of_structures(parts, graph).sum(dim=1) - change).abs()
         if error.max() <= TOLERANCE * change.abs().max():
             break
@@ -169,94 +158,6 @@ SPLITS: dict[str, Callable[[Potential, Graph], Split]] = {
     **{group: partial(by_group, group=group) for group in GROUPS},
 }
 """Every way to split an energy, by name."""
-
-
-class ScaledEdges:
-    """A network whose edges' contributions are multiplied by numbers: φ_ij of path η in layer t by λ_tη.
-
-    φ is a product of R and Y, so that λ multiplies R of the path, or Y where complete coupling has one R for all l.
-
-    Args:
-        network: It is copied.
-        graph: The structures.
-        dtype: Of λ and all that follows from it, float64 or complex128.
-
-    Attributes:
-        readouts: Of each layer, None where there is none.
-        paths: Of each layer.
-    """
-
-    def __init__(self, network: MultiACE, graph: Graph, dtype: torch.dtype = torch.float64):
-        self.network = deepcopy(network).double().requires_grad_(False)
-        self.layers = [cast("Layer", layer) for layer in self.network.layers]
-        with torch.no_grad(), definitions():
-            self.Y = self.network.angular(graph.edge_vectors(), graph.edge_lengths()).to(dtype)
-            self.R = [R.to(dtype) for R in radial_functions(self.network, graph)]
-        with warnings.catch_warnings():  # of PyTorch, that complex modules are new
-            warnings.simplefilter("ignore", UserWarning)
-            self.network.to(dtype)
-        self.graph = one_edge_a_pair(graph)
-        unread: Readouts = [None] * (len(self.layers) - len(self.network.readouts))
-        self.readouts: Readouts = [*unread, *self.network.readouts]
-        found = [paths_and_columns(layer.density, self.network.config.l_max) for layer in self.layers]
-        self.paths = [paths for paths, _ in found]
-        self.columns = [columns.to(graph.species.device) for _, columns in found]
-
-    def features(self, scale: complex | Sequence[Tensor]) -> Iterator[Tensor]:
-        """Yield h after each layer.
-
-        Args:
-            scale: λ of everything, or for each layer that of every edge and path, (n_edges, n_paths).
-        """
-        network, graph = self.network, self.graph
-        h = network.embedding(graph.species, network.elements)
-        for t, (layer, Y, R) in enumerate(zip(self.layers, repeat(self.Y), self.R, strict=False)):
-            λ = scale if isinstance(scale, complex | float) else scale[t][:, self.columns[t]]
-            Y, R = (Y * λ, R) if isinstance(layer.density, CompleteDensity) else (Y, R * λ)
-            with definitions():
-                h = layer(h, Y, R, network.elements, graph)
-            yield h
-
-    def read(self, h: Iterable[Tensor], readouts: Readouts) -> Tensor:
-        """Return the sum of what is read out of the features of each layer, (n_nodes,)."""
-        species = self.graph.species
-        with definitions():
-            of_layers = zip(
-                h, readouts, strict=False
-            )  # h of the first layers alone, where the others are not read
-            energies = [readout(x, species) for x, readout in of_layers if readout is not None]
-        return torch.cat(energies, dim=1).sum(dim=1)
-
-
-def radial_functions(network: MultiACE, graph: Graph) -> Iterator[Tensor]:
-    """Yield R of each layer for every edge, (n_edges, n_weights)."""
-    radial = network.radial(graph)
-    for net in network.radial_networks:
-        R = net(radial, network.elements.table, graph)
-        yield R if net.sees_elements else R.index_select(0, graph.pairs[1])
-
-
-def one_edge_a_pair(graph: Graph) -> Graph:
-    """Return the same graph for functions R that are given for each edge, not for each pair of them."""
-    edges = torch.arange(graph.n_edges, device=graph.senders.device)
-    graph = replace(graph)
-    vars(graph)["pairs"] = (edges[:, None], edges)
-    return graph
-
-
-def paths_and_columns(
-    density: ChannelwiseDensity | FullDensity | CompleteDensity, l_max: int
-) -> tuple[list[Path], Tensor]:
-    """Return the paths of a density, and which path each column of R belongs to; with complete coupling, of Y."""
-    if isinstance(density, CompleteDensity):
-        irreps = [Irrep(degree, (-1) ** degree) for degree in range(l_max + 1)]
-        paths = [(Path(Irrep(0, 1), irrep.l, irrep), irrep.dim) for irrep in irreps]
-    else:
-        several = density.paths if isinstance(density, FullDensity) else [density.paths]
-        groups = [group for one in several for group in one.groups]
-        paths = [(Path(g.irrep_in, l2, g.irrep_out), g.mul) for g in groups for l2 in g.l2s]
-    columns = [number for number, (_, n) in enumerate(paths) for _ in range(n)]
-    return [path for path, _ in paths], torch.tensor(columns)
 
 
 def powers(polynomial: Callable[[complex], Tensor], degree: int) -> tuple[Tensor, float]:
@@ -286,7 +187,7 @@ def powers(polynomial: Callable[[complex], Tensor], degree: int) -> tuple[Tensor
     return sum(found[1:], found[0]), float(np.linalg.cond(matrix))
 
 
-def degree(config: ModelConfig, depth: int) -> int:
+def highest_order(config: ModelConfig, depth: int) -> int:
     """Return the largest number of factors of edges in the features after ``depth`` layers."""
     factors = 0
     for _ in range(depth):
@@ -316,7 +217,7 @@ def check_polynomial(config: ModelConfig, linear: Readouts) -> None:
     if all(readout is None for readout in linear):
         raise InputError(
             "energies cannot be split by order: the only readout is not linear, so that all of it would be the "
-            f"remainder. {instead}; models with readout = every or readout_width = 0 can be split."
+            f"remainder. {instead}; models with readout = every, readout_width = 0 or an exponent of 1 can be split."
         )
 
 

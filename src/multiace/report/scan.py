@@ -217,7 +217,7 @@ def split_figure(
     figures.legend_above(whole)
     parts.axhline(0, color=figures.GREY, lw=0.8)
     drawn = [k for k in range(len(names)) if np.abs(terms[:, k]).max() > ZERO]
-    widths = np.linspace(2.6, 1.2, len(drawn))  # so that a curve shows below one that is the same
+    widths = np.linspace(2.2, 1.4, len(drawn))  # so that a curve shows below one that is the same
     for k, width, color, line in zip(drawn, widths, cycle(figures.COLORS), LINES, strict=False):
         parts.plot(coordinate, terms[:, k], color=color, ls=line, lw=width, label=names[k])
     parts.set(title="what it is made of", ylabel="term − at the first [eV]")
