@@ -29,14 +29,16 @@ APART = 10.0  # [Å] between copies of a molecule
 
 def cost(job: Job) -> dict[str, Any]:
     """Time of a step, largest growth of memory, number of parameters; what cannot be known is left out."""
+    config = job.battery.cost
+    assert config is not None
     job.show("cost", 0, 1)
     found: dict[str, Any] = {}
     if job.subject.parameters is not None:
         found["parameters"] = job.subject.parameters
     with job.skipping("cost"):
-        atoms = structure(job)
+        atoms = structure(job, config.file)
         try:
-            found["microseconds_per_atom"] = microseconds(job.subject, atoms, job.battery.cost.repeats)
+            found["microseconds_per_atom"] = microseconds(job.subject, atoms, config.repeats)
             found["threads"] = torch.get_num_threads()
             memory = growth(job.subject, atoms)
         except InputError:
@@ -52,17 +54,17 @@ def cost(job: Job) -> dict[str, Any]:
     return found
 
 
-def structure(job: Job) -> Atoms:
+def structure(job: Job, file: str | None) -> Atoms:
     """Return the first structure of the file that is named, or of any that is there.
 
     Raises:
         InputError: If there is none.
     """
-    file = job.battery.cost.file
-    path = None if file is None else job.found[file]
-    atoms = next(job.structures(), None) if file is None else path and read_structures(path)[0]
-    if atoms is None:
+    paths = job.found.values() if file is None else [job.found[file]]
+    path = next(filter(None, paths), None)
+    if path is None:
         raise InputError("there is no structure to predict; set cost.file.")
+    atoms = read_structures(path)[0]
     return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
 
 

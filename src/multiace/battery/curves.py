@@ -93,8 +93,8 @@ def divided(frames: Sequence[Frame], group: str | None) -> Iterator[tuple[str, l
     """
     parts: dict[tuple[str, ...], list[Frame]] = {}
     for frame in frames:
-        formula = frame.atoms.get_chemical_formula()
-        key = (frame.config_type, formula) if group is None else (group_of(frame, group),)
+        kinds = (frame.config_type, frame.atoms.get_chemical_formula())
+        key: tuple[str, ...] = kinds if group is None else (group_of(frame, group),)
         parts.setdefault(key, []).append(frame)
     short = len({first for first, *_ in parts}) == len(parts)
     for key, several in parts.items():

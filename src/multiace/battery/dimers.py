@@ -22,6 +22,7 @@ FURTHEST = 6.0
 def dimers(job: Job) -> dict[str, Any]:
     """Energy of each pair of elements against its distance, above that at the largest one, and its scores."""
     config = job.battery.dimers
+    assert config is not None
     elements = config.elements or job.subject.elements or elements_of(job)
     furthest = config.furthest or job.subject.cutoff or FURTHEST
     found = list(combinations_with_replacement(sorted(elements), 2))
