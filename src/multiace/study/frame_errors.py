@@ -6,17 +6,21 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from multiace.battery import Battery
+from multiace.battery.job import search
+from multiace.data.config import LabelKeys
+from multiace.data.read import read_frames
 from multiace.errors import InputError
-from multiace.evaluation import Evaluation, evaluate
+from multiace.evaluation import Evaluation, evaluate, training_keys
 from multiace.files import atomic
 from multiace.model.potential import Potential
 from multiace.study.store import Row
 
-__all__ = ["FILE", "FrameErrors", "complete", "files_of_sets", "keep", "kept"]
+__all__ = ["FILE", "FrameErrors", "SetFile", "complete", "files_of_sets", "keep", "kept"]
 
 FILE = "frame_errors.npz"
 
@@ -48,62 +52,82 @@ class FrameErrors:
         return float((self.squared.sum() / self.count.sum()) ** 0.5)
 
 
-def files_of_sets(data: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, str]:
-    """Return the file of each set that a run was tested on, by the set's name.
+class SetFile(NamedTuple):
+    """A file of structures, and how their labels are read: as in training, if nothing is said."""
 
-    A battery names its files without their folders: they are searched among the test files and beside the data.
+    path: str
+    keys: LabelKeys | None = None
+
+
+def files_of_sets(
+    data: Mapping[str, Any], results: Mapping[str, Any], battery: str | None = None
+) -> dict[str, SetFile]:
+    """Return the file of each set that a run was tested on, by the set's name; those that are not found are left out.
 
     Args:
         data: Section of the run file.
         results: What the study keeps of the run: its errors, and the sets of a battery.
+        battery: Name or file of the battery, whose files may also be beside the data.
+
+    Raises:
+        InputError: If there is no such battery.
     """
-    files = [str(file) for file in data.get("test") or ()]
-    found = {file if file in results["errors"] else Path(file).name: file for file in files}
-    beside = [Path(file).parent for file in (*files, *(data.get("train") or ()))]
-    for name, of in (results.get("battery") or {}).get("sets", {}).items():
-        places = [Path(of["file"]), *map(Path, files), *(folder / of["file"] for folder in beside)]
-        same = [place for place in places if place.name == Path(of["file"]).name and place.is_file()]
-        found |= {name: str(same[0])} if same else {}
+    files = data.get("test") or ()
+    found = {file if file in results["errors"] else Path(file).name: SetFile(file) for file in files}
+    sets = results.get("battery", {}).get("sets", {})
+    if battery is not None and sets:
+        tests = Battery.read(battery)
+        beside = [Path(file).parent for file in (*files, *(data.get("train") or ()))]
+        paths = search(tests, tests.files("sets"), beside)
+        for name, config in tests.sets.items():
+            if name in sets and (path := paths[config.file]) is not None:
+                found[name] = SetFile(path, tests.labels)
     return found
 
 
-def keep(potential: Potential, files: Mapping[str, str], place: Path) -> None:
+def keep(potential: Potential, files: Mapping[str, SetFile], place: Path) -> None:
     """Evaluate each set, and write the errors of its structures into the run folder.
 
     Raises:
         InputError: If a file cannot be read or does not suit the model, or the folder cannot be written to.
     """
     arrays: dict[str, np.ndarray] = {}
-    found: dict[str, dict[str, FrameErrors]] = {}
+    found: dict[SetFile, dict[str, FrameErrors]] = {}
     for name, file in files.items():
-        same = next((other for other, path in files.items() if path == file and other in found), None)
-        found[name] = found[same] if same else of_quantities(evaluate(potential, file))
-        for quantity, errors in found[name].items():
+        if file not in found:
+            frames = read_frames(file.path, file.keys or training_keys(potential), strict=False)
+            found[file] = of_quantities(evaluate(potential, frames))
+        for quantity, errors in found[file].items():
             for part in fields(FrameErrors):
                 arrays[f"{name}|{quantity}|{part.name}"] = getattr(errors, part.name)
     with atomic(place / FILE) as temporary, temporary.open("wb") as written:
         np.savez_compressed(written, **arrays)  # type: ignore[arg-type]
 
 
-def complete(folder: Path, rows: Sequence[Row], advance: Callable[[int, int], None]) -> list[str]:
+def complete(
+    folder: Path, rows: Sequence[Row], battery: str | None, advance: Callable[[int, int], None]
+) -> list[str]:
     """Measure what is not kept yet, of runs that are done.
 
     Args:
         folder: Of the study.
         rows: Runs with results.
+        battery: Name or file of the battery of the study.
         advance: Called with the number of runs that are looked at, and of all.
 
     Returns:
-        A paragraph on runs whose model or test files are not there any more, if there are some.
+        A paragraph on runs whose model or test files are not there any more, if there are some, or whose model asks for
+        code from outside, which a report does not run.
     """
     missing = []
     for k, row in enumerate(rows):
-        place, files = folder / row.name, files_of_sets(row.config["data"], row.results or {})
-        if files and files.keys() - {name for name, _ in kept(place)}:
-            try:
+        place = folder / row.name
+        try:
+            files = files_of_sets(row.config["data"], row.results or {}, battery)
+            if files.keys() - {name for name, _ in kept(place)}:
                 keep(Potential.load(place), files, place)
-            except InputError as error:
-                missing.append(f"{row.name}: {error}")
+        except InputError as error:
+            missing.append(f"{row.name}: {error}")
         advance(k + 1, len(rows))
     if not missing:
         return []

@@ -45,7 +45,7 @@ def work(folder: str | Path, names: list[str] | None = None) -> bool | None:
         found = results(place)
         if store.battery is not None:
             found["battery"] = tested(potential, store.battery, claim.row)
-        keep(potential, files_of_sets(claim.row.config["data"], found), place)
+        keep(potential, files_of_sets(claim.row.config["data"], found, store.battery), place)
         store.done(name, found)
         return True
     except KeyboardInterrupt:

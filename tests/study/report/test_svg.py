@@ -65,7 +65,7 @@ def test_parts_of_two_figures_have_different_names():
 def test_names_are_shown_as_they_are():
     root = ElementTree.fromstring(svg.inline(drawn()["differences"](), "own"))
     shown = "".join(text for part in root.iter() for text in (part.text or "").split("\n"))
-    assert NAME in shown
+    assert NAME in shown.replace("\N{NO-BREAK SPACE}", " ")
     assert f"{NAME}\na" in [part.get("data-tip") for part in root.iter()]
     legend = svg.figure(drawn()["values"](), LEGEND.values(), "own", "<i>")
     assert "<b>" not in legend
@@ -77,6 +77,14 @@ def test_a_long_interval_leaves_the_panel():
     low, high = ax.get_xlim()
     assert -4 < low < -1.5
     assert 0.5 < high < 3
+
+
+def test_intervals_of_rising_errors_are_seen_to_include_zero():
+    low, high = figures.around(np.array([0.0, 5.0, 6.0]), [-3.0, 9.0])
+    assert low < -3.0
+    assert high > 9.0
+    assert figures.around(np.array([5.0, 6.0]), [4.5, 9.0], floor=0.0)[0] > 4.0
+    assert -1.0 < figures.around(np.array([5.0, 1.0]), [-9.0, 9.0], floor=0.0)[0] < 0.0
 
 
 def test_many_series_are_told_apart():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from dataclasses import replace
 
 import numpy as np
 
@@ -51,25 +52,31 @@ def test_what_matters_in_and_out_of_the_domain_is_told_apart():
         )
     )
     inside, outside = text.split("Outside of the domain of the training data\n")
-    assert inside.startswith(
-        "In the domain of the training data\ngate = on, against the base: forces RMSE, near lower by "
+    assert re.search(
+        r"In the domain of the training data\ngate = on, against the base: forces RMSE: −10 % on near "
+        r"\(−10 to −(9.\d|10)\)\.\n",
+        inside,
     )
-    assert re.search(r"lower by (4.99|5|5.01) meV/Å \((9.9\d|10) %; 95 % interval 4.9\d* to 5.0\d*\)", inside)
     assert "Not told apart from no change: cut = 4, against the base; rate = 1, against the base." in inside
-    assert "cut = 4, against the base: forces RMSE, far higher by" in outside
-    assert "Told apart in the domain and outside: gate = on, against the base." in text
-    assert "Outside alone: cut = 4, against the base." in text
-    assert "Neither in the domain nor outside: rate = 1, against the base." in text
-    assert "In the domain alone" not in text
-    assert "Of 6 intervals of changes 3 exclude zero; about 0.3 would by chance" in text
+    assert re.search(r"\ncut = 4, against the base: forces RMSE: \+[34](.\d+)? % on far \(", outside)
+    assert "They matter in the domain and outside: gate = on, against the base." in text
+    assert (
+        "They matter outside of the domain, and in it are not told apart from no change: cut = 4, against the base."
+        in text
+    )
+    assert (
+        "They are not told apart from no change, neither in the domain nor outside: rate = 1, against the base."
+        in text
+    )
+    assert "They matter in the domain, and" not in text
+    assert "Of 6 intervals 3 exclude zero; about 0.3 would by chance" in text
 
 
 def test_nothing_is_claimed_where_nothing_is_told_apart():
     text = told(analysis(grid(a="01", b="01"), test=lambda at: 0.0))
     assert "On the test sets\nNo change makes a difference that its interval tells apart from none." in text
     assert "forces RMSE, test: all 4 points share the first rank." in text
-    assert " lower by" not in text
-    assert " higher by" not in text
+    assert "95 %" not in text
     assert "domain" not in text
 
 
@@ -82,10 +89,32 @@ def test_one_seed_claims_nothing():
 
 def test_interactions_are_told_where_their_interval_excludes_zero():
     text = told(analysis(grid(a="01", b="01"), test=lambda at: 4.0 * (at["a"] == at["b"] == "1")))
-    assert "Changes that depend on each other\na = 1 with b = 1: forces RMSE, test higher by" in text
+    assert (
+        "Changes that depend on each other, beyond the sum of both alone\na = 1 with b = 1: forces RMSE: +8"
+        in text
+    )
     assert "Changes that depend" not in told(
         analysis(grid(a="01", b="01"), test=lambda at: 4.0 * (at["a"] == "1"))
     )
+
+
+def test_measures_of_one_title_are_told_together():
+    study = analysis(
+        [point({}), point({"a": "1"})], near=lambda at: -5.0 * ("a" in at), test=lambda at: -5.0 * ("a" in at)
+    )
+    (hot,) = [m for m in study.measures if m.quantity is PLAIN]
+    study.measures.append(Measure(replace(PLAIN, where="hot"), hot.values))
+    assert re.search(
+        r"a = 1, against the base: forces RMSE: −\S+ % on test \(.*?\), −\S+ % on hot \(", told(study)
+    )
+
+
+def test_a_reference_of_zero_has_no_percent():
+    study = Analysis(
+        [point({}), point({"a": "1"})],
+        [Measure(PLAIN, {"base": {1: 0.0, 2: 0.0}, "a = 1": {1: 2.0, 2: 2.0}})],
+    )
+    assert "forces RMSE: +2 meV/Å on test (+2 to +2)." in told(study)
 
 
 def test_points_without_runs_are_named():

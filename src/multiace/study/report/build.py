@@ -66,7 +66,7 @@ def write_study_report(
     rows = store.rows(names)
     if not any(row.results for row in rows):
         raise InputError(f"no run of {folder} is done so far; see multiace study status {folder}.")
-    notes = complete(store.folder, [row for row in rows if row.results], advance)
+    notes = complete(store.folder, [row for row in rows if row.results], store.battery, advance)
     analysis = Analysis.of(rows, store.folder)
     path = Path(path) if path else store.folder / "report.html"
     found = progress(store, names)

@@ -30,8 +30,8 @@ __all__ = ["cost_section", "effect_section", "error_section", "panels", "scroll"
 
 IN, OUT, UNKNOWN = (
     ("#0b6e8f", "#2f5fd0", "#44546a"),
-    ("#d1632a", "#b8912a", "#c8323a", "#8a4f9e"),
-    ("#5b8c3a", "#6b7480"),
+    ("#d1632a", "#b8912a", "#c8323a", "#8a4f9e", "#7a3b1d", "#d67aa5", "#e3a23c", "#5d2a66"),
+    ("#5b8c3a", "#6b7480", "#9aa53c"),
 )
 
 
@@ -97,7 +97,7 @@ def error_section(analysis: Analysis, links: Mapping[str, str]) -> Section:
         "Errors of each point on each set, with intervals",
         "Mean over seeds with its 95 % interval, over seeds and structures where these are kept, and the single runs "
         "(ticks). Intervals of means overlap more than those of differences, which are paired: compare points by the "
-        "table below.",
+        "tables below.",
     )
     body += paragraph(RULE.format(reference=analysis.reference.name))
     main = analysis.main

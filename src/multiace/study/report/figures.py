@@ -63,10 +63,15 @@ def forest(panels: Mapping[str, Sequence[Bar]], legend: Mapping[str, Series], di
         differences: Numbers are differences, with a line at zero; else they are positive.
     """
     rows = list(dict.fromkeys(bar.row for bars in panels.values() for bar in bars))
-    height = max(0.30, 0.13 + 0.085 * len(legend))
-    figure, axes = subplots(1, len(panels), 0.9 + height * len(rows) + 0.06 * len(rows))
-    offsets = dict(zip(legend, np.linspace(-0.32, 0.32, len(legend) + 2)[1:-1], strict=True))
+    beside = {
+        title: [key for key in legend if key in {bar.series for bar in bars}]
+        for title, bars in panels.items()
+    }
+    height = max(0.36, 0.19 + 0.085 * max(map(len, beside.values())))
+    figure, axes = subplots(1, len(panels), 0.9 + height * len(rows))
     for ax, (title, bars) in zip(axes[0], panels.items(), strict=True):
+        keys = beside[title]
+        offsets = dict(zip(keys, np.linspace(-0.45, 0.45, len(keys) + 2)[1:-1], strict=True))
         for bar in bars:
             y, color = rows.index(bar.row) + offsets[bar.series], legend[bar.series].color
             parts = []
@@ -85,7 +90,8 @@ def forest(panels: Mapping[str, Sequence[Bar]], legend: Mapping[str, Series], di
             ax.axhline(k - 0.5, color=GREY, lw=0.3)
         ax.set_xlabel(title.partition(" [")[2].rstrip("]"))
         ax.tick_params(axis="y", length=0)
-    axes[0, 0].set_yticklabels([textwrap.fill(row, 34) for row in rows])
+    together = "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"
+    axes[0, 0].set_yticklabels([textwrap.fill(row.replace(" = ", together), 36) for row in rows])
     return figure
 
 
@@ -100,16 +106,23 @@ def scale(ax: Axes, bars: Sequence[Bar], differences: bool) -> None:
         ax.set_xlim(values.min() / 1.5, values.max() * 1.5)
         plain_log_ticks(ax.xaxis)
         return
-    ax.set_xlim(*around(values, [x for bar in bars for x in (bar.low, bar.high)]))
+    ends = [x for bar in bars for x in (bar.low, bar.high)]
+    ax.set_xlim(*around(values, ends, floor=-np.inf if differences else 0.0))
 
 
-def around(values: np.ndarray, ends: Sequence[float]) -> tuple[float, float]:
-    """Limits of an axis that shows numbers, and of their intervals what is as near as they are to each other."""
+def around(values: np.ndarray, ends: Sequence[float], floor: float = -np.inf) -> tuple[float, float]:
+    """Limits of an axis that shows numbers, and of their intervals what is as near as they are to each other.
+
+    Args:
+        values: The numbers.
+        ends: Of their intervals.
+        floor: What numbers cannot be below, though intervals may reach there.
+    """
     span = float(np.ptp(values)) or abs(float(values[0])) or 1.0
     shown = np.clip([x for x in ends if np.isfinite(x)], values.min() - span, values.max() + span)
     low, high = (float(f(np.append(values, shown))) for f in (np.min, np.max))
     margin = 0.06 * (high - low) or 0.5 * span
-    return low - margin, high + margin
+    return max(low - margin, floor - 0.5 * margin), high + margin
 
 
 @dataclass(frozen=True)
@@ -229,6 +242,8 @@ def pareto(
         if costs.min() > 0 and costs.max() > 3 * costs.min():
             ax.set_xscale("log")
             plain_log_ticks(ax.xaxis)
-        ax.set(ylim=around(values, [x for d in dots.values() for x in (d.low, d.high)]), xlabel=title)
+        ax.set(
+            ylim=around(values, [x for d in dots.values() for x in (d.low, d.high)], floor=0.0), xlabel=title
+        )
     axes[0, 0].set_ylabel(y)
     return figure

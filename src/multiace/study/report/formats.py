@@ -107,6 +107,7 @@ LATEX = {
     "±": r"$\pm$",
     "²": r"\textsuperscript{2}",
     "³": r"\textsuperscript{3}",
+    "ν": r"$\nu$",
 }
 
 

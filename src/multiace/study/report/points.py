@@ -53,7 +53,7 @@ def points_section(analysis: Analysis, folder: Path, beside: Path) -> Section:
         bodies.append(f'<tbody id="{place}"><tr>{row}</tr><tr class=more>{more}</tr></tbody>')
     caption = "<caption>A click on a point opens its runs, its changes, and the commands that give it again.</caption>"
     table = f'<table class="sortable points">{caption}<thead><tr>{head}</tr></thead>{"".join(bodies)}</table>'
-    return Section("Points and runs", f"<div class=scroll>{table}</div>")
+    return Section("Points and runs", f"<div class=wide>{table}</div>")
 
 
 def opened(point: Outcome, analysis: Analysis, folder: Path, beside: Path) -> str:

@@ -74,9 +74,21 @@ def inline(content: Figure, description: str) -> str:
                 parent.set("data-tip", tip)
         if name not in used:
             parent.attrib.pop("id", None)  # matplotlib numbers the parts of every figure alike
+        shorten(parent)
     for size in ("width", "height"):
         root.attrib.pop(size)
     root.attrib |= {"role": "img", "aria-label": description}
     ElementTree.register_namespace("", SVG)
     ElementTree.register_namespace("xlink", XLINK)
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def shorten(part: ElementTree.Element) -> None:
+    """Leave out what nobody sees: spaces between parts, digits beyond 0.01 pt, and fonts, which are the page's."""
+    part.text, part.tail = (text if text and text.strip() else None for text in (part.text, part.tail))
+    for place in {"d", "x", "y", "transform"} & part.attrib.keys():
+        part.set(place, re.sub(r"\d+\.\d{3,}", lambda x: f"{float(x[0]):.2f}", part.attrib[place]))
+    if "style" in part.attrib:
+        part.set("style", re.sub(r"font-family:[^;]*;? ?", "", part.attrib["style"]))
+    if part.get("transform", "").startswith("rotate(-0 "):
+        del part.attrib["transform"]

@@ -21,6 +21,10 @@ DOMAINS = {
     "dynamics": "In dynamics",
 }
 MOST_CARDS = 5
+SHOWN = (
+    "Changes of mean errors in percent, in brackets their 95 % intervals; below zero is better. The table below has "
+    "them in their units."
+)
 NOTHING = "No change makes a difference that its interval tells apart from none."
 
 
@@ -28,25 +32,23 @@ def summary(analysis: Analysis) -> str:
     """Return the summary as HTML."""
     chosen = {measure.quantity for measure in analysis.main}
     effects = [f for f in analysis.effects if f.measure.quantity in chosen]
-    interactions = [
-        f for f in analysis.interactions if f.measure.quantity in chosen and f.interval.excludes_zero
-    ]
+    interactions = [f for f in analysis.interactions if f.measure.quantity in chosen and f.interval.n > 1]
     tested = [found for found in effects if found.interval.n > 1]
-    body = ""
+    together = [found for found in interactions if found.interval.excludes_zero]
+    body = f"<h3>In short</h3>{bullets(both)}" if (both := in_and_out(tested)) else ""
+    if any(found.interval.excludes_zero for found in [*tested, *together]):
+        body += html.paragraph(SHOWN)
     for domain, title in DOMAINS.items():
         here = [found for found in tested if place(found.measure.quantity) == domain]
         if here:
             body += f"<h3>{title}</h3>{bullets(changes(here))}"
-    if both := in_and_out(tested):
-        body += f"<h3>In and out</h3>{bullets(both)}"
-    if interactions:
-        body += "<h3>Changes that depend on each other</h3>" + bullets(
-            f"<b>{escape(short(f.effect.change))}</b>: {escape(claim(f))} than both alone add up to."
-            for f in interactions
+    if together:
+        body += "<h3>Changes that depend on each other, beyond the sum of both alone</h3>" + bullets(
+            f"<b>{escape(short(f.effect.change))}</b>: {escape(by_title([(f, claim(f))]))}." for f in together
         )
     if best := leaders(analysis):
         body += f"<h3>Best points</h3>{bullets(best)}"
-    body += html.paragraph(" ".join(caveats(analysis, tested)))
+    body += html.paragraph(" ".join(caveats(analysis, tested + interactions)))
     return body.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
@@ -70,16 +72,26 @@ def changes(findings: Sequence[Finding]) -> list[str]:
     """What each change does to these measures, and which changes cannot be told apart from none."""
     items, nothing = [], []
     for words, found in by_change(findings).items():
-        claims = [claim(f) for f in found if f.interval.excludes_zero]
-        rest = [f.measure.quantity.name for f in found if not f.interval.excludes_zero]
+        claims = [f for f in found if f.interval.excludes_zero]
+        rest = by_title((f, f.measure.quantity.where) for f in found if not f.interval.excludes_zero)
         if claims:
-            text = escape("; ".join(claims) + (f". Not told apart: {'; '.join(rest)}" if rest else "") + ".")
-            items.append(f"<b>{escape(words)}</b>: {text}")
+            told = by_title((f, claim(f)) for f in claims)
+            items.append(
+                f"<b>{escape(words)}</b>: {escape(told + (f'. Not told apart: {rest}' if rest else ''))}."
+            )
         else:
             nothing.append(words)
     if nothing and items:
         items.append(f"Not told apart from no change: {escape('; '.join(nothing))}.")
     return items or [NOTHING]
+
+
+def by_title(found: Iterable[tuple[Finding, str]]) -> str:
+    """Texts on several sets, behind what they are about."""
+    texts: dict[str, list[str]] = {}
+    for finding, text in found:
+        texts.setdefault(finding.measure.quantity.title, []).append(text)
+    return "; ".join(f"{title}: {', '.join(of)}" for title, of in texts.items())
 
 
 def by_change(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
@@ -91,13 +103,17 @@ def by_change(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
 
 
 def claim(found: Finding) -> str:
-    """A difference whose interval excludes zero."""
+    """A difference whose interval excludes zero: in percent, or in its unit where the reference is zero."""
     interval, quantity = found.interval, found.measure.quantity
-    low, high = sorted((abs(interval.low), abs(interval.high)))
-    unit = f" {quantity.unit}" if quantity.unit else ""
-    share = "" if found.percent is None else f"{abs(found.percent):.3g} %; "
-    side = "lower" if interval.mean < 0 else "higher"
-    return f"{quantity.name} {side} by {abs(interval.mean):.3g}{unit} ({share}95 % interval {low:.3g} to {high:.3g})"
+    scale, unit = (100 / found.reference, "%") if found.reference else (1.0, quantity.unit)
+    mean, low, high = (signed(scale * x) for x in (interval.mean, interval.low, interval.high))
+    return f"{mean} {unit} on {quantity.where} ({low} to {high})"
+
+
+def signed(value: float) -> str:
+    """A number with its sign, as it is printed: two digits, or all before the point."""
+    text = f"{value:+,.0f}" if abs(value) >= 9.95 else f"{value:+.2g}"
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def in_and_out(findings: Sequence[Finding]) -> list[str]:
@@ -113,11 +129,12 @@ def in_and_out(findings: Sequence[Finding]) -> list[str]:
     both = seen["in"] & seen["out"]
     if not both:
         return []
+    inside, outside = both & sides["in"], both & sides["out"]
     groups = {
-        "Told apart in the domain and outside": sides["in"] & sides["out"],
-        "In the domain alone": both & sides["in"] - sides["out"],
-        "Outside alone": both & sides["out"] - sides["in"],
-        "Neither in the domain nor outside": both - sides["in"] - sides["out"],
+        "They matter in the domain and outside": inside & outside,
+        "They matter in the domain, and outside are not told apart from no change": inside - outside,
+        "They matter outside of the domain, and in it are not told apart from no change": outside - inside,
+        "They are not told apart from no change, neither in the domain nor outside": both - inside - outside,
     }
     return [f"{title}: {escape('; '.join(sorted(words)))}." for title, words in groups.items() if words]
 
@@ -151,7 +168,7 @@ def caveats(analysis: Analysis, tested: Sequence[Finding]) -> Iterable[str]:
     if tested:
         n, k = len(tested), sum(found.interval.excludes_zero for found in tested)
         yield (
-            f"Of {n} intervals of changes {k} exclude zero; about {n / 20:.1f} would by chance if no change made any "
+            f"Of {n} intervals {k} exclude zero; about {n / 20:.1f} would by chance if no change made any "
             "difference. One that is not told apart from none may still be one: more seeds narrow its interval."
         )
 
