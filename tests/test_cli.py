@@ -143,6 +143,50 @@ def test_every_field_is_explained_with_its_unit_and_choices(capsys):
     assert "one of bessel" in out
 
 
+@pytest.mark.parametrize("by", ["order", "layer", "edges", "l", "path"])
+def test_explain_splits_energies_of_structures(files, capsys, by):
+    out = command(f"explain model.safetensors several.xyz one.xyz --by {by} --json new/e.json", capsys).out
+    content = json.loads((files / "new/e.json").read_text())
+    assert content["terms"][:2] == ["E0", "shift"]
+    assert all(term in out for term in content["terms"])
+    assert "0 CH4O" in out
+    assert "-6,400.0000" in out  # the reference
+    potential = small_potential()
+    for structure, atoms in zip(content["structures"][:3], ase.io.read("several.xyz", ":"), strict=True):
+        energy = potential.contributions(atoms).sum()
+        assert structure["energy"] == pytest.approx(energy, abs=1e-7)
+        assert sum(structure["terms"]) == pytest.approx(energy, abs=1e-7)
+        columns = [sum(column) for column in zip(*structure["atoms"], strict=True)]
+        assert columns == pytest.approx(structure["terms"], abs=1e-9)
+
+
+def test_explain_draws_terms_along_a_path(files, capsys):
+    out = command("explain model.safetensors several.xyz --plot new/e.svg", capsys).out
+    assert "figure: new/e.svg" in out
+    assert (files / "new/e.svg").read_text().startswith("<?xml")
+    command("explain model.safetensors several.xyz@:2 --by l --plot e.png", capsys)
+    assert (files / "e.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_explain_of_many_structures_has_their_mean_and_range(files, capsys):
+    ase.io.write("many.xyz", [methanol()] * 5)
+    out = command("explain model.safetensors many.xyz", capsys).out
+    assert "lowest" in out
+    assert "remainder" in out
+    assert "5 structures" in out
+
+
+def test_ways_to_split_are_those_of_the_library():
+    from multiace.model.split import SPLITS
+
+    assert [parse(["explain", "m", "s", "--by", by]).by for by in SPLITS] == list(SPLITS)
+
+
+def test_explain_without_structures_is_of_fields_whatever_files_there_are(files, capsys):
+    (files / "model").mkdir()
+    assert "model.cutoff" in command("explain model", capsys).out
+
+
 def test_train_fits_a_model_that_evaluate_takes(files, capsys):
     model = {"preset": "botnet-small", "hidden_irreps": "2x0e", "l_max": 0, "num_layers": 1}
     model |= {"energy_reference": "mean", "scale": "none", "dtype": "float64"}

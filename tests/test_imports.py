@@ -22,7 +22,7 @@ LEVELS = (
     ("verify", "linear", "solve", "calibration"),
     ("train",),
     ("evaluation", "selection", "tables"),
-    ("battery",),
+    ("battery", "explanation"),
     ("report",),
     ("study",),
     ("cli",),

@@ -19,6 +19,8 @@ from multiace.errors import InputError, did_you_mean
 from multiace.fields import plain, type_name
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from multiace.basis.ace import AceBasis
     from multiace.data.finding import DataCheck, Finding
     from multiace.model.potential import Potential
@@ -41,6 +43,7 @@ __all__ = [
     "presets_table",
     "quantity_name",
     "size",
+    "split_table",
     "verification_rows",
     "verification_table",
     "verified_on",
@@ -217,6 +220,8 @@ def error_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
+FEW = 4
+"""Most structures that have a column each."""
 SHOWN = (0.5, 0.9)
 """Probabilities of the calibration curve that tables show."""
 CALIBRATION_HEAD = (
@@ -247,6 +252,40 @@ def calibration_table(results: Mapping[str, Mapping[str, Mapping[str, Any]]]) ->
     table = new_table(*CALIBRATION_HEAD, right=CALIBRATION_HEAD[2:], caption=CALIBRATION_CAPTION)
     for row in calibration_rows(results):
         table.add_row(*row)
+    return table
+
+
+def split_table(
+    names: Sequence[str],
+    terms: np.ndarray,
+    structures: Sequence[str],
+    references: Sequence[float | None],
+    caption: str,
+) -> Table:
+    """Terms of energies [eV]: of each structure where they are few, else their mean, lowest and highest.
+
+    Args:
+        names: Of the terms.
+        terms: (n_structures, n_terms).
+        structures: What they are called.
+        references: Their energies, where they are known.
+        caption: Below the table.
+    """
+    few = len(structures) <= FEW
+    heads = structures if few else ("mean", "lowest", "highest")
+    table = new_table("term", *heads, right=heads, caption=caption)
+
+    def cells(of_structures: np.ndarray) -> list[str]:
+        figures = (of_structures.mean(), of_structures.min(), of_structures.max())
+        return [f"{round(energy, 4) + 0.0:,.4f}" for energy in (of_structures if few else figures)]
+
+    for name, term in zip(names, terms.T, strict=True):
+        table.add_row(name, *cells(term))
+    table.add_row("energy", *cells(terms.sum(axis=1)), style=EMPHASIS)
+    if few and any(energy is not None for energy in references):
+        table.add_row(
+            "reference", *("-" if energy is None else f"{energy:,.4f}" for energy in references), style=DIM
+        )
     return table
 
 

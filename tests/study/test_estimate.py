@@ -153,20 +153,22 @@ def test_looking_at_36_runs_costs_less_than_2_percent_of_the_time_between_looks(
     """CPU time of the driver, with learning curves of 2,000 epochs."""
     sections["axes"] = {"train.energy_weight": list(range(1, 13))}
     sections["seeds"] = [1, 2, 3]
+    del sections["base"]["train"]["max_epochs"]
+    sections["budget"] = {"epochs": 4000, "steps": 3998}
     store = Store(tmp_path)
     store.add(plan(StudyConfig.from_dict(sections)).runs)
-    columns = ["step", "epoch", "seconds", "progress", "learning_rate", "train_loss", "valid_forces_mae"]
+    columns = ["step", "epoch", "seconds", "steps", "learning_rate", "train_loss", "valid_forces_mae"]
     for row in store.rows():
         store.claim([row.name]).release()
         with (tmp_path / row.name / "metrics.csv").open("w") as file:
-            csv.writer(file, lineterminator="\n").writerows([columns, *([n / 2e3] * 7 for n in range(2000))])
+            csv.writer(file, lineterminator="\n").writerows([columns, *([n] * 7 for n in range(2000))])
     began = time.process_time()
     for _ in range(10):
         found = progress(store)
         progress_table(found)
     assert (time.process_time() - began) / 10 < 0.02
     assert len(found) == 36
-    assert found[0].share == 1999 / 2000
+    assert found[0].share == 0.5  # of the steps, which are nearer than the epochs
 
 
 def test_a_plan_without_estimates_shows_bounds(sections):

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from ase import Atoms
 
-from multiace.battery.config import CostConfig
 from multiace.battery.job import Job
 from multiace.battery.subject import Subject
 from multiace.data.read import read_structures
@@ -30,7 +29,8 @@ APART = 10.0  # [Å] between copies of a molecule
 
 def cost(job: Job) -> dict[str, Any]:
     """Time of a step, largest growth of memory, number of parameters; what cannot be known is left out."""
-    config = job.battery.cost or CostConfig()
+    config = job.battery.cost
+    assert config is not None
     job.show("cost", 0, 1)
     found: dict[str, Any] = {}
     if job.subject.parameters is not None:
@@ -60,10 +60,11 @@ def structure(job: Job, file: str | None) -> Atoms:
     Raises:
         InputError: If there is none.
     """
-    path = None if file is None else job.found[file]
-    atoms = next(job.structures(), None) if path is None else read_structures(path)[0]
-    if atoms is None or (file is not None and path is None):
+    paths = job.found.values() if file is None else [job.found[file]]
+    path = next(filter(None, paths), None)
+    if path is None:
         raise InputError("there is no structure to predict; set cost.file.")
+    atoms = read_structures(path)[0]
     return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
 
 

@@ -93,9 +93,8 @@ def divided(frames: Sequence[Frame], group: str | None) -> Iterator[tuple[str, l
     """
     parts: dict[tuple[str, ...], list[Frame]] = {}
     for frame in frames:
-        key: tuple[str, ...] = (frame.config_type, str(frame.atoms.symbols.get_chemical_formula()))
-        if group is not None:
-            key = (group_of(frame, group),)
+        kinds = (frame.config_type, frame.atoms.get_chemical_formula())
+        key: tuple[str, ...] = kinds if group is None else (group_of(frame, group),)
         parts.setdefault(key, []).append(frame)
     short = len({first for first, *_ in parts}) == len(parts)
     for key, several in parts.items():

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from multiace.battery.config import DimersConfig
 from multiace.battery.curves import extrema
 from multiace.battery.job import Job
 from multiace.data.read import Frame
@@ -22,7 +21,8 @@ FURTHEST = 6.0
 
 def dimers(job: Job) -> dict[str, Any]:
     """Energy of each pair of elements against its distance, above that at the largest one, and its scores."""
-    config = job.battery.dimers or DimersConfig()
+    config = job.battery.dimers
+    assert config is not None
     elements = config.elements or job.subject.elements or elements_of(job)
     furthest = config.furthest or job.subject.cutoff or FURTHEST
     found = list(combinations_with_replacement(sorted(elements), 2))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
-from multiace.cli import data, dynamics, evaluation, models, reports, studies, training
+from multiace.cli import data, dynamics, evaluation, models, reports, reproduce, studies, training
 from multiace.cli.parser import Parser
 from multiace.errors import InputError, Interrupted
 
@@ -54,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"multiace {version('multiace')}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for topic in (training, evaluation, studies, dynamics, reports, models, data):
+    for topic in (training, evaluation, studies, reproduce, dynamics, reports, models, data):
         topic.add_commands(commands)
     return parser
 

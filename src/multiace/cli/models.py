@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from multiace.basis.ace import AceBasis
-from multiace.cli.common import check_outputs, console, load
+from multiace.cli.common import advance, check_outputs, console, load
 from multiace.cli.parser import Commands, add_command, add_model, add_outside_code
 from multiace.config import Config
 from multiace.data.config import DataConfig
 from multiace.deploy.config import MDConfig, RelaxConfig
 from multiace.errors import InputError, did_you_mean
+from multiace.progress import progress_bar
 from multiace.tables import (
     basis_table,
     config_table,
@@ -19,12 +21,14 @@ from multiace.tables import (
     fields_help,
     find_fields,
     presets_table,
+    split_table,
     verification_table,
 )
 
 __all__ = ["add_commands"]
 
 TOGETHER = 16  # structures that are predicted at once
+MOST_TERMS = 24  # of energies that are printed
 
 
 def add_commands(commands: Commands) -> None:
@@ -41,8 +45,36 @@ def add_commands(commands: Commands) -> None:
         help="with --basis: elements of the neighbours, such as C,H,O (default: one)",
     )
 
-    sub = add_command(commands, "explain", explain, "what config fields mean")
-    sub.add_argument("field", nargs="?", help="a section, a field, or section.field (default: everything)")
+    sub = add_command(
+        commands,
+        "explain",
+        explain,
+        "what config fields mean, or what the energies of structures are made of",
+    )
+    sub.usage = "multiace explain [FIELD]\n       multiace explain MODEL STRUCTURES ... [options]"
+    sub.add_argument(
+        "model",
+        nargs="?",
+        metavar="FIELD | MODEL",
+        help="a section, a field, or section.field (default: everything); before STRUCTURES a model file or run folder",
+    )
+    sub.add_argument(
+        "structures", nargs="*", metavar="STRUCTURES", help="files, any format of ASE, along a path or not"
+    )
+    sub.add_argument(
+        "--by",
+        choices=("order", "layer", "edges", "l", "path"),
+        help="terms: orders, the numbers of factors of edges (default); readouts of layers; edges of layers; degrees "
+        "of their Y; paths (l1, l2 -> L)",
+    )
+    sub.add_argument("--json", help="write terms of structures and atoms here")
+    sub.add_argument("--plot", help="draw the terms along the structures: FILE.svg, .png or .pdf")
+    sub.add_argument(
+        "--coordinate", help="info key of the path coordinate (default: reaction_coordinate, or their number)"
+    )
+    sub.add_argument("--device", help="cpu, cuda, ... (default: cpu)")
+    add_outside_code(sub)
+    sub.set_defaults(dtype="float64")
 
     sub = add_command(commands, "info", info, "what a model file holds")
     add_model(sub)
@@ -109,13 +141,63 @@ def presets(arguments: argparse.Namespace) -> None:
 
 
 def explain(arguments: argparse.Namespace) -> None:
-    """Print what config fields mean."""
+    """Print what config fields mean; with structures, what their energies are made of."""
+    if arguments.structures:
+        explain_energies(arguments)
+        return
+    options = ("by", "json", "plot", "coordinate", "device")
+    given = [f"--{option}" for option in options if getattr(arguments, option) is not None]
+    if given:
+        raise InputError(
+            f"{', '.join(given)} needs a model and structures: multiace explain MODEL STRUCTURES {given[0]} ..."
+        )
     from multiace.model.config import ModelConfig
     from multiace.train.config import TrainConfig
 
     configs: list[type[Config]] = [ModelConfig, DataConfig, TrainConfig, MDConfig, RelaxConfig]
     sections = {config.section(): config for config in configs}
-    console().print(fields_help(sections, find_fields(sections, arguments.field)))
+    try:
+        chosen = find_fields(sections, arguments.model)
+    except InputError:
+        if not Path(arguments.model).exists():
+            raise
+        raise InputError(
+            f"{arguments.model} is no field but a path; for energies give structures too: multiace explain "
+            f"{arguments.model} STRUCTURES."
+        ) from None
+    console().print(fields_help(sections, chosen))
+
+
+def explain_energies(arguments: argparse.Namespace) -> None:
+    """Split energies into terms; print, write and draw them."""
+    from multiace.data.read import read_frames
+    from multiace.evaluation import training_keys
+    from multiace.explanation import explain as split
+    from multiace.explanation import shortened
+    from multiace.report.scan import along, draw_split
+
+    check_outputs(arguments.json, arguments.plot)
+    if arguments.plot and Path(arguments.plot).suffix not in (".svg", ".png", ".pdf"):
+        raise InputError(f"--plot {arguments.plot} must end in .svg, .png or .pdf.")
+    if arguments.coordinate and not arguments.plot:
+        raise InputError("--coordinate is of --plot: add --plot FILE.svg, or leave it out.")
+    potential = load(arguments)
+    frames = read_frames(arguments.structures, training_keys(potential), strict=False)
+    path = along(frames, arguments.coordinate) if arguments.plot else None
+    with progress_bar(console()) as bar:
+        found = split(potential, frames, arguments.by or "order", advance(bar, "splitting"))
+    names, terms = shortened(found.names, found.energies, MOST_TERMS)
+    heads = [f"{n} {frame.atoms.get_chemical_formula()}" for n, frame in enumerate(frames)]
+    caption = (
+        f"eV, {len(frames)} structures; {found.method}; terms sum to the energy within {found.error:.0e} eV"
+    )
+    console().print(split_table(names, terms, heads, [frame.energy for frame in frames], caption))
+    if arguments.json:
+        found.write(arguments.json)
+        print(f"terms: {arguments.json}")
+    if path is not None:
+        draw_split(found, path, arguments.plot)
+        print(f"figure: {arguments.plot}")
 
 
 def info(arguments: argparse.Namespace) -> None:

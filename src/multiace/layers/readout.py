@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +43,10 @@ class Readout(nn.Module):
         With ``weight``, from :meth:`of_maps`, to (n_nodes, n_maps).
         """
         return self.mlp(h[:, self.scalars], weight)
+
+    def linear_part(self) -> Self | None:
+        """Return what of this is linear in h: all, or nothing."""
+        return self if len(self.mlp.sizes) == 2 else None
 
     parameter = "mlp.weight"
     """Name of the parameter that has the last map."""
@@ -101,6 +107,16 @@ class FinnisSinclairReadout(nn.Module):
             return ops.linear(F, self.weight, species, self.irreps_in, self.irreps_out)
         irreps_out = Irreps([(weight.shape[1] // self.weight.shape[1], Irrep(0, 1))])
         return ops.linear(F, weight, species, self.irreps_in, irreps_out)
+
+    def linear_part(self) -> Self | None:
+        """Return what of this is linear in h: the densities of exponent 1, if there are any."""
+        linear = [m == 1 for m in self.exponents]
+        if all(linear) or not any(linear):
+            return self if any(linear) else None
+        part = deepcopy(self)
+        part.exponents = (1,) * len(linear)
+        part.weight.data *= torch.tensor(linear, device=part.weight.device)
+        return part
 
     parameter = "weight"
     """Name of the parameter that has the last map."""

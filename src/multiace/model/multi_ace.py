@@ -151,9 +151,9 @@ class MultiACE(nn.Module):
         if pieces is not None:
             R = []
         elif recorded:
-            R = [self._radial(graph, tables)]
+            R = [self.radial(graph, tables)]
         else:
-            radial = self._radial(graph, tables)
+            radial = self.radial(graph, tables)
             R = [network(radial, elements.table, graph) for network in networks]
         values = tables.values if tables is not None and recorded else []  # of tables that are read below
 
@@ -178,8 +178,8 @@ class MultiACE(nn.Module):
         moving = [0, *range(2, 2 + len(R))]
         return ops.Computation(site_energies, tensors, graph.indices, persistent), moving
 
-    def _radial(self, graph: Graph, tables: RadialTables | None) -> Tensor:
-        """What R of each undirected pair is made of: e_n(r) times the envelope, or r where it is read from a table."""
+    def radial(self, graph: Graph, tables: RadialTables | None = None) -> Tensor:
+        """Return what R of each undirected pair is made of: e_n(r) with its envelope, or r where tables are read."""
         one_edge = graph.pairs[0][:, 0]
         r = torch.linalg.vector_norm(graph.edge_vectors()[one_edge], dim=-1)
         if tables is not None and tables.layers:

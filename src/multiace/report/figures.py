@@ -7,6 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -19,6 +20,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from multiace.deploy.md import Sample, energy_drift
+from multiace.files import writing
 
 __all__ = [
     "SetErrors",
@@ -28,6 +30,7 @@ __all__ = [
     "image",
     "learning_curves",
     "parity",
+    "save",
     "scan",
 ]
 
@@ -108,6 +111,18 @@ def image(figure: Figure, description: str) -> str:
     figure.savefig(file, format="svg", dpi=200, metadata={"Date": None})
     data = base64.b64encode(file.getvalue()).decode()
     return f'<img alt="{description}" src="data:image/svg+xml;base64,{data}">'
+
+
+@styled
+def save(figure: Figure, path: Path) -> None:
+    """Write the figure as a file, of the format that its ending says.
+
+    Raises:
+        InputError: If it cannot be written.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=200, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
 def subplots(rows: int, columns: int, height: float) -> tuple[Figure, np.ndarray]:

@@ -1,24 +1,34 @@
-"""The part of the report about a scan: model and reference along a path."""
+"""Energies along a path: model and reference, for the report, and what they are made of."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from multiace.data.read import Frame
 from multiace.errors import InputError
 from multiace.evaluation import OWN_KEYS, evaluate
+from multiace.explanation import Explanation, shortened
 from multiace.model.potential import Potential
 from multiace.report import figures, html
 from multiace.report.errors import formula
 from multiace.report.html import Section
 
-__all__ = ["Curve", "scan_curves", "scan_section"]
+__all__ = ["COORDINATE", "Along", "Curve", "along", "draw_split", "scan_curves", "scan_section"]
+
+COORDINATE = "reaction_coordinate"
+"""The info key of the path coordinate, if no other is given."""
 
 MOST_CURVES = 12  # of a scan; a file with more is no scan
+MOST_TERMS = 11  # of an energy that are drawn, each with a curve
+LINES = ["-"] * len(figures.COLORS) + ["--"] * len(figures.COLORS)
+ZERO = 1e-8  # [eV] what changes less is not drawn
 
 
 @dataclass(frozen=True)
@@ -64,6 +74,9 @@ def scan_curves(potential: Potential, scan: str | Path, coordinate: str) -> list
     """
     evaluation = evaluate(potential, scan)
     frames = evaluation.frames
+    for frame in frames:
+        if frame.energy is None:
+            raise InputError(f"{frame.source} has no energy; every structure of a scan needs one.")
     x = np.array([path_coordinate(frame, coordinate) for frame in frames])
     groups: dict[tuple[str, str], list[int]] = {}
     for k in np.argsort(x, kind="stable").tolist():
@@ -90,13 +103,11 @@ def scan_curves(potential: Potential, scan: str | Path, coordinate: str) -> list
 
 
 def path_coordinate(frame: Frame, coordinate: str) -> float:
-    """Return the path coordinate of a frame that also has an energy.
+    """Return the path coordinate of a frame.
 
     Raises:
-        InputError: If one of them is missing.
+        InputError: If it has none.
     """
-    if frame.energy is None:
-        raise InputError(f"{frame.source} has no energy; every structure of a scan needs one.")
     keys = ", ".join(key for key in map(str, frame.atoms.info) if key not in OWN_KEYS) or "none"
     if coordinate not in frame.atoms.info:
         raise InputError(
@@ -128,3 +139,89 @@ def scan_section(name: str, curves: Sequence[Curve], coordinate: str) -> Section
             "out of each layer; with E0 they sum to the model's energy.",
         )
     return Section("Scan", body)
+
+
+class Along(NamedTuple):
+    """Where structures are on a path: what the coordinate is, its values (n_frames,), and their ascending order."""
+
+    label: str
+    coordinate: np.ndarray
+    order: np.ndarray
+
+
+def along(frames: Sequence[Frame], coordinate: str | None = None) -> Along:
+    """Return the path that structures make.
+
+    Args:
+        frames: Two or more, of one composition.
+        coordinate: The info key of the path coordinate. None: ``reaction_coordinate`` where all structures have it, or
+            their number.
+
+    Raises:
+        InputError: If they make none.
+    """
+    compositions = sorted({formula(frame) for frame in frames})
+    if len(frames) < 2 or len(compositions) > 1:
+        raise InputError(
+            f"a path is two structures or more, of one composition; {len(frames)} of {', '.join(compositions)} cannot "
+            "be drawn. Give others, or leave --plot out."
+        )
+    if coordinate is None and all(COORDINATE in frame.atoms.info for frame in frames):
+        coordinate = COORDINATE
+    if coordinate is None:
+        return Along("structure", np.arange(len(frames)), np.arange(len(frames)))
+    x = np.array([path_coordinate(frame, coordinate) for frame in frames])
+    return Along(coordinate.replace("_", " "), x, np.argsort(x, kind="stable"))
+
+
+def draw_split(explanation: Explanation, path: Along, file: str | Path) -> None:
+    """Draw the terms of energies along a path into a file: SVG, PNG or PDF, by its ending.
+
+    Raises:
+        InputError: If it cannot be written.
+    """
+    energies = explanation.energies[path.order]
+    reference = [np.nan if frame.energy is None else frame.energy for frame in explanation.frames]
+    names, terms = shortened(explanation.names, energies - energies[0], MOST_TERMS)
+    x, of_frames = path.coordinate[path.order], np.array(reference)[path.order]
+    figure = split_figure(x, energies.sum(axis=1), of_frames, names, terms, path.label)
+    figures.save(figure, Path(file))
+
+
+@figures.styled
+def split_figure(
+    coordinate: np.ndarray,
+    energy: np.ndarray,
+    reference: np.ndarray,
+    names: Sequence[str],
+    terms: np.ndarray,
+    label: str,
+) -> Figure:
+    """Energy along a path, and its terms, all less their values at the first structure.
+
+    Args:
+        coordinate: Ascending, (n_frames,).
+        energy: Of the model [eV], (n_frames,).
+        reference: The same, NaN where it is not known.
+        names: Of the terms.
+        terms: [eV], (n_frames, n_terms), zero at the first structure; those that are zero everywhere are left out.
+        label: What the coordinate is.
+    """
+    figure, axes = figures.subplots(1, 2, 3.9)
+    whole, parts = axes[0]
+    whole.plot(coordinate, energy - energy[0], color=figures.COLORS[0], label="model")
+    if np.isfinite(reference[0]):
+        style: dict[str, Any] = {"ms": 4, "mfc": "white", "mec": figures.INK, "mew": 1}
+        whole.plot(coordinate, reference - reference[0], "o", **style, label="reference")
+    whole.set(title="energy", ylabel="energy − at the first [eV]")
+    figures.legend_above(whole)
+    parts.axhline(0, color=figures.GREY, lw=0.8)
+    drawn = [k for k in range(len(names)) if np.abs(terms[:, k]).max() > ZERO]
+    widths = np.linspace(2.2, 1.4, len(drawn))  # so that a curve shows below one that is the same
+    for k, width, color, line in zip(drawn, widths, cycle(figures.COLORS), LINES, strict=False):
+        parts.plot(coordinate, terms[:, k], color=color, ls=line, lw=width, label=names[k])
+    parts.set(title="what it is made of", ylabel="term − at the first [eV]")
+    parts.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    for ax in axes[0]:
+        ax.set_xlabel(label)
+    return figure

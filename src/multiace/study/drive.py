@@ -6,11 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from multiace.errors import Interrupted
 from multiace.files import writing
 from multiace.study.progress import Progress, progress
 from multiace.study.store import Store
@@ -31,8 +35,8 @@ def drive(
 ) -> None:
     """Do runs of a study, each in a process of its own; return when all are done or failed.
 
-    Runs that other processes work on, of this machine or others, are left to them, and waited for. On Ctrl-C all runs
-    save their state.
+    Runs that other processes work on, of this machine or others, are left to them, and waited for. On Ctrl-C or SIGTERM
+    all runs save their state.
 
     Args:
         folder: Of the study.
@@ -45,23 +49,45 @@ def drive(
     store, slots = Store(folder), len(gpus) if gpus else jobs
     threads = threads or max(len(os.sched_getaffinity(0)) // slots, 1)
     workers: dict[int, Worker] = {}
+    with obeying_sigterm():
+        try:
+            while True:
+                for slot in range(slots):
+                    if slot in workers and workers[slot].has_ended(store):
+                        del workers[slot]
+                    if slot not in workers and (name := next_run(store, names, workers)):
+                        workers[slot] = Worker.start(
+                            store.folder, name, threads, gpus[slot] if gpus else None
+                        )
+                found = progress(store, names)
+                show(found)
+                if not workers and all(p.state in ("done", "failed") for p in found):
+                    return
+                rest(workers)
+        finally:
+            for worker in workers.values():
+                worker.process.send_signal(signal.SIGTERM)
+            for worker in workers.values():
+                worker.process.wait()
+
+
+@contextmanager
+def obeying_sigterm() -> Iterator[None]:
+    """Take SIGTERM as Ctrl-C inside the ``with`` block, unless somebody handles it, or this is no main thread."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def stop(number: int, _: Any) -> None:
+        signal.signal(number, signal.SIG_IGN)  # batch systems send it twice
+        raise Interrupted(number, "; the runs save their state, and the same command goes on")
+
+    signal.signal(signal.SIGTERM, stop)
     try:
-        while True:
-            for slot in range(slots):
-                if slot in workers and workers[slot].has_ended(store):
-                    del workers[slot]
-                if slot not in workers and (name := next_run(store, names, workers)):
-                    workers[slot] = Worker.start(store.folder, name, threads, gpus[slot] if gpus else None)
-            found = progress(store, names)
-            show(found)
-            if not workers and all(p.state in ("done", "failed") for p in found):
-                return
-            rest(workers)
+        yield
     finally:
-        for worker in workers.values():
-            worker.process.send_signal(signal.SIGTERM)
-        for worker in workers.values():
-            worker.process.wait()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def rest(workers: dict[int, Worker]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from multiace.study.store import Row, Store
 
@@ -55,9 +56,17 @@ def look(store: Store, row: Row, jobs: Mapping[str, str]) -> Progress:
     if state in ("waiting", "interrupted"):
         state = jobs.get(row.name, state)
     last = last_line(store.folder / row.name / "metrics.csv")
-    share = 1.0 if state == "done" else last.get("progress", 0.0)
+    share = 1.0 if state == "done" else nearest(row.config["train"], last)
     errors = {key: value for key, value in last.items() if key.startswith("valid_")}
     return Progress(row, state, share, int(last.get("epoch", 0)), last.get("seconds", 0.0), errors)
+
+
+def nearest(train: Mapping[str, Any], last: Mapping[str, float]) -> float:
+    """How much of a run is done, 0 to 1, by the bound that is nearest."""
+    sizes = {"epoch": ("max_epochs", 1), "steps": ("max_steps", 1), "seconds": ("max_minutes", 60)}
+    bounds = {name: size * train[field] for name, (field, size) in sizes.items() if train.get(field)}
+    shares = [last.get(name, 0.0) / bound for name, bound in bounds.items()]
+    return min(max(shares), 1.0)
 
 
 def last_line(path: Path) -> dict[str, float]:

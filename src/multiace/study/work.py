@@ -11,6 +11,7 @@ from typing import Any
 
 from multiace.battery import Battery
 from multiace.battery import run as run_battery
+from multiace.battery.job import search
 from multiace.errors import InputError, brief
 from multiace.model.config import outside_choices
 from multiace.model.potential import Potential
@@ -68,25 +69,34 @@ def trained(run: RunConfig, place: Path) -> Potential:
     return fit(run, place)
 
 
-def tested(potential: Potential, battery: str, row: Row) -> dict[str, Any]:
-    """Test a model on a battery, whose files may also be beside the data of the run."""
+def tested(potential: Potential, name: str, row: Row) -> dict[str, Any]:
+    """Test a model on a battery."""
+    battery = Battery.read(name)
+    return run_battery(potential, battery, beside(row)) | {"digest": digest(battery)}
+
+
+def beside(row: Row) -> list[Path]:
+    """Folders of the data of a run, where files of a battery may also be."""
     data = row.run.data
-    beside = [Path(name).parent for name in (*data.test, *data.train)]
-    found = Battery.read(battery)
-    return run_battery(potential, found, list(dict.fromkeys(beside))) | {"digest": digest(found)}
+    return list(dict.fromkeys(Path(name).parent for name in (*data.test, *data.train)))
 
 
-def untested(rows: Sequence[Row], battery: str | None) -> list[str]:
-    """Names of the runs that are done, but not tested on a battery as it is now.
+def untested(rows: Sequence[Row], name: str | None) -> list[str]:
+    """Names of the runs that are done but not tested on a battery as it is now, or not on files that are now there.
 
     Raises:
         InputError: If there is no such battery.
     """
-    if battery is None:
+    if name is None:
         return []
-    wanted = digest(Battery.read(battery))
-    done = [row for row in rows if row.state == "done"]
-    return [row.name for row in done if (row.results or {}).get("battery", {}).get("digest") != wanted]
+    battery = Battery.read(name)
+
+    def is_tested(row: Row) -> bool:
+        found = (row.results or {}).get("battery", {})
+        places = search(battery, found.get("absent", []), beside(row))
+        return found.get("digest") == digest(battery) and not any(places.values())
+
+    return [row.name for row in rows if row.state == "done" and not is_tested(row)]
 
 
 def digest(battery: Battery) -> str:

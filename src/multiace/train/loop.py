@@ -335,7 +335,7 @@ class Training(Learner):
         row = {
             "epoch": state.epoch,
             "seconds": state.seconds,
-            "progress": self.progress(),
+            "steps": state.step,
             "learning_rate": state.rate,
             "train_loss": train_loss,
             "valid_loss": valid_loss,
