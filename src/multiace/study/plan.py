@@ -39,9 +39,16 @@ class Point:
 
     @property
     def folder(self) -> str:
-        """Name of its folder: what is changed, and a digest of the whole run file, so that it is of no other point."""
+        """Name of its folder: what is changed, and a digest of the whole run file, so that it is of no other point.
+
+        A field that came later is not in the digest while it has its default, so that a study of before goes on.
+        """
         values = self.run.to_dict()
         del values["train"]["seed"]
+        for section, config in self.run:
+            for name in config.added:
+                if getattr(config, name) == type(config).model_fields[name].default:
+                    del values[section][name]
         digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
         words = re.sub(r"[^A-Za-z0-9.=]+", "-", self.name.replace(" = ", "=")).strip("-.")
         return f"{words[:LONGEST].rstrip('-.')}-{digest}"
