@@ -34,7 +34,7 @@ from multiace.data.rmd17 import FILES
 from multiace.deploy.config import MDConfig, RelaxConfig
 from multiace.fields import plain, type_name
 from multiace.graph import graph
-from multiace.layers import density, embedding, product, radial, readout, update
+from multiace.layers import density, embedding, equivariant, product, radial, readout, update
 from multiace.model import config as model_config
 from multiace.model import multi_ace, potential, presets, zbl
 from multiace.model.config import OPEN_TABLES, TABLES, ModelConfig
@@ -114,16 +114,33 @@ AXES = (
     ),
     Axis(
         "Radial network",
-        ("radial_network", "radial_widths", "radial_activation", "radial_species", "radial_bias", "n_max"),
+        (
+            *("radial_network", "radial_widths", "radial_activation", "radial_norm"),
+            *("radial_species", "radial_bias", "n_max"),
+        ),
         radial.RadialNetwork,
         choices={
             "linear": "R is a linear function of the basis.",
             "mlp": "R is an MLP of the basis, with hidden widths `radial_widths`.",
             "radial_network.none": "R is the basis itself, without weights (complete coupling).",
+            "radial_norm.none": "Hidden values go into their activation as they are.",
+            "radial_norm.layer": "They are normalised before, with learned gain and bias; R is multiplied by f_c.",
             "none": "R depends on the distance only.",
             "sender": "R depends on the element of the sender too.",
             "pair": "R depends on the elements at both ends.",
         },
+    ),
+    Axis(
+        "Normalisation of features",
+        ("feature_norm",),
+        equivariant.LayerNorm,
+        "Each layer's density reads normalised features; the residual and the readouts see h itself. So an atom that "
+        "goes away takes its energy along with the envelope, and the energy of an isolated atom is E0 where it is "
+        "without (`energy_reference`). But the square root makes an energy that is no polynomial in the edges, so that "
+        "it has no body order even where updates and readouts are linear. Where features vanish by symmetry, as "
+        "vectors do at the sites of a perfect crystal, small displacements are magnified, up to 1/√ε = 100 times: "
+        "force constants there are not those of larger displacements.",
+        choices={"none": "Features are read as they are."},
     ),
     Axis("Element embedding", ("element_embedding", "embedding_dim"), embedding.InitialFeatures),
     Axis(

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib import import_module
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
@@ -41,9 +41,12 @@ class Config(BaseModel):
         frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False, protected_namespaces=()
     )
 
+    added: ClassVar[tuple[str, ...]] = ()
+    """Fields that earlier versions have not: a whole config of theirs gives all but these."""
+
     def __init__(self, **values: Any) -> None:
         self._validate(values)
-        if not set(values) >= set(type(self).model_fields):
+        if not self.is_whole(values):
             refuse_idle(self, dict.fromkeys(values, 1))
 
     def _validate(self, values: Mapping[str, Any]) -> None:
@@ -103,6 +106,11 @@ class Config(BaseModel):
             )
 
     @classmethod
+    def is_whole(cls, values: Mapping[str, Any]) -> bool:
+        """Whether every field is given."""
+        return set(values) >= set(cls.model_fields) - set(cls.added)
+
+    @classmethod
     def section(cls) -> str:
         """Name of this section in a run file: ``model`` for ModelConfig."""
         return cls.__name__.removesuffix("Config").lower()
@@ -133,8 +141,7 @@ def refuse_idle(config: Config, given: Mapping[str, int], others: int = 0) -> No
 
 def when_given(cls: type[Config], values: Mapping[str, Any], overrides: Collection[str]) -> dict[str, int]:
     """Return 1 for the fields of a run file and 2 for overrides; all of a resolved run file is inherited."""
-    whole = set(values) >= set(cls.model_fields)
-    return {name: 1 + (name in overrides) for name in (overrides if whole else values)}
+    return {name: 1 + (name in overrides) for name in (overrides if cls.is_whole(values) else values)}
 
 
 def listed(items: Sequence[str]) -> str:

@@ -119,6 +119,12 @@ product twice | preset: ace, products: [[[0, 1, 1], [0, 2, 1]], [[0, 2, 1], [0, 
 one knot | radial_knots: 1 | splines need two knots
 number of no network | preset: ace, n_max: 5 | model.n_max has no effect with radial_network = none
 degree of nothing | preset: ace, total_degree: [3, 0, 2, 1] | one positive number is needed, or one for each of the 4
+norm of no network | preset: painn, radial_norm: layer | model.radial_norm has no effect with radial_network = linear
+norm of one value | radial_widths: [8, 1], radial_norm: layer | = [8, 1]: less its mean, a single one is zero
+norm of one channel | hidden_irreps: 1x0e + 4x1o, feature_norm: layer | needs two channels 0e or more
+norm of linear ACE | preset: ace, feature_norm: layer | is one layer of products; set feature_norm = none
+radial norm of ACE | preset: ace, radial_network: mlp, radial_norm: layer | set radial_norm = none
+unknown norm | feature_norm: batch | model.feature_norm = 'batch' is not a choice
 width of zero | radial_widths: [8, 0] | radial_widths = [8, 0]: every width must be at least 1
 half precision | dtype: float16 | model.dtype = 'float16' | Did you mean 'float64'?
 closed table | nonlinearity: 'torch:relu' | model.nonlinearity = 'torch:relu' is not a choice

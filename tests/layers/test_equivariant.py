@@ -1,4 +1,4 @@
-"""Linear maps and gates are e3nn's with the same weights; activations of norms are equivariant."""
+"""Linear maps and gates are e3nn's with the same weights; activations of norms and normalisation are equivariant."""
 
 import e3nn.nn
 import e3nn.o3
@@ -8,7 +8,7 @@ import torch
 from multiace.basis.irreps import Irrep, Irreps
 from multiace.layers.activations import ACTIVATIONS, ODD_ACTIVATIONS, Activation
 from multiace.layers.embedding import ContinuousEmbedding, OneHotEmbedding
-from multiace.layers.equivariant import ElementLinear, Gate, Linear, NormActivation
+from multiace.layers.equivariant import ElementLinear, Gate, LayerNorm, Linear, NormActivation
 from tests.layers.e3nn_order import from_e3nn, to_e3nn
 from tests.rotations import orthogonal, turn
 
@@ -113,10 +113,11 @@ def test_activations_that_do_not_vanish_at_zero_are_refused():
     [
         (Linear(IN, OUT), IN, OUT),
         (NormActivation(IN, "silu"), IN, IN),
+        (LayerNorm(IN), IN, IN),
         ((gate := Gate(OUT, "tanh", "softsign")), gate.irreps_in, OUT),
         ((odd := Gate(IN, "tanh", "softsign")), odd.irreps_in, IN),
     ],
-    ids=["linear", "norm", "gate", "gate with 0o"],
+    ids=["linear", "norm", "layer norm", "gate", "gate with 0o"],
 )
 def test_layers_are_equivariant(layer, irreps_in, irreps_out, determinant):
     layer = layer.double()

@@ -15,11 +15,11 @@ every_embedding = pytest.mark.parametrize("attributes", ATTRIBUTES.values(), ids
 both_networks = pytest.mark.parametrize("widths", [(), (5, 4)], ids=["linear", "mlp"])
 
 
-def build(species, attributes, widths, bias=False, activation="silu"):
+def build(species, attributes, widths, bias=False, activation="silu", norm="none"):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = RadialNetwork(3, 6, attributes.shape[1], species, widths, activation, bias).double()
-        for parameter in network.biases:
+        network = RadialNetwork(3, 6, attributes.shape[1], species, widths, activation, bias, norm).double()
+        for parameter in [*network.biases, *network.mlp.norms.parameters()]:
             torch.nn.init.normal_(parameter)
     return network
 
@@ -88,3 +88,61 @@ def test_the_linear_network_is_one_matrix_per_element_seen(species, attributes):
     expected = torch.einsum("en,ed,ndw->ew", radial(at)[pair], seen, W) / 3**0.5
     R = network(radial(at), attributes, at)
     torch.testing.assert_close(R[pair] if species == "none" else R, expected)
+
+
+def with_envelope(at):
+    """The functions of ``radial``, and an envelope in a column behind."""
+    lengths = at.edge_lengths()[at.pairs[0][:, 0]]
+    return torch.cat([radial(at), (1 - lengths[:, None] / 4.0) ** 3], dim=1)
+
+
+@every_embedding
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("species", RADIAL_SPECIES)
+def test_normalised_weights_are_those_of_the_equation(species, attributes, bias):
+    """Linear map, normalisation with gain and bias, activation; the envelope at the end."""
+    network, at = build(species, attributes, (5, 4), bias, norm="layer"), graph()
+    rows = with_envelope(at)[at.pairs[1]]
+    a = network.edge_attributes(attributes, at.species[at.senders], at.species[at.receivers])
+    x = rows[:, :3] if a is None else torch.einsum("en,ed->end", rows[:, :3], a).flatten(1)
+    for layer, W in enumerate(network.mlp.matrices()):
+        if layer > 0:
+            gain, shift = network.mlp.norms[layer - 1].weight[0].chunk(2)
+            x = (x - x.mean(dim=1, keepdim=True)) / (x.var(dim=1, keepdim=True, correction=0) + 1e-4).sqrt()
+            x = network.mlp.activation(x * gain + shift)
+        x = x @ W / (len(W) if layer > 0 else 3) ** 0.5
+        if bias:
+            x = x + (a @ network.biases[0] if layer == 0 and a is not None else network.biases[layer])
+    R = network(with_envelope(at), attributes, at)
+    torch.testing.assert_close(R[at.pairs[1]] if species == "none" else R, x * rows[:, 3:])
+
+
+@every_embedding
+@pytest.mark.parametrize("species", RADIAL_SPECIES)
+def test_normalised_weights_vanish_where_the_envelope_does(species, attributes):
+    at = graph()
+    rows = with_envelope(at)
+    ended = torch.cat([rows[:, :3], torch.zeros_like(rows[:, 3:])], dim=1)
+    network = build(species, attributes, (5, 4), bias=True, norm="layer")
+    assert not network(ended, attributes, at).any()
+    ended[:, 3] = 1.0
+    assert network(ended, attributes, at).all()
+
+
+@both_networks
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_network_that_is_not_normalised_leaves_the_envelope_of_another_alone(widths, bias):
+    at, attributes = graph(), ATTRIBUTES["one-hot"]
+    network = build("pair", attributes, widths, bias)
+    assert torch.equal(network(with_envelope(at), attributes, at), network(radial(at), attributes, at))
+
+
+def test_the_envelope_of_the_basis_does_not_matter_to_normalised_values():
+    """The first normalisation takes it away, so that what is normalised is f_c net[e_n]."""
+    at, attributes = graph(), ATTRIBUTES["one-hot"]
+    rows = with_envelope(at)
+    smaller = torch.cat([0.5 * rows[:, :3], rows[:, 3:]], dim=1)
+    network = build("none", attributes, (5, 4), norm="layer")
+    torch.testing.assert_close(
+        network(smaller, attributes, at), network(rows, attributes, at), rtol=1e-2, atol=1e-4
+    )

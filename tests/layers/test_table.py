@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from multiace.basis.radial import RadialEmbedding
+from multiace.basis.radial import ConstantBasis, PairedEmbedding, RadialEmbedding
 from multiace.layers import table
 from multiace.layers.radial import RadialNetwork
 from multiace.layers.table import RadialFunction, tabulate
@@ -16,13 +16,17 @@ ATTRIBUTES = {
 }
 
 
-def build(species, attributes, transform="none", widths=(8, 8), bias=False):
+def build(species, attributes, transform="none", widths=(8, 8), bias=False, norm="none"):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = RadialNetwork(5, 7, attributes.shape[1], species, widths, "silu", bias).double()
+        network = RadialNetwork(5, 7, attributes.shape[1], species, widths, "silu", bias, norm).double()
     for parameter in network.biases:
         torch.nn.init.constant_(parameter, 0.3)
-    return network, RadialEmbedding("bessel", 5, CUTOFF, distance_transform=transform, covalent_radii=RADII)
+    options = {"distance_transform": transform, "covalent_radii": RADII}
+    basis = RadialEmbedding("bessel", 5, CUTOFF, **options)
+    if norm == "layer":
+        basis = PairedEmbedding(basis, RadialEmbedding(ConstantBasis, 1, CUTOFF, **options))
+    return network, basis
 
 
 def table_of(network, basis, attributes, tolerance):
@@ -41,10 +45,10 @@ def exact(network, basis, attributes, at):
 @pytest.mark.parametrize("attributes", ATTRIBUTES.values(), ids=ATTRIBUTES)
 @pytest.mark.parametrize("species", ["none", "sender", "pair"])
 @pytest.mark.parametrize("transform", ["none", "agnesi"])
-@pytest.mark.parametrize("bias", [False, True])
-def test_a_table_is_as_close_to_the_network_as_it_says(species, attributes, transform, bias):
-    network, basis = build(species, attributes, transform, bias=bias)
-    tolerance = 1e-6 if transform == "none" else 1e-5
+@pytest.mark.parametrize(("bias", "norm"), [(False, "none"), (True, "none"), (True, "layer")])
+def test_a_table_is_as_close_to_the_network_as_it_says(species, attributes, transform, bias, norm):
+    network, basis = build(species, attributes, transform, bias=bias, norm=norm)
+    tolerance = (1e-6 if transform == "none" else 1e-5) * (100 if norm == "layer" else 1)
     made, error = table_of(network, basis, attributes, tolerance)
     at = graph()
     lengths = at.edge_lengths()

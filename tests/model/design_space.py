@@ -183,6 +183,27 @@ COMBINATIONS: dict[str, dict] = {
         "product_elements": True,
         "correlation": 2,
     },
+    "norms, both parities, correlation=2": {
+        "hidden_irreps": "4x0e + 2x0o + 2x1o + 2x1e + 2x2o",
+        "correlation": 2,
+        "radial_norm": "layer",
+        "feature_norm": "layer",
+    },
+    "norms, full, biased": {
+        "channel_coupling": "full",
+        "radial_norm": "layer",
+        "radial_bias": True,
+        "radial_species": "pair",
+        "distance_transform": "agnesi",
+        "feature_norm": "layer",
+        "nonlinearity": "gate",
+        "first_self_connection": "residual",
+    },
+    "norms, knots": {
+        "radial_norm": "layer",
+        "radial_knots": 1001,
+        "first_layer": {"radial_norm": "none", "feature_norm": "layer"},
+    },
     "linear, biased": {"radial_network": "linear", "radial_bias": True, "radial_species": "sender"},
     "everything": {
         "correlation": 2,
@@ -259,8 +280,9 @@ def random_potential(config: ModelConfig, seed: int = 0) -> Potential:
         result = Potential(config, STATISTICS)
         with torch.no_grad():
             for parameter in result.parameters():
-                if not parameter.any():
-                    parameter.normal_(std=0.5)
+                zero = parameter == 0
+                if zero.any():
+                    parameter[zero] = 0.5 * torch.randn_like(parameter)[zero]
     return result
 
 

@@ -5,7 +5,7 @@ import torch
 
 from multiace.errors import InputError
 from multiace.model import PRESETS, ModelConfig, Potential
-from multiace.model.config import TABLES
+from multiace.model.config import COMPLETE, TABLES
 from multiace.model.idle import BESIDE, idle_fields
 from tests.model.design_space import BASE, graph_of, molecule, random_potential
 
@@ -19,6 +19,14 @@ REFUSED = {
     "radial_activation has no effect with radial_network = linear": {
         "preset": "painn",
         "radial_activation": "gelu",
+    },
+    "radial_norm has no effect with radial_network = linear: remove it, or set radial_network = mlp.": {
+        "radial_network": "linear",
+        "radial_norm": "layer",
+    },
+    "first_layer.radial_norm has no effect with radial_network = linear": {
+        "radial_network": "linear",
+        "first_layer": {"radial_norm": "layer"},
     },
     "envelope_power has no effect with envelope = cosine": {"preset": "schnet", "envelope_power": 2},
     "embedding_dim has no effect with element_embedding = one_hot": {"embedding_dim": 4},
@@ -176,10 +184,20 @@ def test_a_model_file_of_before_a_field_was_added_is_read(tmp_path, monkeypatch)
     assert Potential.load(tmp_path / "model.safetensors").config == config
 
 
+def test_a_whole_config_of_before_a_field_was_added_is_taken_as_it_is():
+    for config in PRESETS.values():
+        older = {field: value for field, value in config.model_dump().items() if field not in config.added}
+        assert ModelConfig.from_dict(older) == ModelConfig(**older) == config
+    with pytest.raises(InputError, match=r"model\.embedding_dim has no effect"):
+        ModelConfig.from_dict(older, ["embedding_dim"])
+
+
 CHANGES = {
     "envelope_power": 3,
     "radial_widths": (5, 6),
     "radial_activation": "tanh",
+    "radial_norm": "layer",
+    "feature_norm": "layer",
     "embedding_dim": 3,
     "self_connection": "none",
     "activation": "gelu",
@@ -268,8 +286,9 @@ def without(config, idle):
 @pytest.mark.parametrize("name", POINTS)
 def test_idle_fields_are_those_that_change_nothing(name):
     config = BASE.replace(**POINTS[name])
-    changes = {idle.field: without(config, idle) for idle in idle_fields(config)}
-    others = {field: value for field, value in CHANGES.items() if field not in changes}
+    refused = COMPLETE if config.channel_coupling == "complete" else {}
+    changes = {idle.field: without(config, idle) for idle in idle_fields(config) if idle.field not in refused}
+    others = {field: value for field, value in CHANGES.items() if field not in {*changes, *refused}}
     parameters, energy = built(config)
     for change in changes.values():
         same, energy_then = built(config.replace(**change))

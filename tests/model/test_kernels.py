@@ -39,7 +39,10 @@ def derivatives(at: Potential) -> dict[str, torch.Tensor]:
     }
 
 
-@pytest.mark.parametrize("name", ["base", "base/both parities, correlation=2", "base/channel_coupling=full"])
+@pytest.mark.parametrize(
+    "name",
+    ["base", "base/both parities, correlation=2", "base/channel_coupling=full", "base/feature_norm=layer"],
+)
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-11), ("float32", 1e-3)])
 def test_compiled_operations_are_their_definitions(name, dtype, tolerance, monkeypatch):
     at = Potential(POINTS[name].replace(dtype=dtype), STATISTICS)
@@ -64,7 +67,11 @@ class OfTensors(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore:.*functools.lru_cache.*:UserWarning")
-@pytest.mark.parametrize("changes", [{}, {"nonlinearity": "gate", "correlation": 2}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"nonlinearity": "gate", "correlation": 2}, {"radial_norm": "layer", "feature_norm": "layer"}],
+    ids=str,
+)
 def test_a_network_is_one_graph_for_compilers(changes, compiled):
     """``torch.compile`` without a break, for more than one size, and ``torch.export``."""
     at = potentials.small_potential(**changes)

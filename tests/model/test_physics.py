@@ -32,7 +32,8 @@ def direction(seed: int, *shape: int) -> np.ndarray:
 
 
 def jumps_at_the_cutoff(config: ModelConfig) -> bool:
-    return config.radial_bias or config.first_layer.get("radial_bias", False)
+    layers = (config.of_layer(t) for t in range(config.num_layers))
+    return any(layer.radial_bias and not layer.normalises_radial for layer in layers)
 
 
 def test_no_pair_crosses_the_cutoff_in_a_finite_difference():

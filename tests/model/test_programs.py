@@ -33,6 +33,9 @@ RECORDED = [
     "base/element_embedding=continuous",
     "base/readout=last",
     "base/readout_function=finnis_sinclair",
+    "base/radial_norm=layer",
+    "base/feature_norm=layer",
+    "base/norms, both parities, correlation=2",
     "base/complete, densities",
 ]
 UNRECORDED = ["base/nonlinearity=norm", "base/channel_coupling=full", "base/neighbor_norm=learned"]
@@ -68,7 +71,9 @@ def test_a_program_gives_what_its_operations_give(name):
             assert_close(program, alone, 1e-11)
 
 
-@pytest.mark.parametrize("name", ["base", "base/radial_species=sender"])
+@pytest.mark.parametrize(
+    "name", ["base", "base/radial_species=sender", "base/norms, both parities, correlation=2"]
+)
 def test_a_program_that_reads_tables_gives_what_its_operations_give(name):
     """Before and after one that does not; derivatives go through the tables to the weights."""
     at = random_potential(POINTS[name])

@@ -36,6 +36,7 @@ def assert_same(found, expected):
         {"channel_coupling": "full", "correlation": 2, "hidden_irreps": "2x0e + 2x1o"},
         {"nonlinearity": "gate", "radial_species": "pair", "element_embedding": "continuous"},
         {"nonlinearity": "norm", "radial_basis": "gaussian", "neighbor_norm": "learned"},
+        {"radial_norm": "layer", "feature_norm": "layer"},
     ],
     ids=str,
 )

@@ -357,6 +357,14 @@ def test_a_gated_model_has_no_orders() -> None:
         by_order(potential(first), graph_of(methanol()))
 
 
+def test_normalised_features_have_no_orders_but_in_the_first_layer() -> None:
+    graph = graph_of(methanol())
+    with pytest.raises(InputError, match="feature_norm = layer"):
+        by_order(potential(BASE.replace(feature_norm="layer")), graph)
+    at = potential(BASE.replace(first_layer={"feature_norm": "layer"}))
+    torch.testing.assert_close(by_order(at, graph).energies.sum(dim=1), predicted(at, graph).energy)
+
+
 def test_a_model_read_by_a_perceptron_alone_has_no_orders() -> None:
     with pytest.raises(InputError, match="the only readout is not linear"):
         by_order(potential(BASE.replace(readout="last")), graph_of(methanol()))

@@ -9,7 +9,7 @@ from multiace.basis.irreps import Irreps
 from multiace.errors import InputError
 from multiace.layers.activations import Activation
 from multiace.ops import cpu
-from multiace.ops.paths import gate_irreps
+from multiace.ops.paths import gate_irreps, n_norm_weights
 from tests.ops.operands import (
     GATES,
     N_NODES,
@@ -66,6 +66,12 @@ def operands_of_gate():
     return tensors, (*scales, "silu", "tanh", str(irreps)), 1
 
 
+def operands_of_layer_norm():
+    irreps = Irreps.parse(GATES["all"])
+    W = random(1, n_norm_weights(irreps), seed=3)
+    return [random(3, irreps.dim, seed=1), W, random(3, irreps.dim, seed=2)], (str(irreps),), 2
+
+
 def operands_of_harmonics():
     return [random(5, 3, seed=1), random(5, 9, seed=2)], (2,), 1
 
@@ -85,6 +91,7 @@ FORMS = {
     "product": (cpu.PRODUCT, operands_of_product),
     "mlp": (cpu.MLP, operands_of_mlp),
     "gate": (cpu.GATE, operands_of_gate),
+    "layer norm": (cpu.LAYER_NORM, operands_of_layer_norm),
     "harmonics": (cpu.HARMONICS, operands_of_harmonics),
     "bessel": (cpu.BESSEL, operands_of_bessel),
     "table": (cpu.TABLE, operands_of_table),

@@ -69,11 +69,12 @@ def test_maps_by_element_wait_for_nothing(largest, monkeypatch):
     torch.testing.assert_close(recorded(gradients)(), gradients())
 
 
-def test_a_model_on_the_path_of_a_gpu_is_its_definition(monkeypatch):
+@pytest.mark.parametrize("norms", [{}, {"radial_norm": "layer", "feature_norm": "layer"}], ids=str)
+def test_a_model_on_the_path_of_a_gpu_is_its_definition(monkeypatch, norms):
     """Energy, forces, and the gradient of a loss on forces by every parameter, in Triton's interpreter."""
     pytest.importorskip("triton")
     potential = small_potential(
-        hidden_irreps="2x0e + 2x1o", correlation=2, product_elements=True, self_connection="residual"
+        hidden_irreps="2x0e + 2x1o", correlation=2, product_elements=True, self_connection="residual", **norms
     )
     water = Atoms("OHH", [[0.0, 0.0, 0.1], [0.0, 0.8, -0.5], [0.1, -0.7, -0.5]])
     graph, results = build_graph(water, potential.elements, potential.cutoff), []

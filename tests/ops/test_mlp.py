@@ -52,6 +52,25 @@ def test_gradients_of_mlp_are_those_of_its_definition(name):
     torch.testing.assert_close(*results, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_normalised_hidden_values_and_their_gradients_are_those_of_the_definition(name):
+    """Up to the third, also of gains and biases."""
+    sizes, activation, results = [5, 9, 6, 7], Activation(name), []
+    x, W = mlp_operands(sizes, n_rows=33)
+    operands = [x, W, random(1, 18, seed=5), random(1, 12, seed=6)]
+    operands = [operand.requires_grad_() for operand in operands]
+    for function in (cpu.mlp, reference.mlp):
+        x, W, *norms = operands
+        y = function(x, W, sizes, 5, activation, norms)
+        found, total = [y], (y * y.tanh()).sum()
+        for order in range(3):
+            gradients = torch.autograd.grad(total, operands, create_graph=True)
+            found += [g / g.detach().abs().max() for g in gradients]
+            total = sum((g * random(*g.shape, seed=10 + order)).sum() for g in found[-4:])
+        results.append(found)
+    torch.testing.assert_close(*results, rtol=1e-9, atol=1e-9)
+
+
 @every_mlp
 @every_size
 def test_derivatives_of_mlp(mlp, sizes):

@@ -68,6 +68,15 @@ def test_seeds_share_points_and_splits(sections):
     assert [run.name for run in again.runs] == [run.name for run in planned.runs]
 
 
+def test_a_point_keeps_its_folder_when_a_field_is_added():
+    """Else a study that began with an earlier version would begin again."""
+    base = {"model": {"preset": "mace-small"}, "data": {"train": ["train.xyz"], "valid": 4}}
+    study = {"base": base, "seeds": [1], "budget": {"epochs": 2}, "design": "one_at_a_time"}
+    before, changed = points(study, axes={"model.feature_norm": ["layer"]})
+    assert before.folder == "base-684e35be"
+    assert changed.folder[-8:] != before.folder[-8:]
+
+
 def test_presets_are_an_axis(sections):
     base = sections["base"] | {"model": {"cutoff": 4.0}}
     found = points(sections, base=base, axes={"model.preset": ["nequip-small", "mace-small"]})

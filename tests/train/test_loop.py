@@ -7,7 +7,7 @@ import torch
 from safetensors import safe_open
 
 from multiace.errors import InputError
-from multiace.model.potential import Potential
+from multiace.model.potential import Potential, Statistics
 from multiace.train import loop
 from multiace.train.checkpoint import newest_first
 from multiace.train.loop import Training, fit
@@ -41,6 +41,29 @@ def stop_in_epoch(monkeypatch, number):
         return step(self, *arguments)
 
     monkeypatch.setattr(Training, "step", interrupted)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"radial_norm": "layer"},
+        {"feature_norm": "layer"},
+        {"first_layer": {"radial_norm": "layer"}, "feature_norm": "layer", "nonlinearity": "gate"},
+    ],
+    ids=str,
+)
+def test_an_epoch_moves_every_parameter_of_a_normalised_model(run, tmp_path, model):
+    potential = fit(run(max_epochs=1, model=model), tmp_path)
+    torch.manual_seed(0)
+    before = dict(Potential(potential.config, Statistics(np.zeros(2))).named_parameters())
+    assert all(p.isfinite().all() for p in potential.parameters())
+    norms = {name: p for name, p in potential.named_parameters() if ".norms." in name}
+    assert bool(norms) == ("radial_norm" in str(model))
+    assert not any(torch.equal(p, before[name]) for name, p in norms.items())
+    assert float(rows(tmp_path)[0]["valid_loss"]) > 0
+    again = Potential.load(tmp_path / "model.safetensors")
+    assert again.config == potential.config
+    assert same(again, potential)
 
 
 def test_training_lowers_the_errors_and_fills_the_run_folder(run, tmp_path):

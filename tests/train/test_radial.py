@@ -43,9 +43,11 @@ class Heard(Console):
         self.lines.append(line)
 
 
-@pytest.mark.parametrize("species", ["none", "sender", "pair"])
-def test_the_gradient_of_a_step_with_tables_is_that_of_the_networks(potential, batch, always, species):
-    config = potential.config.replace(radial_species=species, trainable_radial=True)
+@pytest.mark.parametrize(
+    ("species", "norm"), [("none", "none"), ("sender", "none"), ("pair", "none"), ("sender", "layer")]
+)
+def test_the_gradient_of_a_step_with_tables_is_that_of_the_networks(potential, batch, always, species, norm):
+    config = potential.config.replace(radial_species=species, trainable_radial=True, radial_norm=norm)
     potential, loss = (
         Potential(config, Statistics([0.0, 0.0], 1.0, 0.0, 12.0)),
         Loss(TrainConfig(stress_weight=1.0)),

@@ -23,6 +23,7 @@ __all__ = [
     "AgnesiTransform",
     "BesselBasis",
     "ChebyshevBasis",
+    "ConstantBasis",
     "GaussianBasis",
     "JacobiBasis",
     "LegendreBasis",
@@ -223,6 +224,17 @@ def _register(module: nn.Module, name: str, values: Tensor, trainable: bool) -> 
         module.register_buffer(name, values, persistent=False)
 
 
+class ConstantBasis(nn.Module):
+    """One function, 1: with an envelope, the envelope."""
+
+    def __init__(self, num_radial: int, cutoff: float, trainable: bool) -> None:
+        super().__init__()
+
+    def forward(self, lengths: Tensor) -> Tensor:
+        """Return ones, (n_edges, 1)."""
+        return torch.ones_like(lengths)[:, None]
+
+
 RADIAL_BASES: dict[str, Callable[[int, float, bool], nn.Module]] = {
     "bessel": BesselBasis,
     "chebyshev": ChebyshevBasis,
@@ -318,7 +330,7 @@ class RadialEmbedding(nn.Module):
     is moved with ``.to``).
 
     Args:
-        basis: A name in ``RADIAL_BASES`` or ``package.module:Class``.
+        basis: A name in ``RADIAL_BASES``, ``package.module:Class``, or a class.
         num_radial: Number of basis functions.
         cutoff: Cutoff radius r_c [Å].
         trainable: Whether the basis has parameters: the roots of bessel, the centres and widths of gaussian.
@@ -338,7 +350,7 @@ class RadialEmbedding(nn.Module):
 
     def __init__(
         self,
-        basis: str,
+        basis: str | Callable[[int, float, bool], nn.Module],
         num_radial: int,
         cutoff: float,
         *,
@@ -360,7 +372,8 @@ class RadialEmbedding(nn.Module):
             "polynomial",
             "none",
         )
-        self.basis = choose(RADIAL_BASES, basis, "radial_basis")(num_radial, cutoff, trainable)
+        make = choose(RADIAL_BASES, basis, "radial_basis") if isinstance(basis, str) else basis
+        self.basis = make(num_radial, cutoff, trainable)
         self.envelope = choose(PAIR_ENVELOPES, envelope, "envelope")
         if isinstance(self.basis, JacobiBasis):
             inner, outer = vanishing_orders(self.envelope, envelope_power)
@@ -395,11 +408,12 @@ class RadialEmbedding(nn.Module):
 
 
 class PairedEmbedding(nn.Module):
-    """e_n(r) of products and, in the columns behind, those of the two-body term; the interface of RadialEmbedding.
+    """e_n(r) of products and, in the columns behind, those of the two-body term, or the envelope; the interface of
+    RadialEmbedding.
 
     Args:
-        products: The former.
-        pair: The latter, of the same cutoff and transform.
+        products: The first.
+        pair: Those behind, of the same cutoff and transform.
     """
 
     def __init__(self, products: RadialEmbedding, pair: RadialEmbedding) -> None:

@@ -1,4 +1,4 @@
-"""Equivariant building blocks: linear maps over channels, gates, activations of norms.
+"""Equivariant building blocks: linear maps over channels, gates, activations of norms, normalisation.
 
 Features are flat, ``(n_nodes, irreps.dim)``: one block ``(2l + 1, mul)`` per irrep, the channel last.
 Weights start unit normal; the factor 1/√(fan-in) stands in the forward pass, so that one learning rate
@@ -14,9 +14,9 @@ from multiace import ops
 from multiace.basis.irreps import Irrep, Irreps
 from multiace.layers.activations import Activation
 from multiace.layers.embedding import ElementEmbedding
-from multiace.ops.paths import gate_irreps, linear_blocks, n_weights
+from multiace.ops.paths import gate_irreps, linear_blocks, n_norm_weights, n_weights
 
-__all__ = ["ElementLinear", "Gate", "Linear", "NormActivation"]
+__all__ = ["ElementLinear", "Gate", "LayerNorm", "Linear", "NormActivation"]
 
 
 def _block(x: Tensor, irreps: Irreps, irrep: Irrep) -> Tensor:
@@ -150,3 +150,32 @@ class NormActivation(nn.Module):
                 part = part * self.activation(norm + self.biases[str(block.irrep)])
             blocks.append(part.flatten(1))
         return torch.cat(blocks, dim=1)
+
+
+class LayerNorm(nn.Module):
+    r"""Layer normalisation of features: invariants to zero mean and unit variance, all other irreps by one factor.
+
+    .. math:: s_k \to a_k \frac{s_k - \bar s}{\sqrt{\overline{(s - \bar s)^2} + \epsilon}} + b_k, \qquad
+              x_{lm,k} \to a_{lk} \frac{x_{lm,k}}{\sqrt{\sigma^2 + \epsilon}}, \qquad
+              \sigma^2 = \Bigl\langle \overline{x_{lm,k}^2} \Bigr\rangle_l
+
+    Bars are means over channels and components, the bracket is that over all irreps but 0e. Gains a start at 1, biases
+    b at 0. With ε = 10⁻⁴ derivatives are finite where features vanish.
+
+    Args:
+        irreps: Irreps of the features.
+
+    Source: the separable layer normalisation of EquiformerV2 (arXiv:2306.12059, section 4.3). Differs: irreps may have
+    both parities and any number of channels each; ε is ten times as large.
+    """
+
+    def __init__(self, irreps: Irreps):
+        super().__init__()
+        self.irreps = irreps
+        self.weight = nn.Parameter(torch.ones(1, n_norm_weights(irreps)))
+        with torch.no_grad():
+            self.weight[:, -irreps.mul("0e") :] = 0.0  # there are always invariants
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Map (n_nodes, irreps.dim) to the same shape."""
+        return ops.layer_norm(h, self.weight, self.irreps)

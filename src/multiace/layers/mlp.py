@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from multiace import ops
+from multiace.basis.irreps import Irrep, Irreps
 from multiace.layers.activations import Activation
+from multiace.layers.equivariant import LayerNorm
 
 __all__ = ["MLP"]
 
@@ -21,15 +24,18 @@ class MLP(nn.Module):
         sizes: n_0 ... n_(L+1); two of them make a linear map.
         fan_in: F, how many inputs are not zero.
         activation: f.
+        normalised: Whether hidden values are normalised before each activation.
 
     Same as e3nn's ``FullyConnectedNet``. Weights start unit normal and lie in one tensor.
     """
 
-    def __init__(self, sizes: Sequence[int], fan_in: int, activation: str):
+    def __init__(self, sizes: Sequence[int], fan_in: int, activation: str, normalised: bool = False):
         super().__init__()
         self.sizes, self.fan_in = list(sizes), fan_in
         self.weight = nn.Parameter(torch.randn(1, sum(n * m for n, m in pairwise(sizes))))
         self.activation = Activation(activation)
+        hidden = self.sizes[1:-1] if normalised else []
+        self.norms = nn.ModuleList(LayerNorm(Irreps([(n, Irrep(0, 1))])) for n in hidden)
 
     def matrices(self) -> list[Tensor]:
         """W_l, (n_l, n_(l+1)) each: views of ``weight``."""
@@ -43,9 +49,11 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
         """Map (n_rows, n_0) to (n_rows, n_(L+1)); with ``weight``, from :meth:`with_last`, to as many as it has."""
-        if weight is None:
-            return ops.mlp(x, self.weight, self.sizes, self.fan_in, self.activation)
-        *widths, n_L = self.sizes[:-1]
-        before = sum(n * m for n, m in pairwise([*widths, n_L]))
-        sizes = [*widths, n_L, (weight.shape[1] - before) // n_L]
-        return ops.mlp(x, weight, sizes, self.fan_in, self.activation)
+        sizes = self.sizes
+        if weight is not None:
+            *widths, n_L = self.sizes[:-1]
+            before = sum(n * m for n, m in pairwise([*widths, n_L]))
+            sizes = [*widths, n_L, (weight.shape[1] - before) // n_L]
+        W = self.weight if weight is None else weight
+        norms = [cast("LayerNorm", norm).weight for norm in self.norms]
+        return ops.mlp(x, W, sizes, self.fan_in, self.activation, norms)

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from multiace import ops
 from multiace.graph import Graph
 from multiace.layers.mlp import MLP
 
-__all__ = ["RADIAL_NETWORKS", "RADIAL_SPECIES", "RadialNetwork"]
+__all__ = ["RADIAL_NETWORKS", "RADIAL_NORMS", "RADIAL_SPECIES", "RadialNetwork"]
 
 
 def _none(attributes: Tensor, senders: Tensor, receivers: Tensor) -> None:
@@ -37,6 +38,10 @@ RADIAL_NETWORKS = ("linear", "mlp", "none")
 """Choices of ``ModelConfig.radial_network``."""
 
 
+RADIAL_NORMS = ("none", "layer")
+"""Choices of ``ModelConfig.radial_norm``."""
+
+
 class RadialNetwork(nn.Module):
     r"""Radial weights R of all paths of one layer.
 
@@ -49,10 +54,17 @@ class RadialNetwork(nn.Module):
     The network has no biases, so R vanishes where the basis does: at the cutoff. ``bias`` adds them; the
     energy then jumps at the cutoff.
 
+    ``norm = layer`` normalises the values of each hidden layer before its activation, with learned gain and bias. What
+    comes out no longer vanishes with the basis, and is multiplied by the envelope:
+
+    .. math:: R_{k\eta} = f_c(r_{ij})\, \mathrm{net}[\dots], \qquad
+              \mathrm{net}\!: \; x \to x W_0 \to f(\mathrm{LN}(\cdot))\, W_1 \to \dots
+
     ==============  ===================================  =============================
     symbol          code                                 shape
     ==============  ===================================  =============================
     e_n             ``radial``                           (n_pairs, num_radial)
+    f_c             last column of ``radial``            (n_pairs, 1), where a network needs it
     a(z)            ``attributes``                       (n_species, embedding_dim)
     R               return value                         (n_edges or n_pairs, n_weights)
     ==============  ===================================  =============================
@@ -65,8 +77,12 @@ class RadialNetwork(nn.Module):
         widths: Hidden widths; none makes R linear in the basis.
         activation: Activation of the hidden layers.
         bias: Add biases (the first one per element seen).
+        norm: A key of ``RADIAL_NORMS``.
 
-    Source: NequIP (arXiv:2101.03164), MLP; BOTNet (arXiv:2205.06643), element-dependent linear weights.
+    Source: NequIP (arXiv:2101.03164), MLP; BOTNet (arXiv:2205.06643), element-dependent linear weights; EquiformerV2
+    (arXiv:2306.12059), normalisation between linear map and activation, which MACE's ``RadialMLP`` has too, with the
+    envelope behind it. They differ: their linear maps have biases, here only with ``bias``; and they see e_n without
+    its envelope, whose size the first normalisation takes away here.
     """
 
     def __init__(
@@ -78,15 +94,18 @@ class RadialNetwork(nn.Module):
         widths: Sequence[int],
         activation: str,
         bias: bool,
+        norm: str = "none",
     ):
         super().__init__()
-        self.species = species
+        self.num_radial, self.species = num_radial, species
         power, self.edge_attributes = RADIAL_SPECIES[species]
         self.sees_elements = power > 0
         n_attributes = embedding_dim**power
-        self.mlp = MLP([num_radial * n_attributes, *widths, n_weights], num_radial, activation)
+        sizes = [num_radial * n_attributes, *widths, n_weights]
+        self.mlp = MLP(sizes, num_radial, activation, normalised=norm == "layer")
         bias_sizes = [(n_attributes, self.mlp.sizes[1]), *((m,) for m in self.mlp.sizes[2:])] if bias else []
         self.biases = nn.ParameterList(torch.zeros(size) for size in bias_sizes)
+        self.recorder = ops.Recorder(self.mlp)
 
     @property
     def n_weights(self) -> int:
@@ -101,13 +120,18 @@ class RadialNetwork(nn.Module):
     @property
     def is_plain(self) -> bool:
         """Whether R is a perceptron of the basis alone."""
-        return not self.sees_elements and not len(self.biases)
+        return not self.sees_elements and not len(self.biases) and not self.is_normalised
+
+    @property
+    def is_normalised(self) -> bool:
+        """Whether there are hidden values that are normalised."""
+        return len(self.mlp.norms) > 0
 
     def forward(self, radial: Tensor, attributes: Tensor, graph: Graph) -> Tensor:
         """Return R, (n_edges, n_weights), or (n_pairs, n_weights) where it sees no elements.
 
         Args:
-            radial: e_n of each pair, (n_pairs, num_radial).
+            radial: e_n of each pair, (n_pairs, num_radial), and f_c behind where a network is normalised.
             attributes: a(z) of every element, (n_species, embedding_dim).
             graph: The edges.
         """
@@ -118,18 +142,25 @@ class RadialNetwork(nn.Module):
 
     def of_rows(self, radial: Tensor, attributes: Tensor, z_j: Tensor, z_i: Tensor) -> Tensor:
         """Return R of each row of the basis, (n, num_radial), whose ends are of elements z_j and z_i, (n,)."""
-        a = self.edge_attributes(attributes, z_j, z_i)
-        if a is None:
-            return self.network(radial, None)
-        return self.network(torch.einsum("en,ed->end", radial, a).flatten(1), a)
+        return self.network(radial, self.edge_attributes(attributes, z_j, z_i))
 
-    def network(self, R: Tensor, a: Tensor | None) -> Tensor:
-        """Apply the matrices and activations to rows of features, whose attributes are ``a``."""
-        if not len(self.biases):
-            return self.mlp(R)
+    def network(self, radial: Tensor, a: Tensor | None) -> Tensor:
+        """Return R of each row of the basis, with the attributes ``a`` of its edge."""
+        e = radial if radial.shape[1] == self.num_radial else radial[:, : self.num_radial]
+        x = e if a is None else torch.einsum("en,ed->end", e, a).flatten(1)
+        if len(self.biases):
+            R = self._biased(x, a)
+        elif self.is_normalised:
+            R = ops.fused(self.recorder, ops.Computation(self.mlp, [x], []))
+        else:
+            R = self.mlp(x)
+        return R * radial[:, self.num_radial :] if self.is_normalised else R
+
+    def _biased(self, x: Tensor, a: Tensor | None) -> Tensor:
+        """Apply the perceptron with the biases."""
         for layer, (W, b) in enumerate(zip(self.mlp.matrices(), self.biases, strict=True)):
             if layer > 0:
-                R = self.mlp.activation(R)
-            R = R @ (W * (W.shape[0] if layer > 0 else self.mlp.fan_in) ** -0.5)
-            R = R + b if layer > 0 or a is None else R + a @ b
-        return R
+                x = self.mlp.activation(self.mlp.norms[layer - 1](x) if self.is_normalised else x)
+            x = x @ (W * (W.shape[0] if layer > 0 else self.mlp.fan_in) ** -0.5)
+            x = x + b if layer > 0 or a is None else x + a @ b
+        return x

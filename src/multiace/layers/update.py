@@ -12,9 +12,9 @@ from multiace.graph import Graph
 from multiace.layers.complete import CompleteDensity
 from multiace.layers.density import ChannelwiseDensity, FullDensity
 from multiace.layers.embedding import ElementEmbedding
-from multiace.layers.equivariant import ElementLinear, Gate, NormActivation
+from multiace.layers.equivariant import ElementLinear, Gate, LayerNorm, NormActivation
 
-__all__ = ["NONLINEARITIES", "SELF_CONNECTIONS", "Layer", "LayerIrreps"]
+__all__ = ["FEATURE_NORMS", "NONLINEARITIES", "SELF_CONNECTIONS", "Layer", "LayerIrreps"]
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,15 @@ class LayerIrreps:
 class Layer(nn.Module):
     r"""One Multi-ACE layer.
 
-    .. math:: A = \text{density}(h), \quad A \to W_{z} A \;\text{(selector)}, \quad
+    .. math:: A = \text{density}(N(h)), \quad A \to W_{z} A \;\text{(selector)}, \quad
               m = \text{product}(A), \quad h' = U(m + W_z h \;\text{(residual)})
 
+    Only the density reads h through the normalisation N. The residual and the readouts see h itself, so that an atom
+    with few or far neighbours has a small energy.
+
     Args:
-        density: From h to A.
+        norm: N, the identity or :class:`~multiace.layers.equivariant.LayerNorm`.
+        density: From N(h) to A.
         self_connection: A key of ``SELF_CONNECTIONS``: ``selector`` maps A by a matrix of the receiver's
             element (an atom without neighbours stays zero), ``residual`` adds such a map of h to the message.
         product: From A to m.
@@ -55,6 +59,7 @@ class Layer(nn.Module):
 
     def __init__(
         self,
+        norm: nn.Module,
         density: ChannelwiseDensity | FullDensity | CompleteDensity,
         self_connection: str,
         product: nn.Module,
@@ -63,6 +68,7 @@ class Layer(nn.Module):
         embedding_dim: int,
     ):
         super().__init__()
+        self.norm = norm
         self.density = density
         self.selector = self.residual = None
         if self_connection == "selector":
@@ -83,7 +89,7 @@ class Layer(nn.Module):
             elements: a(z) of all elements.
             graph: The atoms and edges.
         """
-        A = self.density(h, Y, R, graph)
+        A = self.density(self.norm(h), Y, R, graph)
         if self.selector is not None:
             A = self.selector(A, graph.species, elements)
         m = self.product(A, graph.species, elements)
@@ -103,6 +109,9 @@ class NoNonlinearity(nn.Module):
         """Return m."""
         return m
 
+
+FEATURE_NORMS: dict[str, Callable[[Irreps], nn.Module]] = {"none": nn.Identity, "layer": LayerNorm}
+"""Choices of ``ModelConfig.feature_norm``: from the irreps of h to N."""
 
 SELF_CONNECTIONS = ("none", "selector", "residual")
 """Choices of ``ModelConfig.self_connection`` and ``first_self_connection``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from ase.data import atomic_numbers
 from pydantic import Field, field_validator, model_validator
@@ -18,9 +18,9 @@ from multiace.layers.activations import ACTIVATIONS, ODD_ACTIVATIONS
 from multiace.layers.complete import CHANNEL_COUPLINGS
 from multiace.layers.density import NEIGHBOR_NORMS
 from multiace.layers.embedding import ELEMENT_EMBEDDINGS
-from multiace.layers.radial import RADIAL_NETWORKS, RADIAL_SPECIES
+from multiace.layers.radial import RADIAL_NETWORKS, RADIAL_NORMS, RADIAL_SPECIES
 from multiace.layers.readout import READOUT_FUNCTIONS
-from multiace.layers.update import NONLINEARITIES, SELF_CONNECTIONS
+from multiace.layers.update import FEATURE_NORMS, NONLINEARITIES, SELF_CONNECTIONS
 from multiace.model.idle import idle_fields
 from multiace.model.irreps import reachable_irreps
 
@@ -37,10 +37,12 @@ TABLES: dict[str, Any] = {
     "distance_transform": DISTANCE_TRANSFORMS,
     "radial_network": RADIAL_NETWORKS,
     "radial_activation": ACTIVATIONS,
+    "radial_norm": RADIAL_NORMS,
     "radial_species": RADIAL_SPECIES,
     "element_embedding": ELEMENT_EMBEDDINGS,
     "channel_coupling": CHANNEL_COUPLINGS,
     "neighbor_norm": NEIGHBOR_NORMS,
+    "feature_norm": FEATURE_NORMS,
     "first_self_connection": SELF_CONNECTIONS,
     "self_connection": SELF_CONNECTIONS,
     "nonlinearity": NONLINEARITIES,
@@ -65,9 +67,11 @@ FIRST_LAYER_FIELDS = (
     "radial_network",
     "radial_widths",
     "radial_activation",
+    "radial_norm",
     "radial_species",
     "radial_bias",
     "neighbor_norm",
+    "feature_norm",
     "nonlinearity",
     "activation",
     "odd_activation",
@@ -78,6 +82,8 @@ COMPLETE = {
     "num_layers": 1,
     "first_self_connection": "none",
     "nonlinearity": "none",
+    "radial_norm": "none",
+    "feature_norm": "none",
     "first_layer": {},
 }
 """What complete coupling asks of other fields."""
@@ -119,6 +125,8 @@ class ModelConfig(Config):
     Raises:
         InputError: If a field is unknown, impossible, or given without effect.
     """
+
+    added: ClassVar[tuple[str, ...]] = ("radial_norm", "feature_norm")
 
     # what is seen
     elements: tuple[str, ...] = Field(
@@ -208,17 +216,28 @@ class ModelConfig(Config):
     )
     radial_widths: tuple[int, ...] = Field((64, 64, 64), description="hidden widths of the radial MLP")
     radial_activation: str = Field("silu", description="activation of the radial MLP" + KINKS)
+    radial_norm: str = Field(
+        "none",
+        description="normalisation in the radial MLP: none, or layer: hidden values to zero mean and unit variance "
+        "before each activation, and the envelope once more behind the network",
+    )
     radial_species: str = Field(
         "none", description="elements the radial weights see: none, that of the sender, or both (pair)"
     )
     radial_bias: bool = Field(
         False,
-        description="biases in the radial network; the energy then jumps at the cutoff (for imported models)",
+        description="biases in the radial network; the energy then jumps at the cutoff (for imported models), unless "
+        "radial_norm = layer",
     )
     neighbor_norm: str = Field(
         "mean",
         description="λ that sums over neighbours are divided by: their mean number, its square root, 1, "
         "or learned in each layer from the mean number on",
+    )
+    feature_norm: str = Field(
+        "none",
+        description="normalisation of the features that a layer's density reads: none, or layer: invariants to zero "
+        "mean and unit variance, other irreps by one factor; the energy then has no body order",
     )
 
     # elements
@@ -239,7 +258,7 @@ class ModelConfig(Config):
     first_layer: dict[str, Any] = Field(
         {},
         description="other fields that differ in the first layer, such as {radial_species: sender}: "
-        "radial network, neighbour norm and nonlinearity",
+        "radial network, norms and nonlinearity",
     )
     nonlinearity: str = Field(
         "none", description="nonlinearity of the update: none, gate, or norm (activation of norms)"
@@ -370,6 +389,7 @@ class ModelConfig(Config):
             raise InputError(
                 "model.radial_network = mlp needs radial_widths; for none use radial_network = linear."
             )
+        self._check_norms()
         for field in ("envelope", "pair_envelope"):
             if getattr(self, field) == "two_sided" and self.envelope_power < 2:
                 raise InputError(
@@ -405,6 +425,19 @@ class ModelConfig(Config):
         if self.first_layer:
             self.of_layer(0)
         return self
+
+    def _check_norms(self) -> None:
+        """Refuse to normalise a single value, which would always be zero."""
+        if self.normalises_radial and 1 in self.radial_widths:
+            raise InputError(
+                f"model.radial_norm = layer needs hidden layers of two values or more, and radial_widths = "
+                f"{list(self.radial_widths)}: less its mean, a single one is zero."
+            )
+        if self.feature_norm == "layer" and self.channels == 1:
+            raise InputError(
+                f"model.feature_norm = layer needs two channels 0e or more, and hidden_irreps = {self.hidden_irreps}: "
+                "less its mean, a single one is zero."
+            )
 
     def _check_coupling(self) -> None:
         """Refuse what complete coupling has no place for, and what only it has."""
@@ -483,6 +516,11 @@ class ModelConfig(Config):
                 f"model.readout_exponents = {exponents}: each must be between {SMALLEST_EXPONENT} and "
                 f"{LARGEST_EXPONENT}."
             )
+
+    @property
+    def normalises_radial(self) -> bool:
+        """Whether the radial network has hidden layers that are normalised."""
+        return self.radial_network == "mlp" and self.radial_norm == "layer"
 
     @property
     def is_read_by_one_number(self) -> bool:

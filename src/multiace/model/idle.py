@@ -30,6 +30,7 @@ BESIDE = (
     Beside("envelope_power", "envelope", ("cosine",), "polynomial"),
     Beside("radial_widths", "radial_network", ("linear", "none"), "mlp"),
     Beside("radial_activation", "radial_network", ("linear", "none"), "mlp"),
+    Beside("radial_norm", "radial_network", ("linear", "none"), "mlp"),
     Beside("n_max", "radial_network", ("none",), "linear or mlp"),
     Beside("n_max", "channel_coupling", ("channelwise", "full"), "complete"),
     Beside("pair_num_radial", "channel_coupling", ("channelwise", "full"), "complete"),

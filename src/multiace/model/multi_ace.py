@@ -14,7 +14,7 @@ from multiace import ops
 from multiace.basis.ace import AceBasis
 from multiace.basis.angular import SphericalHarmonics
 from multiace.basis.irreps import Irrep, Irreps
-from multiace.basis.radial import PairedEmbedding, RadialEmbedding
+from multiace.basis.radial import ConstantBasis, PairedEmbedding, RadialEmbedding
 from multiace.basis.spline import SplinedEmbedding
 from multiace.graph import Graph
 from multiace.layers.complete import CompleteDensity, CompleteProduct, CompleteRadial, ElementChannels
@@ -24,7 +24,7 @@ from multiace.layers.product import PRODUCTS, IdentityProduct
 from multiace.layers.radial import RadialNetwork
 from multiace.layers.readout import FinnisSinclairReadout, Readout
 from multiace.layers.table import TOLERANCE, RadialFunction, RadialTable, RadialTables, piecewise, tabulate
-from multiace.layers.update import NONLINEARITIES, Layer, LayerIrreps
+from multiace.layers.update import FEATURE_NORMS, NONLINEARITIES, Layer, LayerIrreps
 from multiace.model.config import ModelConfig
 from multiace.model.irreps import density_irreps, message_irreps
 
@@ -256,28 +256,28 @@ class MultiACE(nn.Module):
 
 
 def build_radial_basis(config: ModelConfig) -> RadialEmbedding | PairedEmbedding | SplinedEmbedding:
-    """Build e_n(r), with that of the two-body term beside it if it has its own, as splines if there are knots."""
+    """Build e_n(r), with that of the two-body term beside it if it has its own, or with the envelope where a network is
+    normalised; as splines if there are knots."""
     radii = torch.tensor([covalent_radii[atomic_numbers[symbol]] for symbol in config.elements])
 
-    def functions(number: int, envelope: str) -> RadialEmbedding:
+    def functions(number: int, envelope: str, basis: Any = config.radial_basis) -> RadialEmbedding:
         return RadialEmbedding(
-            config.radial_basis,
+            basis,
             number,
             config.cutoff,
-            trainable=config.trainable_radial,
+            trainable=config.trainable_radial and basis is config.radial_basis,
             envelope=envelope,
             envelope_power=config.envelope_power,
             distance_transform=config.distance_transform,
             covalent_radii=radii,
         )
 
-    products = functions(config.num_radial, config.envelope)
-    has_own = config.channel_coupling == "complete" and config.pair_num_radial > 0
-    e = (
-        PairedEmbedding(products, functions(config.pair_num_radial, config.pair_envelope))
-        if has_own
-        else products
-    )
+    products, behind = functions(config.num_radial, config.envelope), None
+    if config.channel_coupling == "complete" and config.pair_num_radial > 0:
+        behind = functions(config.pair_num_radial, config.pair_envelope)
+    elif any(config.of_layer(t).normalises_radial for t in range(config.num_layers)):
+        behind = functions(1, config.envelope, ConstantBasis)
+    e = products if behind is None else PairedEmbedding(products, behind)
     return SplinedEmbedding(e, config.radial_knots, len(config.elements)) if config.radial_knots else e
 
 
@@ -307,6 +307,7 @@ def build_layer(
         h_in, A, config.l_max, radial, NEIGHBOR_NORMS[config.neighbor_norm](num_neighbors)
     )
     return Layer(
+        norm=FEATURE_NORMS[config.feature_norm](h_in),
         density=density,
         self_connection=config.self_connection,
         product=product,
@@ -340,6 +341,7 @@ def build_complete_layer(config: ModelConfig, embedding_dim: int, num_neighbors:
     h, m = Irreps([(embedding_dim, Irrep(0, 1))]), config.irreps
     A = Irreps((basis.n_channels, Irrep(degree, (-1) ** degree)) for degree in range(config.l_max + 1))
     return Layer(
+        norm=FEATURE_NORMS["none"](h),
         density=density,
         self_connection="none",
         product=product,
@@ -356,4 +358,5 @@ def network_options(config: ModelConfig) -> dict[str, Any]:
         "widths": config.radial_widths if config.radial_network == "mlp" else (),
         "activation": config.radial_activation,
         "bias": config.radial_bias,
+        "norm": config.radial_norm,
     }

@@ -202,17 +202,24 @@ def linear_parts(readouts: Readouts) -> Readouts:
 
 def is_polynomial(config: ModelConfig) -> bool:
     """Whether features are polynomials in what edges contribute."""
-    return all(config.of_layer(t).nonlinearity == "none" for t in range(config.num_layers))
+    return not nonlinear(config)
+
+
+def nonlinear(config: ModelConfig) -> list[str]:
+    """What acts on features of edges and is no polynomial of them; the first layer reads none."""
+    layers = [config.of_layer(t) for t in range(config.num_layers)]
+    found = {f"nonlinearity = {layer.nonlinearity}" for layer in layers if layer.nonlinearity != "none"}
+    norms = {f"feature_norm = {layer.feature_norm}" for layer in layers[1:] if layer.feature_norm != "none"}
+    return sorted(found | norms)
 
 
 def check_polynomial(config: ModelConfig, linear: Readouts) -> None:
     """Refuse models of which no part is a polynomial in what edges contribute."""
     instead = f"Splits by {', '.join(name for name in SPLITS if name != 'order')} work for this model"
-    if not is_polynomial(config):
-        found = sorted({config.of_layer(t).nonlinearity for t in range(config.num_layers)} - {"none"})
+    if found := nonlinear(config):
         raise InputError(
-            f"energies cannot be split by order: the update has nonlinearity = {', '.join(found)}, so that they are no "
-            f"polynomial in the contributions of edges. {instead}; models with nonlinearity = none can be split."
+            f"energies cannot be split by order: the model has {', '.join(found)}, so that they are no polynomial "
+            f"in the contributions of edges. {instead}; models with none of them can be split."
         )
     if all(readout is None for readout in linear):
         raise InputError(

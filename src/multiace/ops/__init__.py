@@ -3,8 +3,8 @@
 A twin gives the same numbers, to the third derivative; parameters and files do not know which one runs.
 :func:`spherical_harmonics` and :func:`radial_basis` are defined by the modules of ``basis/``.
 On a GPU the convolution and the product basis are Triton kernels, and maps by element have a way of their own; the rest
-runs as defined: perceptrons and other maps are cuBLAS's matrix products, and gates, harmonics, radial functions and
-tables a few elementwise operations on small tensors, whose launches a CUDA graph replays at once.
+runs as defined: perceptrons and other maps are cuBLAS's matrix products, and gates, norms, harmonics, radial functions
+and tables a few elementwise operations on small tensors, whose launches a CUDA graph replays at once.
 
 ``MULTIACE_OPS=reference`` in the environment selects the definitions everywhere, ``MULTIACE_OPS=triton`` what a GPU
 runs on any device; :func:`~multiace.ops.choice.definitions` does the former for a block of code.
@@ -59,6 +59,7 @@ __all__ = [
     "gate",
     "interpolate",
     "joined",
+    "layer_norm",
     "linear",
     "mlp",
     "piecewise",
@@ -138,9 +139,21 @@ def gate(x: Tensor, irreps_out: Irreps, activation: Activation, odd_activation: 
     return _implementation(x).gate(x, irreps_out, activation, odd_activation)
 
 
-def mlp(x: Tensor, W: Tensor, sizes: Sequence[int], fan_in: int, activation: Activation) -> Tensor:
+def layer_norm(x: Tensor, W: Tensor, irreps: Irreps) -> Tensor:
+    """Normalise irreps; see :func:`multiace.ops.reference.layer_norm`."""
+    return _implementation(x).layer_norm(x, W, irreps)
+
+
+def mlp(
+    x: Tensor,
+    W: Tensor,
+    sizes: Sequence[int],
+    fan_in: int,
+    activation: Activation,
+    norms: Sequence[Tensor] = (),
+) -> Tensor:
     """Apply a perceptron without biases; see :func:`multiace.ops.reference.mlp`."""
-    return _implementation(x).mlp(x, W, sizes, fan_in, activation)
+    return _implementation(x).mlp(x, W, sizes, fan_in, activation, norms)
 
 
 def finnis_sinclair(x: Tensor, exponents: Sequence[float]) -> Tensor:

@@ -21,6 +21,7 @@ __all__ = [
     "ProductBlocks",
     "ProductPaths",
     "linear_blocks",
+    "n_norm_weights",
     "n_weights",
 ]
 
@@ -198,6 +199,11 @@ def linear_blocks(irreps_in: Irreps, irreps_out: Irreps) -> list[LinearBlock]:
             blocks.append(LinearBlock(irrep, mul_in, mul_out, x[irrep], y[irrep], weights))
             start = weights.stop
     return blocks
+
+
+def n_norm_weights(irreps: Irreps) -> int:
+    """Number of gains and biases of a normalisation: a gain for each channel, a bias for each invariant."""
+    return sum(mul for mul, _ in irreps) + irreps.mul("0e")
 
 
 def n_weights(irreps_in: Irreps, irreps_out: Irreps) -> int:

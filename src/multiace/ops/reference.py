@@ -27,12 +27,17 @@ __all__ = [
     "finnis_sinclair",
     "gate",
     "interpolate",
+    "layer_norm",
     "linear",
     "mlp",
     "piecewise",
     "polynomial",
     "symmetric_product",
 ]
+
+
+NORM_EPSILON = 1e-4
+"""ε of :func:`layer_norm`."""
 
 
 class Activation(Protocol):
@@ -201,10 +206,17 @@ def linear(x: Tensor, W: Tensor, species: Tensor | None, irreps_in: Irreps, irre
     return torch.cat(list(y.values()), dim=1)
 
 
-def mlp(x: Tensor, W: Tensor, sizes: Sequence[int], fan_in: int, activation: Activation) -> Tensor:
+def mlp(
+    x: Tensor,
+    W: Tensor,
+    sizes: Sequence[int],
+    fan_in: int,
+    activation: Activation,
+    norms: Sequence[Tensor] = (),
+) -> Tensor:
     r"""Perceptron without biases.
 
-    .. math:: h_1 = \frac{x W_0}{\sqrt{F}}, \qquad h_{l+1} = \frac{f(h_l)\, W_l}{\sqrt{n_l}}
+    .. math:: h_1 = \frac{x W_0}{\sqrt{F}}, \qquad h_{l+1} = \frac{f(N_l(h_l))\, W_l}{\sqrt{n_l}}
 
     Args:
         x: (n_rows, n_0).
@@ -212,6 +224,7 @@ def mlp(x: Tensor, W: Tensor, sizes: Sequence[int], fan_in: int, activation: Act
         sizes: n_0 ... n_L.
         fan_in: F, how many inputs of a row are not zero.
         activation: f, scaled to unit second moment.
+        norms: Gains and biases of the normalisation N of each hidden layer, (1, 2 n_l) each; none: N is the identity.
 
     Returns:
         h_L, (n_rows, n_L).
@@ -219,7 +232,10 @@ def mlp(x: Tensor, W: Tensor, sizes: Sequence[int], fan_in: int, activation: Act
     shapes = list(pairwise(sizes))
     parts = W[0].split([n * m for n, m in shapes])
     for layer, (part, shape) in enumerate(zip(parts, shapes, strict=True)):
-        x = activation(x) if layer > 0 else x
+        if layer > 0:
+            if norms:
+                x = layer_norm(x, norms[layer - 1], Irreps([(shape[0], Irrep(0, 1))]))
+            x = activation(x)
         x = x @ (part.view(shape) * (shape[0] if layer > 0 else fan_in) ** -0.5)
     return x
 
@@ -369,6 +385,39 @@ def gate(x: Tensor, irreps_out: Irreps, activation: Activation, odd_activation: 
             part = x[:, slices[irrep]].unflatten(1, (irrep.dim, mul))
             blocks.append((part * scalars[:, None, gate : gate + mul]).flatten(1))
             gate += mul
+    return torch.cat(blocks, dim=1)
+
+
+def layer_norm(x: Tensor, W: Tensor, irreps: Irreps) -> Tensor:
+    r"""Layer normalisation of irreps: invariants to zero mean and unit variance, all others by one factor.
+
+    .. math:: s_k \to a_k \frac{s_k - \bar s}{\sqrt{\overline{(s - \bar s)^2} + \epsilon}} + b_k, \qquad
+              x_{lm,k} \to a_{lk} \frac{x_{lm,k}}{\sqrt{\sigma^2 + \epsilon}}, \qquad
+              \sigma^2 = \Bigl\langle \overline{x_{lm,k}^2} \Bigr\rangle_l
+
+    A bar is the mean over channels and components, the bracket that over all irreps but 0e. With ε = 10⁻⁴ derivatives
+    are finite where features vanish; zero remains zero, but for the biases.
+
+    Args:
+        x: (n_nodes, irreps.dim), channel last in each block, with invariants s (0e) and other irreps.
+        W: Gains a of all channels, in the order of ``irreps``, and biases b of the invariants,
+            (1, :func:`~multiace.ops.paths.n_norm_weights`).
+        irreps: Irreps of x.
+
+    Returns:
+        Of the shape of x.
+    """
+    *gains, biases = W.split([*(mul for mul, _ in irreps), irreps.mul("0e")], dim=1)
+    parts = [x[:, part].unflatten(1, (irrep.dim, -1)) for irrep, part in irreps.slices().items()]
+    scalar = [irrep.is_scalar for irrep in irreps.irreps]
+    parts = [y - y.mean(dim=2, keepdim=True) if is_0e else y for y, is_0e in zip(parts, scalar, strict=True)]
+    squares = [y.square().mean(dim=(1, 2), keepdim=True) for y in parts]
+    others = [square for square, is_0e in zip(squares, scalar, strict=True) if not is_0e]
+    blocks = []
+    for y, gain, square, is_0e in zip(parts, gains, squares, scalar, strict=True):
+        variance = square if is_0e else torch.stack(others).mean(dim=0)
+        y = gain * y * (variance + NORM_EPSILON).rsqrt()
+        blocks.append((y + biases if is_0e else y).flatten(1))
     return torch.cat(blocks, dim=1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import yaml
 from pydantic import Field, field_validator, model_validator
@@ -40,6 +40,8 @@ class TrainConfig(Config):
 
     *Progress* runs from 0 to 1: the largest of epoch / max_epochs, step / max_steps and minutes / max_minutes.
     """
+
+    added: ClassVar[tuple[str, ...]] = ("max_steps",)
 
     solver: str = Field(
         "auto",

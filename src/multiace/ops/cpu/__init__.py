@@ -12,6 +12,7 @@ from multiace.ops.cpu.kernel import ACTIVATIONS
 from multiace.ops.cpu.linear import LINEAR, encode_irreps, linear
 from multiace.ops.cpu.monomials import MONOMIALS, polynomial
 from multiace.ops.cpu.move import MOVE, call_add
+from multiace.ops.cpu.norm import LAYER_NORM, layer_norm
 from multiace.ops.cpu.perceptron import MLP, mlp
 from multiace.ops.cpu.product import PRODUCT, encode_products, symmetric_product
 from multiace.ops.cpu.radial import BESSEL, PIECEWISE, TABLE, bessel, interpolate, piecewise
@@ -25,6 +26,7 @@ __all__ = [
     "FINNIS_SINCLAIR",
     "GATE",
     "HARMONICS",
+    "LAYER_NORM",
     "LINEAR",
     "MLP",
     "MONOMIALS",
@@ -46,6 +48,7 @@ __all__ = [
     "finnis_sinclair",
     "gate",
     "interpolate",
+    "layer_norm",
     "linear",
     "mlp",
     "piecewise",

@@ -25,23 +25,26 @@ def linear(x: Tensor, W: Tensor, species: Tensor | None, irreps_in: Irreps, irre
 
 
 @as_text
-def encode_irreps(irreps_in: Irreps, irreps_out: Irreps, start: int = 0, fan_in: int = 0) -> str:
-    """Write the irreps of both sides as text, where the weights begin in a row of W, and K (0: the channels of x)."""
-    return f"{irreps_in}|{irreps_out}|{start}|{fan_in}"
+def encode_irreps(
+    irreps_in: Irreps, irreps_out: Irreps, start: int = 0, fan_in: int = 0, n_weights: int = 0
+) -> str:
+    """Write the irreps of both sides as text, where the weights begin in a row of W, K (0: the channels of x), and how
+    long the row is (0: it ends with these weights)."""
+    return f"{irreps_in}|{irreps_out}|{start}|{fan_in}|{n_weights}"
 
 
 @cache
 def _blocks(text: str) -> tuple[int, int, int, int, Any]:
     """Number of blocks, values in a row of x, y and W, and the C array of blocks."""
-    *sides, start, fan_in = text.split("|")
+    *sides, start, fan_in, n_weights = text.split("|")
     irreps_in, irreps_out = map(Irreps.parse, sides)
     blocks = linear_blocks(irreps_in, irreps_out)
     numbers = []
     for b in blocks:
         numbers += [b.irrep.dim, b.mul_in, b.mul_out, b.x.start, b.y.start]
         numbers += [int(start) + b.weights.start, int(fan_in) or b.mul_in]
-    n_weights = int(start) + (blocks[-1].weights.stop if blocks else 0)
-    return len(blocks), irreps_in.dim, irreps_out.dim, n_weights, integers(numbers)
+    end = int(start) + (blocks[-1].weights.stop if blocks else 0)
+    return len(blocks), irreps_in.dim, irreps_out.dim, int(n_weights) or end, integers(numbers)
 
 
 def _linear_shape(a: Sequence[Tensor | None], constants: Sequence[Any], slot: int) -> Sequence[int]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from multiace.basis.irreps import Irrep, Irreps
 from multiace.ops import reference
 from multiace.ops.compiler import compile_c
+from multiace.ops.cpu.gate import gate
 from multiace.ops.cpu.kernel import (
     ACTIVATIONS,
     address,
@@ -23,16 +24,26 @@ from multiace.ops.cpu.kernel import (
     smooth_source_of,
 )
 from multiace.ops.cpu.linear import LINEAR, encode_irreps
+from multiace.ops.cpu.norm import layer_norm
 from multiace.ops.forms import Call, Form, Term
 from multiace.ops.reference import Activation
 
 __all__ = ["MLP", "encode_layer", "mlp"]
 
 
-def mlp(x: Tensor, W: Tensor, sizes: Sequence[int], fan_in: int, activation: Activation) -> Tensor:
+def mlp(
+    x: Tensor,
+    W: Tensor,
+    sizes: Sequence[int],
+    fan_in: int,
+    activation: Activation,
+    norms: Sequence[Tensor] = (),
+) -> Tensor:
     """Same as :func:`multiace.ops.reference.mlp`."""
     if activation.name not in ACTIVATIONS:
-        return reference.mlp(x, W, sizes, fan_in, activation)
+        return reference.mlp(x, W, sizes, fan_in, activation, norms)
+    if norms:
+        return _normalised(x, W, sizes, fan_in, activation, norms)
     *widths, n_out = sizes
     n_in, start = widths[-1], sum(n * m for n, m in pairwise(widths))
     if len(widths) > 1:
@@ -41,11 +52,25 @@ def mlp(x: Tensor, W: Tensor, sizes: Sequence[int], fan_in: int, activation: Act
     return LINEAR((x, W), (None, 1, encode_layer(n_in, n_out, start, fan_in)))
 
 
+def _normalised(
+    x: Tensor, W: Tensor, sizes: Sequence[int], fan_in: int, activation: Activation, norms: Sequence[Tensor]
+) -> Tensor:
+    """Linear maps, normalisations and activations one after another; an activation is a gate without gates."""
+    start = 0
+    for layer, (n, m) in enumerate(pairwise(sizes)):
+        if layer > 0:
+            hidden = Irreps([(n, Irrep(0, 1))])
+            x = gate(layer_norm(x, norms[layer - 1], hidden), hidden, activation, activation)
+        x = LINEAR((x, W), (None, 1, encode_layer(n, m, start, n if layer > 0 else fan_in, W.shape[1])))
+        start += n * m
+    return x
+
+
 @as_text
-def encode_layer(n_in: int, n_out: int, start: int, fan_in: int) -> str:
+def encode_layer(n_in: int, n_out: int, start: int, fan_in: int, n_weights: int = 0) -> str:
     """Write a matrix as text, as :func:`encode_irreps` does."""
     x, y = (Irreps([(n, Irrep(0, 1))]) for n in (n_in, n_out))
-    return encode_irreps(x, y, start, fan_in)
+    return encode_irreps(x, y, start, fan_in, n_weights)
 
 
 def _mlp_shape(a: Sequence[Tensor | None], constants: Sequence[Any], slot: int) -> Sequence[int]:
