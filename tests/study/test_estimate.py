@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from multiace import memory
 from multiace.cli import main
-from multiace.study import estimate, memory
+from multiace.study import estimate
 from multiace.study.config import StudyConfig
 from multiace.study.estimate import Length, estimates
 from multiace.study.plan import plan

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 import statistics
 import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +15,7 @@ from multiace.battery.job import Job
 from multiace.battery.subject import Subject
 from multiace.data.read import read_structures
 from multiace.errors import InputError, brief
+from multiace.memory import Growth
 
 __all__ = ["cost"]
 
@@ -84,16 +82,14 @@ def microseconds(subject: Subject, atoms: Atoms, repeats: int) -> float:
 def growth(subject: Subject, atoms: Atoms) -> float | None:
     """Return by how much the memory in use grows at most while many atoms are predicted [MB].
 
-    On a GPU that of its tensors, else the resident memory of the process; None where the system does not tell it.
+    On a GPU what PyTorch reserves, else the resident memory of the process; None where the system does not tell it.
     """
     crowd = copies(atoms, math.ceil(MANY / len(atoms)))
     crowd.calc = subject.calculator
-    if subject.device != "cpu":
-        torch.cuda.reset_peak_memory_stats(subject.device)
-        before = torch.cuda.memory_allocated(subject.device)
-        crowd.get_forces()
-        return (torch.cuda.max_memory_allocated(subject.device) - before) / 1e6
-    return resident_growth(crowd.get_forces)
+    grown = Growth(torch.device(subject.device))
+    crowd.get_forces()
+    most = grown.most()
+    return None if most is None else most / 1e6
 
 
 def copies(atoms: Atoms, n: int) -> Atoms:
@@ -104,25 +100,3 @@ def copies(atoms: Atoms, n: int) -> Atoms:
     width = float(np.ptp(atoms.positions[:, 0])) + APART
     shifts = width * np.arange(n)[:, None, None] * [1.0, 0.0, 0.0]
     return Atoms(np.tile(atoms.numbers, n), (atoms.positions + shifts).reshape(-1, 3))
-
-
-def resident_growth(run: Callable[[], Any]) -> float | None:
-    """Return by how much the resident memory of this process grows at most while something runs [MB]; Linux.
-
-    What earlier work has freed is given back to the system before, or it would be used again unseen.
-    """
-    try:
-        if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
-            trim(0)
-        Path("/proc/self/clear_refs").write_text("5")  # the highest is counted from here on
-        before = status("VmRSS")
-    except OSError:
-        return None
-    run()
-    return (status("VmHWM") - before) * 1024 / 1e6
-
-
-def status(field: str) -> int:
-    """Return a line of the process' status [KiB]."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))

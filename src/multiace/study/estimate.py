@@ -18,7 +18,7 @@ from multiace.data.dataset import Dataset
 from multiace.data.split import RunData, read_data
 from multiace.errors import InputError
 from multiace.files import writing
-from multiace.study.memory import Growth, resident
+from multiace.memory import Growth, resident
 from multiace.study.plan import Point
 from multiace.train.config import RunConfig, TrainConfig
 from multiace.train.folder import RunFolder

@@ -23,7 +23,7 @@ def resident(what: str = "VmRSS") -> float | None:
 
 
 class Growth:
-    """How much the memory of this process has grown at most since this was made, or that of a GPU.
+    """How much the memory of this process has grown at most since this was made, or what PyTorch has reserved of a GPU.
 
     What earlier work has left is given back to the system first, as far as the C library can.
 
@@ -37,6 +37,7 @@ class Growth:
         if device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(device)
+            self.before: float | None = torch.cuda.memory_reserved(device)
             return
         trim()
         self.before = resident()
@@ -47,9 +48,8 @@ class Growth:
 
     def most(self) -> float | None:
         """Return it [bytes]; None where the system does not tell."""
-        if self.device.type == "cuda":
-            return float(torch.cuda.max_memory_reserved(self.device))
-        most = resident("VmHWM")
+        cuda = self.device.type == "cuda"
+        most = torch.cuda.max_memory_reserved(self.device) if cuda else resident("VmHWM")
         return None if most is None or self.before is None else most - self.before
 
 
