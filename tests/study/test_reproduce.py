@@ -419,12 +419,12 @@ def test_a_plan_starts_nothing(folder, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     (folder / "3bpa/test_1200K.xyz").unlink()
     monkeypatch.chdir(folder)
-    assert main(["reproduce", "3bpa", "--size", "full", "--data", ".", "--plan"]) == 0
+    assert main(["reproduce", "3bpa", "--size", "full", "--data", ".", "--plan", "--quick"]) == 0
     out = told(capsys)
-    assert "7 models, 3 seeds: 21 runs" in out
+    assert "7 points, 3 seeds: 21 runs" in out
     assert "test_1200K.xyz is not there: 1200 K is not tested" in out
-    assert "ace solved" in out
-    assert "nequip-allegro23 100,000 10080" in out
+    assert "model = ace solved" in out
+    assert "model = nequip-allegro23 100,000 10,080" in out
     assert not (folder / "runs").exists()
 
 

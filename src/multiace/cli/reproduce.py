@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from multiace.cli.common import check_outputs, console
 from multiace.cli.parser import Commands, add_command
-from multiace.cli.studies import cores
+from multiace.cli.runs import add_options, check_options, do_runs, tell_failures
 from multiace.errors import InputError
 from multiace.study.published.table import SIZES, PublishedTable, names, read
 from multiace.tables import new_table
@@ -16,15 +16,13 @@ from multiace.tables import new_table
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from multiace.study.plan import Plan
     from multiace.study.published.pages import Page
-    from multiace.study.store import Store
 
 __all__ = ["add_commands"]
 
 IDLE = {
-    "show": ("size", "plan", "folder", "jobs", "threads", "gpus"),
-    "plan": ("folder", "jobs", "threads", "gpus", "out"),
+    "show": ("size", "plan", "folder", "jobs", "threads", "gpus", "slurm"),
+    "plan": ("out",),
 }
 """Options that have no effect beside another."""
 
@@ -47,13 +45,8 @@ def add_commands(commands: Commands) -> None:
     sub.add_argument(
         "--show", action="store_true", help="published numbers, settings and differences; nothing is run"
     )
-    sub.add_argument(
-        "--plan", action="store_true", help="show the models and their training, and start nothing"
-    )
     sub.add_argument("--folder", help="folder of the runs (default: runs/reproduce/TABLE-SIZE)")
-    sub.add_argument("--jobs", type=int, help="runs at a time (default: one for each core)")
-    sub.add_argument("--threads", type=int, help="CPU threads of each run (default: the cores, divided)")
-    sub.add_argument("--gpus", help="one run at a time on each of these devices, such as 0,1,2")
+    add_options(sub)
     sub.add_argument("--out", help="write what is printed here, as Markdown")
 
 
@@ -80,18 +73,17 @@ def compare(arguments: argparse.Namespace, table: PublishedTable) -> int:
     for title, name in absent.items():
         file = Path(arguments.data) / table.data / name
         print(f"{file} is not there: {title} is not tested; once it is there, models are trained anew")
-    if arguments.plan:
-        console().print(points(planned))
+    store = do_runs(arguments, planned, folder_of(arguments))
+    if store is None:
         return 0
-    store = run(arguments, planned)
-    rows = store.rows([planned_run.name for planned_run in planned.runs])
+    rows = store.rows([run.name for run in planned.runs])
     write(result_page(table, arguments.size, planned, rows, absent), arguments.out)
-    failed = [row for row in rows if row.state == "failed"]
-    for row in failed:
-        print(f"failed: {row.name}: {row.error}")
-    if failed:
-        print(f"once mended: multiace study retry {store.folder}, and the same command again")
-    return 1 if failed else 0
+    return tell_failures(rows, store.folder)
+
+
+def folder_of(arguments: argparse.Namespace) -> Path:
+    """Where the runs of a table are: sizes are never mixed."""
+    return Path(arguments.folder or Path("runs/reproduce") / f"{arguments.table}-{arguments.size}")
 
 
 def check(arguments: argparse.Namespace) -> None:
@@ -112,12 +104,7 @@ def check(arguments: argparse.Namespace) -> None:
             f"say --size reduced (small models), --size full (as published), or --show: multiace reproduce "
             f"{arguments.table} --show."
         )
-    for name in ("jobs", "threads"):
-        value = getattr(arguments, name)
-        if value is not None and value < 1:
-            raise InputError(f"--{name} {value}: one or more.")
-    if arguments.gpus and arguments.jobs:
-        raise InputError("--jobs has no effect with --gpus, which are one run each: remove one of them.")
+    check_options(arguments)
 
 
 def words(text: str | None) -> list[str] | None:
@@ -142,43 +129,6 @@ def show(arguments: argparse.Namespace, table: PublishedTable) -> None:
 
     planned = {size: plan_table(table, size, arguments.data) for size in SIZES}
     write(published_page(table, planned), arguments.out)
-
-
-def points(planned: Plan) -> Table:
-    """What would be trained, and for how long."""
-    found = new_table(
-        *("set", "model", "epochs", "minutes"),
-        right=("epochs", "minutes"),
-        caption=f"{len(planned.points)} models, {len(planned.seeds)} seeds: {len(planned.runs)} runs",
-    )
-    for point in planned.points:
-        train, solved = point.run.train, point.run.model.is_linear
-        epochs = "solved" if solved else f"{train.max_epochs:,}"
-        minutes = "" if train.max_minutes is None else f"{train.max_minutes:g}"
-        found.add_row(point.labels["set"], point.labels["model"], epochs, minutes)
-    return found
-
-
-def run(arguments: argparse.Namespace, planned: Plan) -> Store:
-    """Do what is not done yet of a plan; a study with the same folder."""
-    from rich.live import Live
-
-    from multiace.study.drive import drive
-    from multiace.study.store import Store
-    from multiace.study.tables import progress_table
-
-    store = Store(arguments.folder or Path("runs/reproduce") / f"{arguments.table}-{arguments.size}")
-    store.add(planned.runs)
-    with Live(console=console(), refresh_per_second=1) as live:
-        drive(
-            store.folder,
-            [planned_run.name for planned_run in planned.runs],
-            arguments.jobs or cores(),
-            arguments.threads,
-            words(arguments.gpus),
-            lambda found: live.update(progress_table(found)),
-        )
-    return store
 
 
 def write(page: Page, path: str | None) -> None:

@@ -19,6 +19,7 @@ from multiace.evaluation import Evaluation, evaluate, training_keys
 from multiace.files import atomic
 from multiace.model.potential import Potential
 from multiace.study.store import Row
+from multiace.study.testing import beside
 
 __all__ = ["FILE", "FrameErrors", "SetFile", "complete", "files_of_sets", "keep", "kept"]
 
@@ -77,8 +78,7 @@ def files_of_sets(
     sets = results.get("battery", {}).get("sets", {})
     if battery is not None and sets:
         tests = Battery.read(battery)
-        beside = [Path(file).parent for file in (*files, *(data.get("train") or ()))]
-        paths = search(tests, tests.files("sets"), beside)
+        paths = search(tests, tests.files("sets"), beside(data))
         for name, config in tests.sets.items():
             if name in sets and (path := paths[config.file]) is not None:
                 found[name] = SetFile(path, tests.labels)

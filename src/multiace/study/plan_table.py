@@ -37,7 +37,8 @@ def plan_table(planned: Plan, found: Sequence[Estimate] | None = None, slots: in
         for point in points:
             solved = not by_gradients(point.run)
             bounds = (getattr(point.run.train, f"max_{name}") for name in BOUNDS)
-            table.add_row(point.name, *("" if b is None or solved else f"{b:g}" for b in bounds))
+            cells = ["solved", "", ""] if solved else ["" if b is None else f"{b:,g}" for b in bounds]
+            table.add_row(point.name, *cells)
         return table
     columns = ("parameters", "epochs", "steps", "a run", "all seeds", "memory")
     table = new_table("point", *columns, right=columns, caption=f"{caption}; {told(planned, found, slots)}")

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import traceback
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from multiace.battery import Battery
-from multiace.battery import run as run_battery
-from multiace.battery.job import search
 from multiace.errors import InputError, brief
 from multiace.model.config import outside_choices
 from multiace.model.potential import Potential
 from multiace.study.frame_errors import files_of_sets, keep
-from multiace.study.store import Row, Store
+from multiace.study.store import Store
+from multiace.study.testing import tested
 from multiace.train.config import RunConfig
 
-__all__ = ["untested", "work"]
+__all__ = ["work"]
 
 TRACEBACK, SUMMARY = "error.txt", "summary.json"
 
@@ -67,41 +63,6 @@ def trained(run: RunConfig, place: Path) -> Potential:
     if (place / SUMMARY).is_file():
         return Potential.load(place, outside_code=bool(outside_choices(run.model.model_dump())))
     return fit(run, place)
-
-
-def tested(potential: Potential, name: str, row: Row) -> dict[str, Any]:
-    """Test a model on a battery."""
-    battery = Battery.read(name)
-    return run_battery(potential, battery, beside(row)) | {"digest": digest(battery)}
-
-
-def beside(row: Row) -> list[Path]:
-    """Folders of the data of a run, where files of a battery may also be."""
-    data = row.run.data
-    return list(dict.fromkeys(Path(name).parent for name in (*data.test, *data.train)))
-
-
-def untested(rows: Sequence[Row], name: str | None) -> list[str]:
-    """Names of the runs that are done but not tested on a battery as it is now, or not on files that are now there.
-
-    Raises:
-        InputError: If there is no such battery.
-    """
-    if name is None:
-        return []
-    battery = Battery.read(name)
-
-    def is_tested(row: Row) -> bool:
-        found = (row.results or {}).get("battery", {})
-        places = search(battery, found.get("absent", []), beside(row))
-        return found.get("digest") == digest(battery) and not any(places.values())
-
-    return [row.name for row in rows if row.state == "done" and not is_tested(row)]
-
-
-def digest(battery: Battery) -> str:
-    """Digest of all that a battery says."""
-    return hashlib.sha256(battery.model_dump_json().encode()).hexdigest()
 
 
 def results(place: Path) -> dict[str, Any]:
