@@ -8,7 +8,6 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,6 +64,8 @@ def free_ports() -> tuple[int, int]:
 @contextmanager
 def slurm(folder: Path) -> Iterator[Path]:
     """Start munged, slurmctld and slurmd, with all their files in a folder; give the path of ``slurm.conf``."""
+    from tests.study.running import until  # this file is also run as a command, outside of the package
+
     port, other = free_ports()
     host = socket.gethostname().split(".")[0]
     cores = len(os.sched_getaffinity(0))
@@ -102,13 +103,6 @@ def slurm(folder: Path) -> Iterator[Path]:
         for process in reversed(started):
             process.terminate()
             process.wait(30)
-
-
-def until(condition, what: str, seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, what
-        time.sleep(0.1)
 
 
 class FakeSlurm:

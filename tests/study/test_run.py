@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import threading
-import time
-from pathlib import Path
 
 import pytest
 
@@ -21,6 +18,7 @@ from multiace.study.plan import plan
 from multiace.study.progress import progress
 from multiace.study.store import Store
 from multiace.study.work import work
+from tests.study.running import begin, finish, undisturbed, until
 
 
 @pytest.fixture
@@ -187,49 +185,23 @@ def test_many_processes_take_each_run_once(sections, tmp_path):
     assert sorted(taken) == sorted(row.name for row in store.rows())
 
 
-def study_process(folder: Path, file: Path) -> subprocess.Popen:
-    command = [
-        sys.executable,
-        "-m",
-        "multiace",
-        "study",
-        "run",
-        str(file),
-        "--folder",
-        str(folder),
-        "--jobs",
-        "2",
-    ]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
-
-
-def until(condition, seconds=300) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_study_that_was_stopped_finishes_with_the_same_table(how, sections, write, tmp_path):
     sections["base"]["train"]["max_epochs"] = 25
     sections["seeds"] = [1]
-    file, whole, stopped = write(sections), tmp_path / "whole", tmp_path / "stopped"
-    drive_all = ["study", "run", str(file), "--jobs", "2", "--folder"]
-    assert main([*drive_all, str(whole)]) == 0
-    process = study_process(stopped, file)
+    file, stopped = write(sections), tmp_path / "stopped"
+    process = begin(file, stopped)
     try:
         until(lambda: len(list(stopped.glob("*/seed-*/metrics.csv"))) == 2)
         process.send_signal(how)
         process.wait(120)
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait(60)
+        process.kill()
     if how != signal.SIGKILL:
         assert {row.state for row in Store(stopped).rows()} <= {"waiting", "done"}
-    assert main([*drive_all, str(stopped)]) == 0
-    assert errors(Store(stopped)) == errors(Store(whole))
+    finish(stopped)
+    assert main(["study", "run", str(file), "--folder", str(stopped), "--jobs", "2"]) == 0
+    assert errors(Store(stopped)) == errors(undisturbed(sections, tmp_path / "whole"))
 
 
 def test_what_is_no_study_is_refused(tmp_path, capsys):

@@ -17,6 +17,7 @@ from multiace.study.plan import plan
 from multiace.study.store import Store
 from multiace.study.work import work
 from tests.study import clusters
+from tests.study.running import until
 
 TIME = {"time": 5}
 
@@ -192,7 +193,7 @@ def test_options_reach_the_job(store, fake, monkeypatch):
 
     def wait_for_the_end():
         fake.release()
-        clusters.until(lambda: fake.states()["1"] == "COMPLETED", "the job has not come to its end")
+        until(lambda: fake.states()["1"] == "COMPLETED", "the job has not come to its end")
 
     slurm.drive(store.folder, only, options, show=looks(wait_for_the_end, nothing)[0])
     script = (fake.jobs / "1" / "script").read_text()
@@ -298,7 +299,7 @@ def test_a_job_that_is_cancelled_half_way_goes_on(cluster, sections, write, tmp_
     ]
 
     def cancel():
-        clusters.until(lambda: list(folder.glob("*/seed-1/checkpoints/step-*")), "nothing trains", 300)
+        until(lambda: list(folder.glob("*/seed-1/checkpoints/step-*")), "nothing trains", 300)
         (place,) = {path.parents[1] for path in folder.glob("*/seed-1/checkpoints/step-*")}
         run = str(place.relative_to(folder))
         subprocess.run(["scancel", store.jobs()[run]], check=True)

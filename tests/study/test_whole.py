@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -18,22 +17,7 @@ from multiace.study.drive import drive
 from multiace.study.plan import plan
 from multiace.study.store import Store
 from multiace.study.work import work
-from tests.study.clusters import until
-
-
-def undisturbed(sections, folder):
-    """Do all runs here, one after another."""
-    store = Store(folder)
-    store.add(plan(StudyConfig.from_dict(sections)).runs)
-    while work(folder):
-        pass
-    return store
-
-
-def begin(file, folder):
-    """Start ``multiace study run``."""
-    command = ["study", "run", str(file), "--folder", str(folder), "--jobs", "2"]
-    return subprocess.Popen([sys.executable, "-m", "multiace", *command], stdout=subprocess.DEVNULL)
+from tests.study.running import begin, finish, undisturbed, until
 
 
 def children(pid):
@@ -77,8 +61,7 @@ def test_a_study_of_12_points_that_is_killed_half_way_ends_with_the_same_table(
         process.wait(60)
     until(lambda: not any(store.is_worked_on(row) for row in store.rows()), "a killed process holds its run")
     assert sum(row.state == "done" for row in store.rows()) < 36
-    while work(store.folder):
-        pass
+    finish(store.folder)
     assert main(["study", "run", str(file), "--folder", str(store.folder)]) == 0
     assert table(store.folder, capsys) == table(whole.folder, capsys)
 
