@@ -83,6 +83,18 @@ def test_labels_that_are_weighted_tell(run, tmp_path):
     np.testing.assert_allclose(again.gains, found.gains, rtol=1e-6)
 
 
+def test_rows_of_the_fit_and_choices_are_shown(run):
+    shown = {"rows": [], "choices": []}
+    select(
+        *(run / "reduced", [cluster(700 + k) for k in range(4)], 2),
+        show=lambda *progress: shown["choices"].append(progress),
+        reading=lambda *progress: shown["rows"].append(progress),
+    )
+    for progress in shown.values():
+        assert progress == sorted(progress)
+        assert progress[-1][0] == progress[-1][1]
+
+
 def test_rows_without_room_are_made_again(run, monkeypatch):
     pool = [cluster(seed, ("Cu4", "Cu3Al")[seed % 2]) for seed in range(500, 510)]
     found = select(run / "ace", pool, 5)

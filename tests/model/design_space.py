@@ -16,7 +16,7 @@ import torch
 from multiace.graph import Graph
 from multiace.graph.neighbors import build_graph
 from multiace.model import PRESETS, ModelConfig, Potential, Statistics
-from multiace.model import config as model_config
+from multiace.model import consistent
 from multiace.model.config import FIRST_LAYER_FIELDS, TABLES
 
 ELEMENTS = ("H", "C", "O")
@@ -225,7 +225,7 @@ COMBINATIONS: dict[str, dict] = {
 def one_key_changes(base: ModelConfig) -> dict[str, dict]:
     """Changes of one field (with what it needs) away from ``base``, by name."""
     changes: dict[str, dict] = {}
-    complete, fixed = base.channel_coupling == "complete", {"channel_coupling", *model_config.COMPLETE}
+    complete, fixed = base.channel_coupling == "complete", {"channel_coupling", *consistent.COMPLETE}
     for field in [*TABLES, *NUMBERS, *(OF_COMPLETE if complete else ())]:
         if field in OUTSIDE_THE_NETWORK or (field == "pair_envelope" and not complete):
             continue

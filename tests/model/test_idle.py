@@ -5,7 +5,8 @@ import torch
 
 from multiace.errors import InputError
 from multiace.model import PRESETS, ModelConfig, Potential
-from multiace.model.config import COMPLETE, TABLES
+from multiace.model.config import TABLES
+from multiace.model.consistent import COMPLETE
 from multiace.model.idle import BESIDE, idle_fields
 from tests.model.design_space import BASE, graph_of, molecule, random_potential
 

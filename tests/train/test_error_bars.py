@@ -110,6 +110,14 @@ def test_models_without_a_committee_have_no_error_bars(data):
         evaluate(at, [methanol()], uncertainty=True)
 
 
+def test_info_tells_of_error_bars(fitted, tmp_path, capsys):
+    small_potential().save(tmp_path / "without.safetensors")
+    for path, told in ((tmp_path / "run", "yes (--uncertainty)"), (tmp_path / "without.safetensors", "none")):
+        assert main(["info", str(path)]) == 0
+        (line,) = (line for line in capsys.readouterr().out.splitlines() if "error bars" in line)
+        assert told in line
+
+
 def test_no_training_atom_has_a_grade_above_1(fitted, data, tmp_path, capsys):
     """And those of a compressed crystal have, also where symmetry keeps its forces zero; dynamics stop there."""
     result = evaluate(fitted, data / "test.xyz", uncertainty=True)

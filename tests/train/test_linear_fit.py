@@ -146,6 +146,13 @@ def test_few_directions_are_less(linear, tmp_path, capsys):
     assert forces["rmse"] < 0.6 * forces["spread"]
 
 
+@pytest.mark.parametrize(("few", "told"), [(0.25, False), (1e3, True)])
+def test_few_labels_for_many_functions_are_told(few, told, linear, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(linear_fit, "FEW", few)
+    fit(linear(), tmp_path / "run")
+    assert ("what they leave open comes from the prior" in " ".join(capsys.readouterr().out.split())) == told
+
+
 def test_a_stopped_assembly_goes_on_with_the_same_bits(linear, tmp_path, monkeypatch):
     run, made, rows_of = linear(), [], LinearRows.of
 

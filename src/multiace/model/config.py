@@ -10,10 +10,10 @@ from pydantic import Field, field_validator, model_validator
 
 from multiace.basis.ace import Truncation
 from multiace.basis.envelope import ENVELOPES, PAIR_ENVELOPES
-from multiace.basis.irreps import Irrep, Irreps
+from multiace.basis.irreps import Irreps
 from multiace.basis.radial import DISTANCE_TRANSFORMS, RADIAL_BASES
 from multiace.config import Config, Idle, choose, refuse_idle, when_given
-from multiace.errors import InputError, brief, did_you_mean
+from multiace.errors import InputError, did_you_mean
 from multiace.layers.activations import ACTIVATIONS, ODD_ACTIVATIONS
 from multiace.layers.complete import CHANNEL_COUPLINGS
 from multiace.layers.density import NEIGHBOR_NORMS
@@ -21,8 +21,8 @@ from multiace.layers.embedding import ELEMENT_EMBEDDINGS
 from multiace.layers.radial import RADIAL_NETWORKS, RADIAL_NORMS, RADIAL_SPECIES
 from multiace.layers.readout import READOUT_FUNCTIONS
 from multiace.layers.update import FEATURE_NORMS, NONLINEARITIES, SELF_CONNECTIONS
+from multiace.model.consistent import refuse_inconsistent
 from multiace.model.idle import idle_fields
-from multiace.model.irreps import reachable_irreps
 
 __all__ = ["ENERGY_REFERENCES", "SCALES", "SHIFTS", "TABLES", "ModelConfig"]
 
@@ -78,19 +78,6 @@ FIRST_LAYER_FIELDS = (
 )
 """Fields that ``first_layer`` may set."""
 
-COMPLETE = {
-    "num_layers": 1,
-    "first_self_connection": "none",
-    "nonlinearity": "none",
-    "radial_norm": "none",
-    "feature_norm": "none",
-    "first_layer": {},
-}
-"""What complete coupling asks of other fields."""
-
-FIXED_RADIAL = {"radial_species": "none", "radial_bias": False}
-"""What radial functions without weights ask of other fields."""
-
 OWN_FIELDS = ("elements", "energy_reference", "isolated_energies", "dtype")
 """Fields that models of one architecture may differ in."""
 
@@ -102,9 +89,6 @@ MOST_KNOTS = 100_000
 
 MOST_FUNCTIONS = 1_000
 """Largest radial basis."""
-
-SMALLEST_EXPONENT, LARGEST_EXPONENT = 0.05, 4.0
-"""Powers of densities beyond these are slips: slopes at zero, or sizes, that no fit survives."""
 
 KINKS = "; relu and abs have a kink, where forces jump"
 
@@ -370,152 +354,8 @@ class ModelConfig(Config):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        irreps = self.irreps
-        self._check_coupling()
-        if not irreps.mul("0e"):
-            raise InputError(
-                f"model.hidden_irreps = {self.hidden_irreps!r} has no 0e, so that there is nothing to read the "
-                "energy from. Add invariants, such as 64x0e."
-            )
-        self._check_exponents()
-        reachable = reachable_irreps(irreps, self.l_max, self.correlation, self.channel_coupling == "full")
-        unreachable = [str(irrep) for irrep in irreps.irreps if irrep not in reachable.irreps]
-        if unreachable:
-            raise InputError(
-                f"model.hidden_irreps = {self.hidden_irreps!r}: {', '.join(unreachable)} can never be reached with "
-                f"l_max = {self.l_max} and correlation = {self.correlation}. Leave it out, or raise l_max."
-            )
-        if self.radial_network == "mlp" and not self.radial_widths:
-            raise InputError(
-                "model.radial_network = mlp needs radial_widths; for none use radial_network = linear."
-            )
-        self._check_norms()
-        for field in ("envelope", "pair_envelope"):
-            if getattr(self, field) == "two_sided" and self.envelope_power < 2:
-                raise InputError(
-                    f"model.envelope_power = 1: forces jump at the cutoff with {field} = two_sided. Set 2, or 3 for "
-                    "continuous derivatives of forces."
-                )
-        if self.radial_knots == 1 or (self.radial_knots and self.trainable_radial):
-            raise InputError(
-                f"model.radial_knots = {self.radial_knots}: splines need two knots or more, and trainable_radial = "
-                "false."
-            )
-        # Refuses what the basis cannot do, such as training polynomials.
-        basis = choose(RADIAL_BASES, self.radial_basis, "")
-        try:
-            basis(self.num_radial, self.cutoff, self.trainable_radial)
-        except TypeError as error:
-            raise InputError(
-                f"model.radial_basis = {self.radial_basis!r} is no radial basis ({brief(error)}); it takes num_radial, "
-                "cutoff and trainable."
-            ) from None
-        if self.energy_reference == "given" and not self.isolated_energies:
-            raise InputError(
-                "model.energy_reference = given needs isolated_energies, such as {H: -13.57, C: -1026.85}."
-            )
-        if self.isolated_energies and self.energy_reference != "given":
-            raise InputError(
-                f"model.isolated_energies are given, but energy_reference = {self.energy_reference} does not use "
-                "them. Set energy_reference = given, or remove them."
-            )
-        missing = sorted(set(self.elements) - set(self.isolated_energies))
-        if self.energy_reference == "given" and missing:
-            raise InputError(f"model.isolated_energies lacks {', '.join(missing)}.")
-        if self.first_layer:
-            self.of_layer(0)
+        refuse_inconsistent(self)
         return self
-
-    def _check_norms(self) -> None:
-        """Refuse to normalise a single value, which would always be zero."""
-        if self.normalises_radial and 1 in self.radial_widths:
-            raise InputError(
-                f"model.radial_norm = layer needs hidden layers of two values or more, and radial_widths = "
-                f"{list(self.radial_widths)}: less its mean, a single one is zero."
-            )
-        if self.feature_norm == "layer" and self.channels == 1:
-            raise InputError(
-                f"model.feature_norm = layer needs two channels 0e or more, and hidden_irreps = {self.hidden_irreps}: "
-                "less its mean, a single one is zero."
-            )
-
-    def _check_coupling(self) -> None:
-        """Refuse what complete coupling has no place for, and what only it has."""
-        if self.channel_coupling != "complete":
-            for field, value in (("correlation", 5), ("correlation", 6), ("radial_network", "none")):
-                if getattr(self, field) == value:
-                    raise InputError(
-                        f"model.{field} = {value} needs channel_coupling = complete, not {self.channel_coupling}."
-                    )
-            return
-        for field in FIXED_RADIAL if self.radial_network == "none" else ():
-            given, needed = (str(value).lower() for value in (getattr(self, field), FIXED_RADIAL[field]))
-            if given != needed:
-                raise InputError(
-                    f"model.{field} = {given} needs radial functions with weights, but radial_network = none. Set "
-                    f"radial_network = linear, or {field} = {needed}."
-                )
-        changes = [
-            f"{field} = {str(value).lower()}"
-            for field, value in COMPLETE.items()
-            if getattr(self, field) != value
-        ]
-        if self.irreps.irreps != [Irrep(0, 1)]:
-            changes.append(f"hidden_irreps = {self.channels or 1}x0e")
-        if changes:
-            raise InputError(
-                f"model.channel_coupling = complete is one layer of products; set {', '.join(changes)}."
-            )
-        self._check_products()
-        few = 1 < len(self.total_degree) < self.correlation
-        if few or min(self.total_degree, default=0) <= 0:
-            raise InputError(
-                f"model.total_degree = {list(self.total_degree)}: one positive number is needed, or one for each of "
-                f"the {self.correlation} orders."
-            )
-
-    def _check_products(self) -> None:
-        """Refuse products that are not of the factors there are, have no invariant, or are listed twice."""
-        largest = self.truncation.num_radial
-        one_hot = self.element_embedding == "one_hot"
-        n_elements = (len(self.elements) or len(atomic_numbers)) if one_hot else self.embedding_dim
-        seen = set()
-        for product in self.products:
-            key, where = tuple(sorted(product)), f"model.products: {[list(factor) for factor in product]}"
-            if not 1 <= len(product) <= self.correlation:
-                raise InputError(
-                    f"{where} has {len(product)} factors; 1 to correlation = {self.correlation} are needed."
-                )
-            radial = self.pair_num_radial if len(product) == 1 and self.pair_num_radial else largest
-            for z, n, degree in product:
-                inside = n_elements > z >= 0 and 0 <= degree <= self.l_max and 1 <= n <= radial
-                if not inside:
-                    raise InputError(
-                        f"{where} has the factor [{z}, {n}, {degree}]; z must be the number of an element from 0, n "
-                        f"between 1 and {radial}, and l at most l_max = {self.l_max}."
-                    )
-            degrees = [degree for *_, degree in product]
-            if sum(degrees) % 2 or 2 * max(degrees) > sum(degrees):
-                raise InputError(f"{where} has no invariant: the l do not couple to 0 with even parity.")
-            if key in seen:
-                raise InputError(f"{where} is listed twice.")
-            seen.add(key)
-
-    def _check_exponents(self) -> None:
-        """Refuse exponents that are not one for each density, or out of range."""
-        if self.readout_function != "finnis_sinclair":
-            return
-        exponents = list(self.readout_exponents)
-        if len(exponents) not in (1, self.channels):
-            raise InputError(
-                f"model.readout_exponents = {exponents}: one number is needed, or one for each of the {self.channels} "
-                f"channels 0e of hidden_irreps = {self.hidden_irreps}."
-            )
-        if not all(SMALLEST_EXPONENT <= m <= LARGEST_EXPONENT for m in exponents):
-            raise InputError(
-                f"model.readout_exponents = {exponents}: each must be between {SMALLEST_EXPONENT} and "
-                f"{LARGEST_EXPONENT}."
-            )
 
     @property
     def normalises_radial(self) -> bool:
