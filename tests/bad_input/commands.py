@@ -33,7 +33,9 @@ CASES = [
     line("evaluate train.xyz train.xyz", "train.xyz: it is not a multiace model file"),
     line("evaluate runs train.xyz", "runs/model.safetensors: there is no such file"),
     line("evaluate model.safetensors model.safetensors", "model.safetensors is empty, or of no format"),
-    line(f"{EVALUATE} --energy-key TotEnergy", "no structure of train.xyz has 'TotEnergy'", "Set --energy-key"),
+    line(
+        f"{EVALUATE} --energy-key TotEnergy", "no structure of train.xyz has 'TotEnergy'", "Set --energy-key"
+    ),
     line(f"{EVALUATE} --energy-unit Ry", "data.energy_unit = 'Ry' is not a known unit"),
     line(f"{EVALUATE} --max-edges few", "--max-edges", "'few'"),
     line(f"{EVALUATE} --max-edges -1", "max_edges = -1 cannot be used"),

@@ -15,8 +15,7 @@ import torch
 
 from multiace.graph import Graph
 from multiace.graph.neighbors import build_graph
-from multiace.model import PRESETS, ModelConfig, Potential, Statistics
-from multiace.model import consistent
+from multiace.model import PRESETS, ModelConfig, Potential, Statistics, consistent
 from multiace.model.config import FIRST_LAYER_FIELDS, TABLES
 
 ELEMENTS = ("H", "C", "O")

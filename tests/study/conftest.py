@@ -3,6 +3,7 @@
 import pytest
 import yaml
 
+from tests.study.running import finish
 from tests.train import conftest as train
 
 data = train.data
@@ -42,3 +43,9 @@ def write(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Commands do their runs in this process, one after another: starting Python takes longer than they do."""
+    monkeypatch.setattr("multiace.study.drive.drive", finish)

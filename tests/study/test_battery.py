@@ -5,13 +5,11 @@ import yaml
 
 from multiace.cli import main
 from multiace.study.store import Store
-from tests.study.running import finish
 
 
 @pytest.fixture
-def study(sections, data, write, tmp_path, monkeypatch):
+def study(sections, data, write, tmp_path, here):
     """Write a study of one seed with a battery of two sets, of which one is not there; run it."""
-    monkeypatch.setattr("multiace.study.drive.drive", finish)
     battery = {
         "data": str(data),
         "sets": {"near": {"file": "test.xyz", "domain": "in"}, "far": {"file": "far.xyz", "domain": "out"}},

@@ -440,7 +440,7 @@ TINY = {
 }
 
 
-def test_a_table_is_run_and_compared(data, tmp_path, capsys, monkeypatch):
+def test_a_table_is_run_and_compared(data, tmp_path, capsys, monkeypatch, here):
     (tmp_path / "own").mkdir()
     for file in ("clusters.xyz", "test.xyz"):
         shutil.copy(data / file, tmp_path / "own" / file)

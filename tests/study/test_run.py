@@ -80,7 +80,7 @@ def test_a_plan_starts_nothing(sections, write, tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "studies").exists()
 
 
-def test_what_fails_is_told_and_tried_again(sections, write, tmp_path, capsys):
+def test_what_fails_is_told_and_tried_again(sections, write, tmp_path, capsys, here):
     sections["axes"] = {"train.learning_rate": [0.01, 1e30]}
     sections["seeds"] = [1]
     command = ["study", "run", str(write(sections)), "--folder", str(tmp_path / "study"), "--jobs", "1"]
