@@ -43,11 +43,13 @@ def quick(monkeypatch):
             120,
         ),  # an epoch takes 10 s; no other is begun that would not come to its end
         ({"max_minutes": 0.01}, 1, 10),
+        ({"max_core_minutes": 3}, 12, 120),  # on one and a half cores
+        ({"max_core_minutes": 3, "max_minutes": 1}, 6, 60),
         ({"max_minutes": 2, "max_steps": 25}, 3, 25),
     ],
 )
 def test_the_nearest_bound_is_the_length(bounds, epochs, steps):
-    length = Length.of(TrainConfig.from_dict(bounds), batches=10, step=0.9, epoch=1.0)
+    length = Length.of(TrainConfig.from_dict(bounds), batches=10, step=0.9, epoch=1.0, cores=1.5)
     assert (length.epochs, length.steps) == (epochs, steps)
     assert length.seconds == pytest.approx(0.9 * steps + 1.0 * epochs)
 
@@ -174,4 +176,4 @@ def test_looking_at_36_runs_costs_less_than_2_percent_of_the_time_between_looks(
 
 def test_a_plan_without_estimates_shows_bounds(sections):
     table = plan_table(plan(StudyConfig.from_dict(sections)))
-    assert [column.header for column in table.columns] == ["point", "epochs", "steps", "minutes"]
+    assert [column.header for column in table.columns] == ["point", "epochs", "steps", "minutes", "core minutes"]

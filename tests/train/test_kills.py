@@ -17,7 +17,7 @@ from tensorboardX.proto.event_pb2 import Event
 from multiace.train.checkpoint import Checkpoint, newest_first
 
 ROOT = Path(__file__).parents[2]
-TIMES = {"seconds", "epoch_seconds", "batch_seconds"}
+TIMES = {f"{part}{of}seconds" for part in ("", "epoch_", "batch_") for of in ("", "core_")}
 
 
 def curve(folder):

@@ -254,10 +254,13 @@ def test_early_stopping_and_second_stage_count_from_their_own_start(run, tmp_pat
     assert summary["epoch"] == summary["best_epoch"] + 3 < 40
 
 
-def test_time_budget_ends_the_run_with_the_schedule(run, tmp_path):
-    fit(run(max_epochs=100_000, max_minutes=2 / 60), tmp_path)
+@pytest.mark.parametrize(
+    ("bound", "spent"), [("max_minutes", "seconds"), ("max_core_minutes", "core_seconds")]
+)
+def test_time_budget_ends_the_run_with_the_schedule(run, tmp_path, bound, spent):
+    fit(run(max_epochs=100_000, **{bound: 2 / 60}), tmp_path)
     summary = json.loads((tmp_path / "summary.json").read_text())
-    assert 0.5 < summary["seconds"] < 2.5
+    assert 0.5 < summary[spent] < 2.5
     assert float(rows(tmp_path)[-1]["learning_rate"]) < 0.1 * 0.01
 
 

@@ -25,6 +25,7 @@ SET_BY_THE_STUDY = {
     "train.max_epochs": "budget.epochs",
     "train.max_steps": "budget.steps",
     "train.max_minutes": "budget.minutes",
+    "train.max_core_minutes": "budget.core_minutes",
 }
 """Fields that no axis may change: they are the same for all points, or differ between the runs of each."""
 
@@ -35,6 +36,9 @@ class Budget(Config):
     epochs: int | None = Field(None, ge=1, description="passes over the training set")
     steps: int | None = Field(None, ge=1, description="steps of the optimiser")
     minutes: float | None = Field(None, gt=0, description="wall-clock time of training [min]")
+    core_minutes: float | None = Field(
+        None, gt=0, description="processor time of training, of all threads [min]"
+    )
 
 
 class StudyConfig(Config):

@@ -20,6 +20,7 @@ from multiace.errors import InputError
 from multiace.files import writing
 from multiace.memory import Growth, resident
 from multiace.study.plan import Point
+from multiace.train.clock import Clock, Spent
 from multiace.train.config import RunConfig, TrainConfig
 from multiace.train.folder import RunFolder
 from multiace.train.learner import initial
@@ -51,7 +52,7 @@ class Length:
     seconds: float
 
     @classmethod
-    def of(cls, config: TrainConfig, batches: int, step: float, epoch: float) -> Length:
+    def of(cls, config: TrainConfig, batches: int, step: float, epoch: float, cores: float = 1.0) -> Length:
         """Return what the nearest bound leaves.
 
         Args:
@@ -59,14 +60,16 @@ class Length:
             batches: Of an epoch.
             step: Time of a step [s].
             epoch: Time of an epoch beside its steps [s].
+            cores: How many cores are busy.
         """
         bounds = []
         if config.max_epochs is not None:
             bounds.append(config.max_epochs * batches)
         if config.max_steps is not None:
             bounds.append(config.max_steps)
-        if config.max_minutes is not None:
-            bounds.append(max(int(60 * config.max_minutes / (batches * step + epoch)), 1) * batches)
+        minutes = [config.max_minutes, None if (m := config.max_core_minutes) is None else m / cores]
+        for allowed in filter(None, minutes):
+            bounds.append(max(int(60 * allowed / (batches * step + epoch)), 1) * batches)
         steps = min(bounds)
         epochs = math.ceil(steps / batches)
         return cls(epochs, steps, steps * step + epochs * epoch)
@@ -133,23 +136,29 @@ def estimate(run: RunConfig, data: RunData, place: Path, before: float | None) -
         growth, before = Growth(fabric.device), 0.0
     with writing(place), tempfile.TemporaryDirectory(dir=place, prefix=".plan-") as folder:
         training = Training(fabric, run, prepared, RunFolder(folder, main=False))
-        batches, step = step_time(training)
+        batches, step, cores = step_time(training)
         prediction = prediction_time(training)
         writing_out = writing_time(training, Path(folder))
     datasets = (prepared.train, prepared.valid, *prepared.test.values())
     atoms = [dataset.all.graph.n_nodes for dataset in datasets]
-    length = Length.of(run.train, batches, step, atoms[1] * prediction + writing_out)
+    length = Length.of(run.train, batches, step, atoms[1] * prediction + writing_out, cores)
     parameters = sum(parameter.numel() for parameter in training.potential.parameters())
     seconds = preparing + length.seconds + sum(atoms) * prediction
     return Estimate(parameters, length, seconds, added(before, growth.most()))
 
 
-def step_time(training: Training) -> tuple[int, float]:
-    """Return the number of batches of an epoch, and the time of a step [s]; at rate 0, weights stay as they are."""
+def step_time(training: Training) -> tuple[int, float, float]:
+    """Return the number of batches of an epoch, the time of a step [s] and how many cores it keeps busy.
+
+    At rate 0, weights stay as they are.
+    """
     data, config = training.data.train, training.config
     plan = data.plan(config.batch_size, config.max_edges, torch.Generator().manual_seed(config.seed))
     batches = cycle(plan)
-    return len(plan), timed(lambda: training.step(next(batches), 0.0).sum().item(), SECONDS, WARM_UP)
+    clock = Clock(Spent())
+    step = timed(lambda: training.step(next(batches), 0.0).sum().item(), SECONDS, WARM_UP)
+    spent = clock.read()
+    return len(plan), step, spent.core_seconds / spent.seconds
 
 
 def prediction_time(training: Training) -> float:

@@ -44,6 +44,7 @@ LOST = "time lost"
 COSTS = {
     "parameters": ("parameters", ""),
     "seconds": ("training", "s"),
+    "core_seconds": ("training, of cores", "s"),
     "microseconds_per_atom": ("prediction", "µs/atom"),
     "memory": ("memory", "MB"),
 }
@@ -162,7 +163,7 @@ def numbers(results: Mapping[str, Any]) -> Iterator[tuple[Quantity, float]]:
     for name, found in battery.get("dynamics", {}).items():
         yield Quantity("dynamics", name, None, LOST, "%"), 100 * (1 - found["survived"] / found["time"])
         yield from of_scores("dynamics", name, None, found)
-    costs = {"parameters": results.get("parameters"), "seconds": results.get("seconds")}
+    costs = {name: results.get(name) for name in ("parameters", "seconds", "core_seconds")}
     for cost, value in {**costs, **battery.get("cost", {})}.items():
         if cost in COSTS and value is not None:
             yield Quantity("cost", "", None, *COSTS[cost]), float(value)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["plan_table"]
 
-BOUNDS = ("epochs", "steps", "minutes")
+BOUNDS = ("epochs", "steps", "minutes", "core_minutes")
 
 
 def plan_table(planned: Plan, found: Sequence[Estimate] | None = None, slots: int = 1) -> Table:
@@ -33,11 +33,12 @@ def plan_table(planned: Plan, found: Sequence[Estimate] | None = None, slots: in
     points, seeds = planned.points, len(planned.seeds)
     caption = f"{len(points)} points, {seeds} seeds: {len(planned.runs)} runs"
     if found is None:
-        table = new_table("point", *BOUNDS, right=BOUNDS, caption=caption)
+        columns = tuple(name.replace("_", " ") for name in BOUNDS)
+        table = new_table("point", *columns, right=columns, caption=caption)
         for point in points:
             solved = not by_gradients(point.run)
             bounds = (getattr(point.run.train, f"max_{name}") for name in BOUNDS)
-            cells = ["solved", "", ""] if solved else ["" if b is None else f"{b:,g}" for b in bounds]
+            cells = ["solved"] if solved else ["" if b is None else f"{b:,g}" for b in bounds]
             table.add_row(point.name, *cells)
         return table
     columns = ("parameters", "epochs", "steps", "a run", "all seeds", "memory")

@@ -63,7 +63,12 @@ def look(store: Store, row: Row, jobs: Mapping[str, str]) -> Progress:
 
 def nearest(train: Mapping[str, Any], last: Mapping[str, float]) -> float:
     """How much of a run is done, 0 to 1, by the bound that is nearest."""
-    sizes = {"epoch": ("max_epochs", 1), "steps": ("max_steps", 1), "seconds": ("max_minutes", 60)}
+    sizes = {
+        "epoch": ("max_epochs", 1),
+        "steps": ("max_steps", 1),
+        "seconds": ("max_minutes", 60),
+        "core_seconds": ("max_core_minutes", 60),
+    }
     bounds = {name: size * train[field] for name, (field, size) in sizes.items() if train.get(field)}
     shares = [last.get(name, 0.0) / bound for name, bound in bounds.items()]
     return min(max(shares), 1.0)

@@ -68,5 +68,14 @@ def trained(run: RunConfig, place: Path) -> Potential:
 def results(place: Path) -> dict[str, Any]:
     """What a study keeps of a run that is done."""
     summary = json.loads((place / SUMMARY).read_text(encoding="utf-8"))
-    kept = ("errors", "parameters", "seconds", "epoch", "best_epoch", "linear_fit", "warnings")
+    kept = (
+        "errors",
+        "parameters",
+        "seconds",
+        "core_seconds",
+        "epoch",
+        "best_epoch",
+        "linear_fit",
+        "warnings",
+    )
     return {name: summary[name] for name in kept if name in summary}

@@ -16,6 +16,9 @@ __all__ = ["Changes", "allow", "another_loss", "differences"]
 Changes = dict[str, tuple[Any, Any]]
 """``section.field``, or a data file, with what it was and what it is."""
 
+LENGTHS = ("train.max_epochs", "train.max_minutes", "train.max_core_minutes")
+"""Fields whose larger values make a run longer and nothing else."""
+
 LOSS = {
     f"train.{stage}{target}_{what}"
     for stage in ("", "second_stage_")
@@ -79,7 +82,7 @@ def is_longer(name: str, change: tuple[Any, Any]) -> bool:
     More steps do not: they would belong to an epoch that has ended with the last one.
     """
     before, now = change
-    if name in ("train.max_epochs", "train.max_minutes") and before is not None:
+    if name in LENGTHS and before is not None:
         return now is None or now > before
     return False
 

@@ -41,7 +41,7 @@ class TrainConfig(Config):
     *Progress* runs from 0 to 1: the largest of epoch / max_epochs, step / max_steps and minutes / max_minutes.
     """
 
-    added: ClassVar[tuple[str, ...]] = ("max_steps",)
+    added: ClassVar[tuple[str, ...]] = ("max_steps", "max_core_minutes")
 
     solver: str = Field(
         "auto",
@@ -80,7 +80,7 @@ class TrainConfig(Config):
     max_epochs: int | None = Field(
         None,
         ge=1,
-        description="passes over the training set; 500 unless max_steps or max_minutes is given; of several bounds, "
+        description="passes over the training set; 500 unless another bound is given; of several bounds, "
         "schedules and stages follow the one that is nearest",
     )
     max_steps: int | None = Field(
@@ -92,6 +92,12 @@ class TrainConfig(Config):
         None,
         gt=0,
         description="wall-clock budget [min]; the run is then no longer reproducible bit for bit",
+    )
+    max_core_minutes: float | None = Field(
+        None,
+        gt=0,
+        description="budget of processor cores, all threads and processes together [min]: that of max_minutes on a "
+        "machine that others share",
     )
     batch_size: int | None = Field(
         None, ge=1, description="frames per step, all processes together; 5 unless max_edges is given"
@@ -257,6 +263,7 @@ class TrainConfig(Config):
         squares = {f"{target}_loss": ("mse", "mae") for target in TARGETS}
         yield from self.idle_beside("huber_delta", "one of them to huber", **squares)
         yield from self.idle_beside("cuda_graphs", "device to cuda", device=("cpu",))
+        yield from self.idle_beside("max_core_minutes", "device to cpu", device=("cuda",))
         yield from self.idle_beside("radial", "device to cpu", device=("cuda",))
         for target in TARGETS:
             weights = {f"{target}_weight": (0,), f"second_stage_{target}_weight": (None, 0)}
@@ -270,7 +277,7 @@ class TrainConfig(Config):
         return self.model_copy(update={name: value for name, value in given.items() if value is not None})
 
 
-BOUNDS = ("max_steps", "max_minutes", "max_epochs")
+BOUNDS = ("max_steps", "max_minutes", "max_core_minutes", "max_epochs")
 """Fields that say how long a run is; the last has a default where the others are not given."""
 
 FILES = {"data": ("train", "valid", "test"), "train": ("start_from",)}

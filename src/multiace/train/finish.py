@@ -96,6 +96,7 @@ def provenance(learner: Learner | LinearFit) -> dict[str, Any]:
         "run": run,
         "epoch": state.best_epoch,
         "seconds": state.seconds,
+        "core_seconds": state.core_seconds,
         "forks": state.forks,
     }
 

@@ -134,7 +134,7 @@ class Learner:
             return
         plain = {name: list(change) for name, change in changes.items()}
         state.forks.append({"epoch": state.epoch, "changes": plain})
-        state.batch, state.totals, state.batch_seconds = 0, None, 0.0  # an epoch of other batches
+        state.begin_epoch()  # of other batches
         if another_loss(changes):
             self.start_afresh()
         listed = "; ".join(f"{name} was {before!r}, is {now!r}" for name, (before, now) in changes.items())

@@ -26,6 +26,7 @@ from multiace.linear.system import System
 from multiace.model.committee import Committee
 from multiace.model.linear_part import linear_part
 from multiace.model.potential import Potential
+from multiace.train.clock import Clock, Spent
 from multiace.train.config import RunConfig
 from multiace.train.console import Console
 from multiace.train.finish import finish
@@ -90,7 +91,7 @@ class LinearFit:
         moves = rows.centred and not self.config.keep_weights
         around = "; the prior is centred at the weights of train.start_from" if moves else ""
         self.console.print(f"linear system: {len(rows.columns):,} functions{more}{around}")
-        started = time.perf_counter()
+        clock = Clock(Spent())
         with self.stop.listening():
             with self.console.progress("finding directions") as show:
                 rows.reduce(self.obeying(show, "nothing is saved yet, and the same command begins again"))
@@ -106,9 +107,9 @@ class LinearFit:
                 )
         system = data.total()
         del data
-        self.console.print(f"{system.n_rows:,} rows in {time.perf_counter() - started:.0f} s")
+        self.console.print(f"{system.n_rows:,} rows in {clock.read().seconds:.0f} s")
         solved = self.solve(system)
-        self.state.seconds = time.perf_counter() - started
+        self.state.seconds, self.state.core_seconds = clock.read()
         self.potential.save(self.place.best)
         return finish(self, f"{solved['solver']} of {system.n_rows:,} rows", {"linear_fit": solved}, tested)
 

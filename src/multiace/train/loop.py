@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from multiace.errors import InputError, Interrupted
 from multiace.model.potential import Potential
 from multiace.model.replay import Predictor
 from multiace.train.checkpoint import checkpoint_path, newest_first
+from multiace.train.clock import Clock, Spent
 from multiace.train.config import RunConfig
 from multiace.train.console import Console
 from multiace.train.finish import finish, reload
@@ -118,7 +118,7 @@ class Training(Learner):
         """Train to the end and return the best potential."""
         with self.stop.listening(), self.console.progress("training") as show:
             while not self.done():
-                self.started = time.perf_counter() - self.state.batch_seconds
+                self.clock = Clock(Spent(self.state.batch_seconds, self.state.batch_core_seconds))
                 try:
                     if self.config.start_from is not None and self.state.step == 0:
                         self.keep_start()
@@ -164,12 +164,20 @@ class Training(Learner):
             valid_loss, errors = self.validated(f"the validation of epoch {state.epoch + 1}")
             self.judge(train_loss, valid_loss)
         state.epoch += 1
-        state.batch, state.totals, state.batch_seconds = 0, None, 0.0
-        state.epoch_seconds = self.fabric.broadcast(time.perf_counter() - self.started)
-        state.seconds += state.epoch_seconds
+        self.take_time()
         self.log(train_loss, valid_loss, errors)
         if state.epoch % config.checkpoint_every == 0 or self.done():
             self.checkpoint()
+
+    def take_time(self) -> None:
+        """Take note of what the epoch that is now complete has taken."""
+        state, spent = self.state, self.clock.read()
+        of_cores = torch.tensor(spent.core_seconds, dtype=torch.float64, device=self.fabric.device)
+        state.epoch_seconds = self.fabric.broadcast(spent.seconds)
+        state.epoch_core_seconds = float(add_over_processes(self.fabric, of_cores))
+        state.seconds += state.epoch_seconds
+        state.core_seconds += state.epoch_core_seconds
+        state.begin_epoch()
 
     # ------------------------------------------------------------------ where the run is
 
@@ -183,6 +191,9 @@ class Training(Learner):
             reached.append((state.step - state.batch + batches) / config.max_steps)
         if config.max_minutes is not None:
             reached.append((state.seconds + state.epoch_seconds * share) / (60 * config.max_minutes))
+        if config.max_core_minutes is not None:
+            spent = state.core_seconds + state.epoch_core_seconds * share
+            reached.append(spent / (60 * config.max_core_minutes))
         return min(max(reached), 1.0)
 
     def done(self) -> str:
@@ -194,6 +205,9 @@ class Training(Learner):
             return f"train.max_steps = {config.max_steps}"
         if config.max_minutes is not None and state.seconds + state.epoch_seconds > 60 * config.max_minutes:
             return f"train.max_minutes = {config.max_minutes:g}"
+        of_cores = state.core_seconds + state.epoch_core_seconds
+        if config.max_core_minutes is not None and of_cores > 60 * config.max_core_minutes:
+            return f"train.max_core_minutes = {config.max_core_minutes:g}"
         if config.early_stopping is not None and state.stale_epochs >= config.early_stopping:
             return f"train.early_stopping = {config.early_stopping}"
         return ""
@@ -252,7 +266,8 @@ class Training(Learner):
                 "holds the state before."
             ) from None
         self.restore(self.good)
-        self.state.retries, self.state.seconds = state.retries + 1, state.seconds
+        self.state.retries = state.retries + 1
+        self.state.seconds, self.state.core_seconds = state.seconds, state.core_seconds
         self.take_stage()
         self.open_loggers()
         self.console.print(f"{what}; back to epoch {self.state.epoch}, with half of the rate")
@@ -264,7 +279,7 @@ class Training(Learner):
             Interrupted: With how to go on.
         """
         state = self.state
-        state.batch_seconds = time.perf_counter() - self.started if state.batch else 0.0
+        state.batch_seconds, state.batch_core_seconds = self.clock.read() if state.batch else Spent()
         where = f"{state.batch} batches of epoch" if state.batch else "epoch"
         try:
             self.checkpoint()
@@ -335,6 +350,7 @@ class Training(Learner):
         row = {
             "epoch": state.epoch,
             "seconds": state.seconds,
+            "core_seconds": state.core_seconds,
             "steps": state.step,
             "learning_rate": state.rate,
             "train_loss": train_loss,

@@ -14,6 +14,7 @@ from torch import Tensor
 from multiace.errors import InputError
 from multiace.model.potential import Statistics
 from multiace.train.checkpoint import Checkpoint, DamagedCheckpointError, newest_first
+from multiace.train.clock import Spent
 from multiace.train.console import Console
 from multiace.train.ema import MovingAverage
 from multiace.train.optimizer import FlatParameters
@@ -33,10 +34,13 @@ class State:
         batch: Batches fitted in the epoch that has begun.
         totals: Sums and counts of their loss, (2, 3); None if there are none.
         batch_seconds: Time they took [s].
+        batch_core_seconds: That of processor cores [s].
         rate: Learning rate of the last step.
         stage: 0, or 1 for the second stage.
         seconds: Time of the complete epochs [s].
+        core_seconds: That of processor cores, of all processes [s].
         epoch_seconds: Time of the last of them [s].
+        epoch_core_seconds: That of processor cores, of all processes [s].
         first_loss: The larger of the two losses in the first epoch of the stage.
         best_loss: Smallest validation loss of the stage.
         best_epoch: Its epoch.
@@ -57,10 +61,13 @@ class State:
     batch: int = 0
     totals: list[list[float]] | None = None
     batch_seconds: float = 0.0
+    batch_core_seconds: float = 0.0
     rate: float = 0.0
     stage: int = 0
     seconds: float = 0.0
+    core_seconds: float = 0.0
     epoch_seconds: float = 0.0
+    epoch_core_seconds: float = 0.0
     first_loss: float | None = None
     best_loss: float = math.inf
     best_epoch: int = 0
@@ -74,6 +81,11 @@ class State:
     statistics: dict[str, Any] = field(default_factory=dict)
     run: dict[str, Any] = field(default_factory=dict)
     forks: list[dict[str, Any]] = field(default_factory=list)
+
+    def begin_epoch(self) -> None:
+        """Forget what the epoch before has done."""
+        self.batch, self.totals = 0, None
+        self.batch_seconds, self.batch_core_seconds = Spent()
 
 
 def to_plain(statistics: Statistics) -> dict[str, Any]:
