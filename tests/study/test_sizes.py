@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from multiace.battery import Battery
 from multiace.errors import InputError
 from multiace.study.config import StudyConfig
 from multiace.study.plan import plan
@@ -51,11 +52,13 @@ def test_sizes_that_cannot_be_used_are_refused(sections, write, sizes, size, sen
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_studies_can_be_planned_in_all_sizes(path, size):
-    planned = plan(StudyConfig.read(path, size))
+    study = StudyConfig.read(path, size)
+    planned = plan(study)
     assert planned.left_out == {}
     assert len(planned.points) > 2
     assert len(planned.seeds) > 1
     assert set(yaml.safe_load(path.read_text())["sizes"]) == set(SIZES)
+    assert study.battery is None or Battery.read(study.battery).files("sets")
 
 
 def test_eight_studies_are_shipped():
