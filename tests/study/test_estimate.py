@@ -176,4 +176,10 @@ def test_looking_at_36_runs_costs_less_than_2_percent_of_the_time_between_looks(
 
 def test_a_plan_without_estimates_shows_bounds(sections):
     table = plan_table(plan(StudyConfig.from_dict(sections)))
-    assert [column.header for column in table.columns] == ["point", "epochs", "steps", "minutes", "core minutes"]
+    assert [column.header for column in table.columns] == [
+        "point",
+        "epochs",
+        "steps",
+        "minutes",
+        "core minutes",
+    ]

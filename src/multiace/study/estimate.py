@@ -155,10 +155,8 @@ def step_time(training: Training) -> tuple[int, float, float]:
     data, config = training.data.train, training.config
     plan = data.plan(config.batch_size, config.max_edges, torch.Generator().manual_seed(config.seed))
     batches = cycle(plan)
-    clock = Clock(Spent())
     step = timed(lambda: training.step(next(batches), 0.0).sum().item(), SECONDS, WARM_UP)
-    spent = clock.read()
-    return len(plan), step, spent.core_seconds / spent.seconds
+    return len(plan), step.seconds, step.core_seconds / step.seconds
 
 
 def prediction_time(training: Training) -> float:
@@ -166,25 +164,27 @@ def prediction_time(training: Training) -> float:
     valid = training.data.valid
     sample = Dataset(valid.frames[:SAMPLE], valid.elements, valid.cutoff)
     arguments = training.loss, training.config, training.fabric, training.predictor
-    seconds = timed(lambda: validate(training.potential, sample, *arguments), SECONDS / 4)
-    return seconds / sample.all.graph.n_nodes
+    spent = timed(lambda: validate(training.potential, sample, *arguments), SECONDS / 4)
+    return spent.seconds / sample.all.graph.n_nodes
 
 
 def writing_time(training: Training, folder: Path) -> float:
     """Return the time that an epoch takes to write its state and its model [s]."""
     state = timed(lambda: training.snapshot().save(folder / "state"))
-    return state / training.config.checkpoint_every + timed(lambda: training.potential.save(folder / "best"))
+    model = timed(lambda: training.potential.save(folder / "best"))
+    return state.seconds / training.config.checkpoint_every + model.seconds
 
 
-def timed(action: Callable[[], object], seconds: float = 0.0, warm_up: int = 1) -> float:
-    """Return the mean time of an action [s], which is done for so many seconds."""
+def timed(action: Callable[[], object], seconds: float = 0.0, warm_up: int = 1) -> Spent:
+    """Return the mean time of an action, which is done for so many seconds."""
     for _ in range(warm_up):
         action()
-    began, times = time.perf_counter(), 0
-    while not times or time.perf_counter() - began < seconds:
+    clock, times = Clock(Spent()), 0
+    while not times or clock.read().seconds < seconds:
         action()
         times += 1
-    return (time.perf_counter() - began) / times
+    spent = clock.read()
+    return Spent(spent.seconds / times, spent.core_seconds / times)
 
 
 def starting() -> float:
