@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.neighborlist import neighbor_list
+from ase.data import covalent_radii
 
 from multiace.deploy.config import MDConfig
 from multiace.deploy.md import Sample, energy_drift, simulate
 from multiace.errors import InputError
-from multiace.verify.smoothness import radius
+from multiace.graph.neighbors import neighbor_list
 from multiace.verify.subject import NotApplicableError, Outcome, Subject
 
 __all__ = ["BONDED", "bonds", "bonds_hold", "collapsed", "energy_is_kept", "length"]
@@ -66,13 +66,11 @@ def trajectory(subject: Subject, **options: Any) -> tuple[Atoms, list[Sample]]:
 
 def bonds(atoms: Atoms, factor: float = BONDED) -> list[tuple[int, int, np.ndarray]]:
     """Return the atoms of each bond by covalent radii, and the shift of the second one's cell."""
-    return list(zip(*neighbor_list("ijS", atoms, reach(atoms, factor)), strict=True))
-
-
-def reach(atoms: Atoms, factor: float) -> dict[tuple[str, str], float]:
-    """Return these many sums of covalent radii [Å] for each pair of elements."""
-    symbols = sorted(set(atoms.get_chemical_symbols()))
-    return {(a, b): factor * radius(a, b) for a in symbols for b in symbols if a <= b}
+    radii = factor * covalent_radii[atoms.numbers]
+    j, i, shifts = neighbor_list(atoms.positions, atoms.cell.array, atoms.pbc, 2 * radii.max())
+    lengths = np.linalg.norm(atoms.positions[i] - atoms.positions[j] + shifts @ atoms.cell.array, axis=1)
+    bonded = lengths < radii[i] + radii[j]
+    return list(zip(i[bonded], j[bonded], -shifts[bonded], strict=True))
 
 
 def length(atoms: Atoms, bond: tuple[int, int, np.ndarray]) -> float:
@@ -83,4 +81,4 @@ def length(atoms: Atoms, bond: tuple[int, int, np.ndarray]) -> float:
 
 def collapsed(atoms: Atoms) -> bool:
     """Whether two atoms are closer than half of their covalent radii."""
-    return len(neighbor_list("i", atoms, reach(atoms, CRUSHED))) > 0
+    return len(bonds(atoms, CRUSHED)) > 0
