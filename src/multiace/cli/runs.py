@@ -112,10 +112,10 @@ def do_runs(
     store.add(planned.runs, battery)
     for name in again:
         store.wait(name)
-    with Live(console=console(), refresh_per_second=1) as live:
+    with Live(console=console(), auto_refresh=False) as live:
 
         def show(found: list[Progress]) -> None:
-            live.update(progress_table(found))
+            live.update(progress_table(found), refresh=True)
 
         if arguments.on == "slurm":
             slurm.drive(folder, names, job_options(arguments), arguments.jobs, show)

@@ -100,7 +100,7 @@ def rest(workers: dict[int, Worker]) -> None:
 def next_run(store: Store, names: list[str], workers: dict[int, Worker]) -> str | None:
     """The first run that nobody works on, or is about to."""
     ours = {worker.name for worker in workers.values()}
-    for row in store.rows(names):
+    for row in store.rows(names, results=False):
         if row.state in ("waiting", "running") and row.name not in ours and not store.is_worked_on(row):
             return row.name
     return None

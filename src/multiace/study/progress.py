@@ -45,7 +45,7 @@ def progress(
         names: Of the runs.
         jobs: State of the runs that a batch system has and that are not at work: ``queued`` or ``starting``.
     """
-    return [look(store, row, jobs or {}) for row in store.rows(names)]
+    return [look(store, row, jobs or {}) for row in store.rows(names, results=False)]
 
 
 def look(store: Store, row: Row, jobs: Mapping[str, str]) -> Progress:

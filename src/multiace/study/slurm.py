@@ -126,7 +126,7 @@ class Cluster:
             InputError: If SLURM refuses a job.
         """
         states, jobs = job_states(self.store), self.store.jobs()
-        rows = [row for row in self.store.rows(names) if row.state in ("waiting", "running")]
+        rows = [row for row in self.store.rows(names, results=False) if row.state in ("waiting", "running")]
         found = {name: state for name, state in live(states).items() if name in {row.name for row in rows}}
         self.given |= found.keys()
         for row in rows:

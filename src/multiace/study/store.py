@@ -178,10 +178,14 @@ class Store:
             found = [name for (name,) in connection.execute("SELECT name FROM planned ORDER BY rowid")]
         return found or [row.name for row in self.rows()]
 
-    def rows(self, names: list[str] | None = None) -> list[Row]:
-        """Return all runs in the order in which they were added, or those of these names, in theirs."""
+    def rows(self, names: list[str] | None = None, results: bool = True) -> list[Row]:
+        """Return all runs in the order in which they were added, or those of these names, in theirs.
+
+        Without ``results``, which are long, theirs are None.
+        """
+        columns = [name if results or name != "results" else "NULL" for name in COLUMNS]
         with self.connection() as connection:
-            found = connection.execute(f"SELECT {', '.join(COLUMNS)} FROM runs ORDER BY rowid").fetchall()
+            found = connection.execute(f"SELECT {', '.join(columns)} FROM runs ORDER BY rowid").fetchall()
         rows = [Row(**{**dict(zip(COLUMNS, row, strict=True)), **parsed(row)}) for row in found]
         by_name = {row.name: row for row in rows}
         return rows if names is None else [by_name[name] for name in names if name in by_name]
