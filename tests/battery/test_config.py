@@ -82,7 +82,11 @@ def test_replicas_have_seeds_of_their_own(read):
             "MD: test.xyz",
             "MD must hold fields, such as file: test.xyz; found",
         ),
-        ("MD:", "scan:", "two entries are called 'scan'"),
+        (
+            "time: 1",
+            "time: 0.5, reference: start.xyz",
+            "time = 0.5 ps: nothing is left. Raise time, or lower",
+        ),
         ("sets:\n  MD: {file: test.xyz, domain: in}", "sets: [test.xyz]", "battery.sets"),
         ("dimers: null", "dimers: {elements: [C, Xx]}", "dimers.elements: 'Xx' is not a chemical symbol"),
         ("dimers: null", "labels: {energy_unit: Ry}", "'Ry' is not a known unit"),

@@ -1,11 +1,14 @@
 """Scores of curves whose values are known."""
 
+from pathlib import Path
+
+import ase.io
 import numpy as np
 import pytest
 
 from multiace.battery.config import CurveConfig
 from multiace.battery.curves import (
-    barrier_error,
+    barriers,
     dissociation_error,
     divided,
     extrema,
@@ -19,6 +22,7 @@ from multiace.errors import InputError
 from tests.battery.calculators import DEPTH, dimer, morse, well
 
 R = np.linspace(0.8, 6.0, 261)
+DATA = Path(__file__).parents[2] / "examples" / "data"
 
 
 def double_well(x, height):
@@ -55,32 +59,44 @@ def test_a_missing_minimum_is_not_a_spurious_one():
     assert spurious_extrema(morse(R) + well(R, 3.0, 0.5), morse(R), 1e-3) == 0
 
 
-def test_barrier_error_is_the_difference_of_the_heights():
+def test_barriers_are_heights_above_the_lower_minimum():
     x = np.linspace(-1, 1, 41)
-    error = barrier_error(double_well(x, 0.3), double_well(x, 0.4) + 7, 1e-3)
-    assert error == pytest.approx(0.1)
+    assert barriers(double_well(x, 0.3), double_well(x, 0.4) + 7, 1e-3) == pytest.approx((0.3, 0.4))
+    tilted = double_well(x, 0.3) - 0.05 * x
+    found = barriers(tilted, tilted, 1e-3)
+    assert found == pytest.approx((tilted.max() - tilted[-1],) * 2)
 
 
 def test_the_highest_point_is_that_of_each_curve():
     x = np.linspace(-1, 1, 41)
     shifted = double_well(x - 0.2, 0.3)
     height = 0.3 - double_well(-1.2, 0.3)
-    assert barrier_error(double_well(x, 0.3), shifted, 1e-3) == pytest.approx(height - 0.3)
+    assert barriers(double_well(x, 0.3), shifted, 1e-3) == pytest.approx((0.3, height))
 
 
-def test_a_barrier_starts_at_the_first_minimum_not_at_the_wall_before_it():
-    x = np.linspace(-1.5, 1, 51)
-    assert barrier_error(double_well(x, 0.3), double_well(x, 0.4), 1e-3) == pytest.approx(0.1)
+@pytest.mark.parametrize("ends", [(-1.5, 1), (-1, 1.6), (-1.5, 1.6)])
+def test_walls_at_the_ends_are_no_barriers(ends):
+    x = np.arange(*ends, 0.05)
+    assert double_well(x, 0.3).max() > 0.29
+    assert barriers(double_well(x, 0.3), double_well(x, 0.4), 1e-3) == pytest.approx((0.3, 0.4))
+
+
+def test_the_barrier_of_the_proton_transfer_of_malonaldehyde_is_that_of_its_transition_state():
+    """Its ends lie above the transition state."""
+    frames = ase.io.read(DATA / "malonaldehyde" / "scan_proton_transfer.xyz", ":")
+    E = np.array([atoms.get_potential_energy() for atoms in frames])
+    assert E[[0, -1]].min() - E.min() > 0.06
+    assert barriers(E, E, 1e-3) == pytest.approx((0.0308, 0.0308), abs=1e-4)
 
 
 def test_a_barrier_at_the_end_counts():
     x = np.linspace(-1, 0, 21)
-    assert barrier_error(double_well(x, 0.3), double_well(x, 0.2), 1e-3) == pytest.approx(-0.1)
+    assert barriers(double_well(x, 0.3), double_well(x, 0.2), 1e-3) == pytest.approx((0.3, 0.2))
 
 
 def test_a_curve_that_only_falls_has_no_barrier():
     x = np.linspace(0, 1, 21)
-    assert barrier_error(double_well(x, 0.3), double_well(x, 0.4), 1e-3) is None
+    assert barriers(double_well(x, 0.3), double_well(x, 0.4), 1e-3) is None
     assert "barrier_error" not in scores(x, -x, -x, CurveConfig(file="x.xyz", scores="barrier"), {})
 
 

@@ -106,7 +106,7 @@ def test_what_cannot_be_measured_is_skipped_with_the_reason(folder):
     curves = {
         "same": {"file": "near.xyz", "coordinate": "order"},
         "no key": {"file": "stretch.xyz"},
-        "one": {"file": "argon.xyz", "coordinate": "order"},
+        "argon": {"file": "argon.xyz", "coordinate": "order"},  # as the set: both reasons are told
         "twice": {"file": "methanol.xyz", "coordinate": "transfer 0 0 0"},
     }
     found = run(small_potential(), battery(sets=sets, curves=curves), folder)
@@ -115,7 +115,7 @@ def test_what_cannot_be_measured_is_skipped_with_the_reason(folder):
     assert "element Ar of Ar2 is not among the model's elements" in found["skipped"]["argon"]
     assert "none of the 1 structures" in found["skipped"]["bare"]
     assert "no number under reaction_coordinate" in found["skipped"]["no key"]
-    assert "needs at least two structures" in found["skipped"]["one"]
+    assert "needs at least two structures" in found["skipped"]["argon"]
     assert "frame 0 and" in found["skipped"]["twice"]
     assert "are both at transfer 0 0 0 = 0" in found["skipped"]["twice"]
 

@@ -128,6 +128,15 @@ class DynamicsConfig(Config):
     )
     seed: int = Field(0, ge=0, description="of the first replica; the others have the next ones")
 
+    @model_validator(mode="after")
+    def _sampled(self) -> Self:
+        if self.reference is not None and self.time <= self.equilibration:
+            raise InputError(
+                f"dynamics.reference is compared with what comes after equilibration = {self.equilibration:g} ps, and "
+                f"time = {self.time:g} ps: nothing is left. Raise time, or lower equilibration."
+            )
+        return self
+
     def idle(self) -> Iterator[Idle]:
         """Find the fields that change nothing beside the others."""
         yield from self.idle_beside("equilibration", "reference to a file", reference=(None,))
@@ -202,14 +211,6 @@ class Battery(Config):
             except InputError as error:
                 raise InputError(f"battery.{info.field_name}, {name}: {error}") from None
         return found
-
-    @model_validator(mode="after")
-    def _different_names(self) -> Self:
-        names = [name for part in ENTRIES for name in getattr(self, part)]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise InputError(f"battery: two entries are called {twice!r}; give one of them another name.")
-        return self
 
     def files(self, part: str) -> list[str]:
         """Return the files that a part needs, as they are written."""

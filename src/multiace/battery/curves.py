@@ -18,7 +18,7 @@ from multiace.data.read import Frame, found_keys
 from multiace.errors import InputError, brief
 
 __all__ = [
-    "barrier_error",
+    "barriers",
     "curves",
     "dissociation_error",
     "extrema",
@@ -70,11 +70,9 @@ def scores(
     found: dict[str, float | int] = {"rmse": 1e3 * float(np.sqrt(np.mean((predicted - E) ** 2)))}
     if "forces" in errors:
         found["forces_rmse"] = errors["forces"]["rmse"]
-    if (
-        "barrier" in config.scores
-        and (error := barrier_error(E, predicted, config.tolerance / 1e3)) is not None
-    ):
-        found["barrier_error"] = 1e3 * error
+    if "barrier" in config.scores and (heights := barriers(E, predicted, config.tolerance / 1e3)):
+        barrier, of_prediction = heights
+        found |= {"barrier": 1e3 * barrier, "barrier_error": 1e3 * (of_prediction - barrier)}
     if "dissociation" in config.scores:
         found["dissociation_error"] = 1e3 * dissociation_error(E, predicted)
     found["spurious_extrema"] = spurious_extrema(E, predicted, config.tolerance / 1e3)
@@ -160,16 +158,22 @@ def spurious_extrema(E: np.ndarray, predicted: np.ndarray, tolerance: float) -> 
     return max(0, number - expected)
 
 
-def barrier_error(E: np.ndarray, predicted: np.ndarray, tolerance: float) -> float | None:
-    r"""Return :math:`B(\hat E) - B(E)`, :math:`B(E) = \max_{k \ge m} E_k - E_m`, or None where E does not rise from m.
+def barriers(E: np.ndarray, predicted: np.ndarray, tolerance: float) -> tuple[float, float] | None:
+    r"""Return the barriers of reference and prediction, :math:`\max_{l \le k \le r} E_k - E_m`, or None without one.
 
-    The start m is the lowest point of the reference before its first maximum (before the end, if it has none), the
-    same for both; the highest point after it is that of each curve.
+    l and r are the lowest points of the reference on both sides of its highest inner maximum, as far as the curve stays
+    below that, and m is the lower of them; both curves are measured between the same points. A reference without such
+    a maximum rises from its lowest point, l = m, to its end, r.
     """
-    first = next(iter(extrema(E, tolerance)[1]), len(E) - 1)
-    m = int(np.argmin(E[: first + 1]))
-    barrier, of_prediction = (float(values[m:].max() - values[m]) for values in (E, predicted))
-    return of_prediction - barrier if barrier > tolerance else None
+    tops, found = find_peaks(E, prominence=tolerance)
+    if len(tops):
+        highest = int(np.argmax(E[tops]))
+        left, right = (int(found[f"{side}_bases"][highest]) for side in ("left", "right"))
+    else:
+        left, right = int(np.argmin(E)), len(E) - 1
+    m = left if E[left] <= E[right] or not len(tops) else right
+    barrier, of_prediction = (float(values[left : right + 1].max() - values[m]) for values in (E, predicted))
+    return (barrier, of_prediction) if barrier > tolerance else None
 
 
 def dissociation_error(E: np.ndarray, predicted: np.ndarray) -> float:

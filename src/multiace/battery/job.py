@@ -49,7 +49,10 @@ class Job:
         try:
             yield
         except InputError as reason:
-            self.skipped[name] = str(reason)
+            before = (
+                [self.skipped[name]] if name in self.skipped else []
+            )  # an entry of that name of another part
+            self.skipped[name] = " ".join([*before, str(reason)])
 
     def each(self, part: str, measure: Callable[[str, Any, str], dict[str, Any]]) -> dict[str, Any]:
         """Measure every entry of a part whose file is there.

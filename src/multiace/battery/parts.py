@@ -22,7 +22,10 @@ from multiace.data.config import LabelKeys
 from multiace.data.download import BOTNET_FOLDERS
 from multiace.errors import InputError, did_you_mean
 
-__all__ = ["PARTS", "run"]
+__all__ = ["PARTS", "VERSION", "run"]
+
+VERSION = 2
+"""Of what scores mean: models that were tested under another one are tested again by a study."""
 
 PARTS: dict[str, Callable[[Job], dict[str, Any]]] = {
     "sets": sets,

@@ -38,7 +38,8 @@ def curve_table(curves: Mapping[str, Any]) -> Table:
     """Scores of each curve."""
     columns = {
         "RMSE": ("rmse", ".1f"),
-        "barrier": ("barrier_error", "+.1f"),
+        "barrier": ("barrier", ".1f"),
+        "its error": ("barrier_error", "+.1f"),
         "dissociation": ("dissociation_error", "+.1f"),
         "spurious extrema": ("spurious_extrema", "d"),
         "roughness": ("roughness", ".3g"),
@@ -47,8 +48,8 @@ def curve_table(curves: Mapping[str, Any]) -> Table:
     table = new_table(
         *("curve", "coordinate", "points", *columns),
         right=("points", *columns),
-        caption="errors of energies in meV, of forces (RMSE) in meV/Å; roughness: RMS second difference of the error, "
-        "in meV per coordinate squared",
+        caption="barrier of the reference and errors of energies in meV, of forces (RMSE) in meV/Å; roughness: RMS "
+        "second difference of the error, in meV per coordinate squared",
     )
     for name, of in curves.items():
         cells = (number(of["scores"], *column) for column in columns.values())

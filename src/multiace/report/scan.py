@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from multiace.battery.curves import barriers, extrema
 from multiace.data.read import Frame
 from multiace.errors import InputError
 from multiace.evaluation import OWN_KEYS, evaluate
@@ -29,6 +30,7 @@ MOST_CURVES = 12  # of a scan; a file with more is no scan
 MOST_TERMS = 11  # of an energy that are drawn, each with a curve
 LINES = ["-"] * len(figures.COLORS) + ["--"] * len(figures.COLORS)
 ZERO = 1e-8  # [eV] what changes less is not drawn
+TOLERANCE = 1e-3  # [eV] lower ones are no barriers
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,11 @@ class Curve:
 
     @property
     def barriers(self) -> tuple[float, float] | None:
-        """Reference and predicted height of the highest inner maximum above the lowest point [meV]."""
-        E_ref, E = self.reference, self.predicted
-        inner = [k for k in range(1, len(E_ref) - 1) if E_ref[k] > max(E_ref[k - 1], E_ref[k + 1])]
-        if not inner:
+        """Reference and predicted barrier [meV] as a battery defines them; None where the reference has no maximum."""
+        heights = barriers(self.reference, self.predicted, TOLERANCE)
+        if heights is None or not len(extrema(self.reference, TOLERANCE)[1]):
             return None
-        top, lowest = max(inner, key=lambda k: E_ref[k]), int(np.argmin(E_ref))
-        return 1000 * float(E_ref[top] - E_ref[lowest]), 1000 * float(E[top] - E[lowest])
+        return 1000 * heights[0], 1000 * heights[1]
 
 
 def scan_curves(potential: Potential, scan: str | Path, coordinate: str) -> list[Curve]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from multiace.battery import Battery, run
 from multiace.battery.job import search
+from multiace.battery.parts import VERSION
 from multiace.model.potential import Potential
 from multiace.study.store import Row
 
@@ -46,5 +47,5 @@ def untested(rows: Sequence[Row], name: str | None) -> list[str]:
 
 
 def digest(battery: Battery) -> str:
-    """Digest of all that a battery says."""
-    return hashlib.sha256(battery.model_dump_json().encode()).hexdigest()
+    """Digest of all that a battery says, and of what scores mean."""
+    return hashlib.sha256(f"{VERSION} {battery.model_dump_json()}".encode()).hexdigest()
