@@ -7,6 +7,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -31,6 +32,8 @@ def plain(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, BaseModel):
+        value = value.model_dump(exclude_defaults=True)
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {plain(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
@@ -51,6 +54,8 @@ def type_name(annotation: Any, limits: Sequence[Any] = ()) -> str:
         return f"list of {type_name(arguments[0])}"
     if origin is dict:
         return f"{{{type_name(arguments[0])}: {type_name(arguments[1])}}}"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return f"fields of {annotation.__name__.removesuffix('Config').lower()}"
     name = NAMES.get(annotation, getattr(annotation, "__name__", str(annotation)))
     bounds = [
         words.format(getattr(x, key)) for key, words in LIMITS.items() for x in limits if hasattr(x, key)

@@ -144,7 +144,7 @@ def test_a_budget_and_a_rate_do_not_keep_models_from_being_solved_for(sections):
 def test_a_gradient_field_is_no_axis_of_a_model_that_is_solved_for(sections):
     base = sections["base"] | {"model": {"cutoff": 4.0}}
     axes = {"model.preset": ["ace", "mace-small"], "train.learning_rate": [0.003, 0.03]}
-    with pytest.raises(InputError, match=r"ace is possible with no other value: train\.learning_rate has no"):
+    with pytest.raises(InputError, match=r"ace goes with no value of the other axes: train\.learning_rate has no"):
         points(sections, base=base, axes=axes)
     kinds = {
         "ace": {"model.preset": "ace"},
@@ -179,7 +179,7 @@ REFUSED = {
     "steps": ({"axes": {"train.max_steps": [1, 2]}}, "set budget.steps"),
     "a solver without a linear model": (
         {"axes": {"train.solver": ["ridge"]}},
-        "train.solver = ridge is possible with no other value: train.solver = ridge needs a model",
+        "study.axes: train.solver = ridge: train.solver = ridge needs a model",
     ),
     "twice": ({"axes": {"model.l_max": [1, 1]}}, "model.l_max has a value twice"),
     "no values": ({"axes": {"model.l_max": []}}, "model.l_max has no values"),
@@ -193,11 +193,11 @@ REFUSED = {
     ),
     "without effect in all": (
         {"axes": {"model.nonlinearity": ["none", "gate"], "model.activation": ["silu", "gelu"]}},
-        "nonlinearity = none is possible with no other value: model.activation has no effect",
+        "nonlinearity = none goes with no value of the other axes: model.activation has no effect.* one axis, name:",
     ),
     "impossible alone": (
         {"axes": {"model.scale": ["nothing"]}},
-        "model.scale = nothing is possible with no other",
+        "study.axes: model.scale = nothing: model.scale",
     ),
     "impossible in a path": (
         {"design": "path", "axes": {"model.scale": ["nothing"]}},
@@ -206,7 +206,8 @@ REFUSED = {
     "the base again": ({"design": "one_at_a_time", "axes": {"model.l_max": [1]}}, "are the same"),
     "given twice": ({"budget": {"epochs": 3}}, "the base has train.max_epochs, and the budget says the same"),
     "unknown key": ({"seed": [1]}, "study has no field 'seed'. Did you mean 'seeds'"),
-    "no base": ({"base": {}}, "no section 'data'"),
+    "no base": ({"base": {}}, "study, all points: .*no section 'data'"),
+    "a number of seeds": ({"seeds": 3}, r"study.seeds = 3: write each of them; for three, \[1, 2, 3\]"),
 }
 
 

@@ -151,10 +151,16 @@ def explain(arguments: argparse.Namespace) -> None:
         raise InputError(
             f"{', '.join(given)} needs a model and structures: multiace explain MODEL STRUCTURES {given[0]} ..."
         )
+    from multiace.battery.config import Battery, CostConfig, CurveConfig, DimersConfig, DynamicsConfig, SetConfig
+    from multiace.data.config import LabelKeys
     from multiace.model.config import ModelConfig
+    from multiace.study.config import Budget, StudyConfig
     from multiace.train.config import TrainConfig
 
     configs: list[type[Config]] = [ModelConfig, DataConfig, TrainConfig, MDConfig, RelaxConfig]
+    if arguments.model is not None:  # they are many, and no sections of a run file
+        configs += [StudyConfig, Budget, Battery, SetConfig, CurveConfig, DimersConfig, DynamicsConfig, CostConfig]
+        configs += [LabelKeys]
     sections = {config.section(): config for config in configs}
     try:
         chosen = find_fields(sections, arguments.model)

@@ -217,9 +217,10 @@ def check_polynomial(config: ModelConfig, linear: Readouts) -> None:
     """Refuse models of which no part is a polynomial in what edges contribute."""
     instead = f"Splits by {', '.join(name for name in SPLITS if name != 'order')} work for this model"
     if found := nonlinear(config):
+        needed = " and ".join(dict.fromkeys(f"{field.partition(' = ')[0]} = none" for field in found))
         raise InputError(
             f"energies cannot be split by order: the model has {', '.join(found)}, so that they are no polynomial "
-            f"in the contributions of edges. {instead}; models with none of them can be split."
+            f"in the contributions of edges. {instead}; one by order needs a model with {needed}."
         )
     if all(readout is None for readout in linear):
         raise InputError(

@@ -76,6 +76,13 @@ class StudyConfig(Config):
             raise InputError("study.axes must hold one axis or more, such as model.correlation: [1, 2, 3].")
         return {str(name): bundles(str(name), values) for name, values in axes.items()}
 
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _each(cls, seeds: Any) -> Any:
+        if isinstance(seeds, int):
+            raise InputError(f"study.seeds = {seeds}: write each of them; for three, [1, 2, 3].")
+        return seeds
+
     @field_validator("seeds")
     @classmethod
     def _different(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:

@@ -104,13 +104,25 @@ def plan(study: StudyConfig) -> Plan:
             if study.design != "grid":
                 raise InputError(f"study, {described(labels)}: {error}") from None
             refused.append((labels, str(error)))
+    if not points and len(refused) > 1 and len({why for _, why in refused}) == 1:
+        raise InputError(f"study, all points: {refused[0][1]}")
     for axis, values in study.axes.items() if study.design == "grid" else ():
         for label in values:
             if not any(p.labels[axis] == label for p in points):
-                why = next(why for labels, why in refused if labels[axis] == label)
-                raise InputError(f"study.axes: {axis} = {label} is possible with no other value: {why}")
+                raise InputError(alone(study, axis, label, refused))
     check_different(points)
     return Plan(points, {described(labels): why for labels, why in refused}, study.seeds)
+
+
+def alone(study: StudyConfig, axis: str, label: str, refused: list[tuple[dict[str, str], str]]) -> str:
+    """Say why a value of a grid is in none of its points."""
+    why = next(why for labels, why in refused if labels[axis] == label)
+    if len(study.axes) == 1:
+        return f"study.axes: {axis} = {label}: {why}"
+    return (
+        f"study.axes: {axis} = {label} goes with no value of the other axes: {why} Fields that only go together are "
+        "one axis, name: {label: {section.field: value, ...}, ...}."
+    )
 
 
 def described(labels: dict[str, str]) -> str:
