@@ -29,7 +29,12 @@ def undisturbed(sections, folder):
 def begin(file, folder):
     """Start ``multiace study run``."""
     command = ["study", "run", str(file), "--folder", str(folder), "--jobs", "2"]
-    return subprocess.Popen([sys.executable, "-m", "multiace", *command], stdout=subprocess.DEVNULL)
+    return subprocess.Popen(
+        [sys.executable, "-m", "multiace", *command],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def until(condition, otherwise="it does not happen", seconds=300):

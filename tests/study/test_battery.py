@@ -58,6 +58,23 @@ def test_models_are_tested_once_and_again_when_the_battery_or_its_files_change(s
     assert times(folder) == trained
 
 
+def test_files_that_are_not_there_are_told_before_anything_runs(sections, data, write, tmp_path, capsys):
+    battery = {"sets": {"far": {"file": "gone.xyz", "domain": "out"}}, "dimers": None, "cost": None}
+    (tmp_path / "own.yml").write_text(yaml.safe_dump(battery))
+    plan = ["study", "run", str(write(sections | {"battery": "own.yml"})), "--plan", "--quick"]
+    assert main(plan) == 2
+    assert "none of the files of battery own is in" in capsys.readouterr().err
+    battery["sets"]["near"] = {"file": "test.xyz", "domain": "in"}
+    (tmp_path / "own.yml").write_text(yaml.safe_dump(battery))
+    assert main(plan) == 0
+    assert "note: gone.xyz of the battery not found" in capsys.readouterr().out
+    sections["base"]["data"]["train"] = ["acac/train.xyz@:5"]
+    assert main(["study", "run", str(write(sections)), "--plan", "--quick"]) == 2
+    told = capsys.readouterr().err
+    assert f"data.train has {tmp_path / 'acac/train.xyz'}, and there is no such file" in told
+    assert f"multiace data get acac --folder {tmp_path} gets it" in told
+
+
 def test_a_battery_that_is_not_there_is_told_before_anything_runs(sections, write, tmp_path, capfd):
     path = write(sections | {"battery": "nowhere.yml"})
     assert main(["study", "run", str(path), "--folder", str(tmp_path / "study")]) == 2

@@ -144,7 +144,9 @@ def test_a_budget_and_a_rate_do_not_keep_models_from_being_solved_for(sections):
 def test_a_gradient_field_is_no_axis_of_a_model_that_is_solved_for(sections):
     base = sections["base"] | {"model": {"cutoff": 4.0}}
     axes = {"model.preset": ["ace", "mace-small"], "train.learning_rate": [0.003, 0.03]}
-    with pytest.raises(InputError, match=r"ace goes with no value of the other axes: train\.learning_rate has no"):
+    with pytest.raises(
+        InputError, match=r"ace goes with no value of the other axes: train\.learning_rate has no"
+    ):
         points(sections, base=base, axes=axes)
     kinds = {
         "ace": {"model.preset": "ace"},

@@ -165,7 +165,7 @@ class CostConfig(Config):
     repeats: int = Field(30, ge=1, description="predictions, of whose times the median is taken")
 
 
-ENTRIES = {"sets": SetConfig, "curves": CurveConfig, "dynamics": DynamicsConfig}
+ENTRIES: dict[str, type[Config]] = {"sets": SetConfig, "curves": CurveConfig, "dynamics": DynamicsConfig}
 """Parts with entries by name."""
 
 

@@ -45,6 +45,7 @@ def curve_table(curves: Mapping[str, Any]) -> Table:
         "roughness": ("roughness", ".3g"),
         "forces": ("forces_rmse", ".1f"),
     }
+    columns = {head: c for head, c in columns.items() if any(c[0] in of["scores"] for of in curves.values())}
     table = new_table(
         *("curve", "coordinate", "points", *columns),
         right=("points", *columns),
@@ -53,7 +54,12 @@ def curve_table(curves: Mapping[str, Any]) -> Table:
     )
     for name, of in curves.items():
         cells = (number(of["scores"], *column) for column in columns.values())
-        table.add_row(Text(name, style="bold"), of["coordinate_name"], str(len(of["coordinate"])), *cells)
+        table.add_row(
+            Text(name, style="bold"),
+            of["coordinate_name"].replace("_", " "),
+            str(len(of["coordinate"])),
+            *cells,
+        )
     return table
 
 

@@ -151,7 +151,7 @@ def explain(arguments: argparse.Namespace) -> None:
         raise InputError(
             f"{', '.join(given)} needs a model and structures: multiace explain MODEL STRUCTURES {given[0]} ..."
         )
-    from multiace.battery.config import Battery, CostConfig, CurveConfig, DimersConfig, DynamicsConfig, SetConfig
+    from multiace.battery.config import ENTRIES, Battery, CostConfig, DimersConfig
     from multiace.data.config import LabelKeys
     from multiace.model.config import ModelConfig
     from multiace.study.config import Budget, StudyConfig
@@ -159,8 +159,7 @@ def explain(arguments: argparse.Namespace) -> None:
 
     configs: list[type[Config]] = [ModelConfig, DataConfig, TrainConfig, MDConfig, RelaxConfig]
     if arguments.model is not None:  # they are many, and no sections of a run file
-        configs += [StudyConfig, Budget, Battery, SetConfig, CurveConfig, DimersConfig, DynamicsConfig, CostConfig]
-        configs += [LabelKeys]
+        configs += [StudyConfig, Budget, Battery, *ENTRIES.values(), DimersConfig, CostConfig, LabelKeys]
     sections = {config.section(): config for config in configs}
     try:
         chosen = find_fields(sections, arguments.model)

@@ -93,17 +93,28 @@ def do_runs(
         planned: Which runs there are.
         folder: Where they are kept.
         battery: What else models are tested on.
+
+    Raises:
+        InputError: If files are missing.
+        KeyboardInterrupt: With what to do.
     """
     from rich.live import Live
 
     from multiace.study import slurm
     from multiace.study.drive import drive
+    from multiace.study.files import absent_files, check_files
     from multiace.study.store import Store
     from multiace.study.tables import progress_table
     from multiace.study.testing import untested
 
     gpus = arguments.gpus.split(",") if arguments.gpus else None
     slots = len(gpus) if gpus else arguments.jobs or cores()
+    check_files(planned.points)
+    if absent := absent_files(planned.points, battery) if battery else []:
+        print(
+            f"note: {', '.join(absent)} of the battery not found: what needs them is not measured; once they are "
+            "there, the same command does so"
+        )
     if arguments.plan:
         show_plan(planned, folder, slots, arguments.threads, arguments.quick)
         return None
@@ -117,10 +128,15 @@ def do_runs(
         def show(found: list[Progress]) -> None:
             live.update(progress_table(found), refresh=True)
 
-        if arguments.on == "slurm":
-            slurm.drive(folder, names, job_options(arguments), arguments.jobs, show)
-        else:
-            drive(folder, names, slots, arguments.threads, gpus, show)
+        try:
+            if arguments.on == "slurm":
+                slurm.drive(folder, names, job_options(arguments), arguments.jobs, show)
+            else:
+                drive(folder, names, slots, arguments.threads, gpus, show)
+        except KeyboardInterrupt as interrupt:
+            if interrupt.args:
+                raise
+            raise KeyboardInterrupt(f"; {folder} has what is done, and the same command goes on") from None
     return store
 
 

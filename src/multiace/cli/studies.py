@@ -63,7 +63,11 @@ def run_study(arguments: argparse.Namespace) -> int:
     name = "-".join(filter(None, (Path(arguments.study).stem, arguments.size)))
     folder = Path(arguments.folder or Path("runs") / name)
     store = do_runs(arguments, planned, folder, study.battery)
-    return 0 if store is None else tell(store, [run.name for run in planned.runs])
+    if store is None:
+        return 0
+    status = tell(store, [run.name for run in planned.runs])
+    print(f"report: multiace study report {folder}")
+    return status
 
 
 def tell(store: Store, names: list[str] | None = None) -> int:

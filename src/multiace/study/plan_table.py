@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from multiace.study.plan import Plan
-from multiace.study.tables import duration
+from multiace.study.tables import duration, short
 from multiace.tables import new_table
 from multiace.train.route import by_gradients
 
@@ -39,7 +39,7 @@ def plan_table(planned: Plan, found: Sequence[Estimate] | None = None, slots: in
             solved = not by_gradients(point.run)
             bounds = (getattr(point.run.train, f"max_{name}") for name in BOUNDS)
             cells = ["solved"] if solved else ["" if b is None else f"{b:,g}" for b in bounds]
-            table.add_row(point.name, *cells)
+            table.add_row(short(point.name), *cells)
         return table
     columns = ("parameters", "epochs", "steps", "a run", "all seeds", "memory")
     table = new_table("point", *columns, right=columns, caption=f"{caption}; {told(planned, found, slots)}")
@@ -55,7 +55,7 @@ def plan_table(planned: Plan, found: Sequence[Estimate] | None = None, slots: in
                 duration(seeds * seconds),
                 memory,
             ]
-        table.add_row(point.name, f"{estimate.parameters:,}", *cells)
+        table.add_row(short(point.name), f"{estimate.parameters:,}", *cells)
     return table
 
 
@@ -70,8 +70,8 @@ def told(planned: Plan, found: Sequence[Estimate], slots: int) -> str:
     return (
         f"about {total} with {slots} at a time{without}. Estimated from real steps and predictions of each point, "
         "timed alone on this machine: runs beside each other are slower, runs that stop early shorter. Time is from "
-        "the start of a process to its tests on all sets, without verification; memory the most that it needs at once. "
-        f"Load of this machine: {os.getloadavg()[0]:.1f}."
+        "the start of a process to its tests on all sets, without verification and battery; memory the most that it "
+        f"needs at once. Load of this machine: {os.getloadavg()[0]:.1f}."
     )
 
 

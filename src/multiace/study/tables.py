@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -13,7 +14,7 @@ from multiace.study.progress import Progress
 from multiace.study.statistics import Interval
 from multiace.tables import new_table
 
-__all__ = ["duration", "progress_table", "result_table"]
+__all__ = ["duration", "progress_table", "result_table", "short"]
 
 QUANTITIES = ("energy RMSE", "forces RMSE", "stress RMSE")
 
@@ -25,13 +26,18 @@ def progress_table(found: Sequence[Progress]) -> Table:
     columns = ("run", "seed", "state", "done", "epoch", "force MAE [meV/Å]", "")
     table = new_table(*columns, right=("seed", "done", "epoch", "force MAE [meV/Å]"), caption=caption)
     for p in found:
-        if p.state in ("queued", "starting", "running", "interrupted", "failed") or p.row.error:
+        if p.state not in ("waiting", "done") or p.row.error or (p.state == "waiting" and p.epoch):
             mae = p.errors.get("valid_forces_mae")
             error = "" if mae is None else f"{mae:.1f}"
             done = f"{100 * p.share:.0f} %"
             last = p.row.error or time_left(p)
-            table.add_row(p.row.point, str(p.row.seed), p.state, done, str(p.epoch), error, last)
+            table.add_row(short(p.row.point), str(p.row.seed), p.state, done, str(p.epoch), error, last)
     return table
+
+
+def short(point: str) -> str:
+    """The name of a point without the sections of its fields."""
+    return re.sub(r"\b(model|data|train)\.", "", point)
 
 
 def time_left(p: Progress) -> str:
@@ -50,26 +56,29 @@ def duration(seconds: float) -> str:
 def result_table(analysis: Analysis) -> Table:
     """Errors of each point and set: mean and standard deviation over seeds, and the difference to the reference."""
     table = new_table(
-        *("point", "set", "quantity", "RMSE", "s.d.", "runs", "difference", "95 % interval"),
-        right=("RMSE", "s.d.", "runs", "difference", "95 % interval"),
-        caption="s.d. of the sample (n - 1); differences to the first point, paired by seed and structure; * where the "
-        "interval excludes 0",
+        *("point", "set", "quantity", "RMSE", "runs", "difference (95 %)"),
+        right=("RMSE", "runs", "difference (95 %)"),
+        caption="± s.d. over seeds (n - 1); differences to the first point, paired by seed and structure, with their "
+        "95 % intervals; * where these exclude 0",
     )
     for point in analysis.points:
+        name = short(point.name)
         for measure in analysis.measures:
             quantity, found = measure.quantity, measure.mean(point.folder)
-            if quantity.kind == "set" and quantity.title in QUANTITIES and found is not None:
+            shown = quantity.kind == "set" and quantity.where not in ("train", "valid")
+            if shown and quantity.title in QUANTITIES and found is not None:
                 change = measure.difference(point.folder, analysis.reference.folder)
-                deviation = "" if found.n < 2 else f"{found.deviation:.3g}"
+                deviation = "" if found.n < 2 else f" ± {found.deviation:.2g}"
                 title = f"{quantity.title.removesuffix(' RMSE')} [{quantity.unit}]"
-                numbers = (f"{found.mean:.4g}", deviation, str(found.n), *difference(change))
-                table.add_row(*map(escape, (point.name, quantity.where, title, *numbers)))
+                numbers = (f"{found.mean:.4g}{deviation}", str(found.n), difference(change))
+                table.add_row(*map(escape, (name, quantity.where, title, *numbers)))
+                name = ""
     return table
 
 
-def difference(change: Interval | None) -> tuple[str, str]:
+def difference(change: Interval | None) -> str:
     """A difference and its interval."""
     if change is None:
-        return "", ""
-    interval = "" if change.n < 2 else f"{change.low:+.3g} .. {change.high:+.3g}"
-    return f"{change.mean:+.3g}{' *' if change.excludes_zero else ''}", interval
+        return ""
+    interval = "" if change.n < 2 else f" ({change.low:+.3g} .. {change.high:+.3g})"
+    return f"{change.mean:+.3g}{' *' if change.excludes_zero else ''}{interval}"
