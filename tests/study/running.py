@@ -27,14 +27,21 @@ def undisturbed(sections, folder):
 
 
 def begin(file, folder):
-    """Start ``multiace study run``."""
-    command = ["study", "run", str(file), "--folder", str(folder), "--jobs", "2"]
-    return subprocess.Popen(
-        [sys.executable, "-m", "multiace", *command],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    """Start ``multiace study run``; what it complains of is in FOLDER.err."""
+    command = [
+        sys.executable,
+        "-m",
+        "multiace",
+        "study",
+        "run",
+        str(file),
+        "--folder",
+        str(folder),
+        "--jobs",
+        "2",
+    ]
+    with folder.with_suffix(".err").open("w") as errors:
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
 
 
 def until(condition, otherwise="it does not happen", seconds=300):

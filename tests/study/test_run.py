@@ -195,12 +195,11 @@ def test_a_study_that_was_stopped_finishes_with_the_same_table(how, sections, wr
         until(lambda: len(list(stopped.glob("*/seed-*/metrics.csv"))) == 2)
         process.send_signal(how)
         process.wait(120)
-        told = process.stderr.read() if how != signal.SIGKILL else ""
     finally:
         process.kill()
     if how != signal.SIGKILL:
         assert {row.state for row in Store(stopped).rows()} <= {"waiting", "done"}
-        assert "the same command goes on" in told
+        assert "the same command goes on" in stopped.with_suffix(".err").read_text()
         assert main(["study", "status", str(stopped)]) == 0
         assert " waiting " in capsys.readouterr().out
     finish(stopped)
