@@ -85,9 +85,11 @@ def by_order(potential: Potential, graph: Graph) -> Split:
         rest_alone, rest = (edges.read(h, edges.readouts) - edges.read(h, linear) for h in (alone, whole))
         orders[:, 0] += rest_alone
         terms = {f"order {d}": E for d, E in enumerate(orders.T)}
+        method = "order 1: pairs, order d: up to d + 1 atoms"
         if linear != edges.readouts:
             terms["remainder"] = rest - rest_alone
-        method = f"{orders.shape[1]} values of λ on the unit circle, condition number {condition:.1f}"
+            method += "; remainder: what readouts have that is not linear"
+        method += f"; {orders.shape[1]} values of λ on the unit circle, condition number {condition:.1f}"
         return finished(potential, graph, terms, edges.read(whole, edges.readouts), method)
 
 
