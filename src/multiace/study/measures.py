@@ -16,13 +16,16 @@ from multiace.study.statistics import Interval, mean_interval
 from multiace.study.store import Row
 from multiace.train.metrics import UNITS
 
-__all__ = ["SEEN", "Measure", "Quantity", "measures"]
+__all__ = ["OF_DOMAIN", "SEEN", "Measure", "Quantity", "measures"]
 
 Contrast = Mapping[str, float]
 """Coefficients of points, by their folders: {a: 1, b: -1} is the difference of a to b."""
 
 SEEN = ("train", "valid")
 """Sets that training uses."""
+
+OF_DOMAIN = {"in": "in domain", "out": "out of domain"}
+"""What is said of a set or curve."""
 
 SCORES = {
     "curve": {

@@ -37,6 +37,7 @@ def words(text):
 def test_the_report_of_a_grid_has_everything_and_needs_nothing_else(page):
     text = page.read_text(encoding="utf-8")
     assert sections(text) == [
+        "What was studied",
         "Summary",
         "What each change does",
         "Errors of the points",
@@ -113,6 +114,7 @@ def test_changes_alone_without_battery_structures_and_repeats(tmp_path):
     store = write_study(tmp_path / "alone", ALONE, seeds=(1,), battery=False, structures=False)
     text = write_study_report(store.folder).read_text(encoding="utf-8")
     assert sections(text) == [
+        "What was studied",
         "Summary",
         "What each change does",
         "Errors of the points",

@@ -19,6 +19,7 @@ from multiace.study.report.errors import cost_section, effect_section, error_sec
 from multiace.study.report.formats import FORMATS
 from multiace.study.report.points import anchors, points_section, unfinished_section
 from multiace.study.report.scans import battery_sections, gaps, learning_section
+from multiace.study.report.studied import studied_section
 from multiace.study.report.tables import all_tables
 from multiace.study.report.words import cards, summary
 from multiace.study.store import Store
@@ -72,7 +73,8 @@ def write_study_report(
     found = progress(store, names)
 
     links = anchors(analysis)
-    sections: list[Section | None] = [Section("Summary", summary(analysis)), effect_section(analysis)]
+    sections: list[Section | None] = [studied_section(analysis, store)]
+    sections += [Section("Summary", summary(analysis)), effect_section(analysis)]
     sections += [error_section(analysis, links), *battery_sections(analysis, links)]
     sections += [cost_section(analysis, links), learning_section(analysis, store.folder)]
     sections += [points_section(analysis, store.folder, path.parent), unfinished_section(found)]
