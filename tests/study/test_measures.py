@@ -23,7 +23,7 @@ def test_a_run_without_battery_has_its_errors_and_costs():
         "forces RMSE, test.xyz [meV/Å]": (None, 3.0),
         "forces MAE, test.xyz [meV/Å]": (None, 2.0),
         "parameters": (None, 10.0),
-        "training [s]": (None, 2.5),
+        "wall-clock time of training [s]": (None, 2.5),
     }
     assert found({"errors": {}}) == {}
 
@@ -56,7 +56,7 @@ def test_dynamics_and_costs_of_the_battery():
         "time lost, 500 K [%]": (None, 25.0),
         "error of bonds, 500 K": (None, 0.1),
         "parameters": (None, 12.0),
-        "prediction [µs/atom]": (None, 40.0),
+        "prediction time [µs/atom]": (None, 40.0),
     }
 
 

@@ -46,9 +46,9 @@ LOST = "time lost"
 
 COSTS = {
     "parameters": ("parameters", ""),
-    "seconds": ("training", "s"),
-    "core_seconds": ("training, of cores", "s"),
-    "microseconds_per_atom": ("prediction", "µs/atom"),
+    "seconds": ("wall-clock time of training", "s"),
+    "core_seconds": ("core time of training", "s"),
+    "microseconds_per_atom": ("prediction time", "µs/atom"),
     "memory": ("memory", "MB"),
 }
 

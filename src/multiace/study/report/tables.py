@@ -187,7 +187,7 @@ def cost_table(chosen: Sequence[Measure], analysis: Analysis) -> Table:
         for point in analysis.points:
             if (found := measure.mean(point.folder)) is not None:
                 on, off = (
-                    ", ".join(title for title, of in among.items() if point.folder in of)
+                    "; ".join(title for title, of in among.items() if point.folder in of)
                     for among in (fronts, losers)
                 )
                 numbers = [of.get(point.folder) for of in costs.values()]
