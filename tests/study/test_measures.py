@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from multiace.study.analysis import Analysis
 from multiace.study.frame_errors import FILE
 from multiace.study.measures import measures, numbers
 from multiace.study.store import Row
@@ -105,3 +108,15 @@ def test_structures_are_not_resampled_where_they_cannot_be_compared(store, damag
     by_name = {measure.quantity.name: measure for measure in measures(store.rows(), store.folder)}
     assert by_name["forces RMSE, near.xyz"].structures == 0
     assert by_name["energy RMSE, near.xyz"].structures == (0 if damage == "gone" else 60)
+
+
+@pytest.mark.parametrize(
+    ("with_cores", "title"), [(12, "core time of training"), (11, "wall-clock time of training")]
+)
+def test_training_costs_time_of_cores_where_all_runs_have_it(store, with_cores, title):
+    rows = [
+        replace(row, results=row.results | ({"core_seconds": 50.0} if k < with_cores else {}))
+        for k, row in enumerate(store.rows())
+    ]
+    found = Analysis.of(rows, store.folder).costs
+    assert [cost.quantity.title for cost in found] == ["parameters", title]

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from multiace.study.effects import Effect, design, effects, interactions
-from multiace.study.measures import SEEN, Measure, measures
+from multiace.study.measures import BY_THE_CLOCK, OF_CORES, SEEN, Measure, measures
 from multiace.study.outcomes import Outcome, outcomes
 from multiace.study.statistics import Interval
 from multiace.study.store import Row
@@ -86,8 +86,13 @@ class Analysis:
 
     @property
     def costs(self) -> list[Measure]:
-        """What the points cost."""
-        return [measure for measure in self.measures if measure.quantity.kind == "cost"]
+        """What the points cost; training takes time of cores where all runs have it, else time by the clock."""
+        costs = [measure for measure in self.measures if measure.quantity.kind == "cost"]
+        timed = sum(
+            len(of) for cost in costs if cost.quantity.title == OF_CORES for of in cost.values.values()
+        )
+        other = BY_THE_CLOCK if timed == sum(len(point.done) for point in self.points) else OF_CORES
+        return [cost for cost in costs if cost.quantity.title != other]
 
     @cached_property
     def effects(self) -> list[Finding]:

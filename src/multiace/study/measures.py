@@ -16,7 +16,17 @@ from multiace.study.statistics import Interval, mean_interval
 from multiace.study.store import Row
 from multiace.train.metrics import UNITS
 
-__all__ = ["OF_DOMAIN", "SEEN", "Measure", "Quantity", "measures"]
+__all__ = [
+    "BY_THE_CLOCK",
+    "EXACT",
+    "MEASURED_BY_THE_CLOCK",
+    "OF_CORES",
+    "OF_DOMAIN",
+    "SEEN",
+    "Measure",
+    "Quantity",
+    "measures",
+]
 
 Contrast = Mapping[str, float]
 """Coefficients of points, by their folders: {a: 1, b: -1} is the difference of a to b."""
@@ -51,6 +61,11 @@ COSTS = {
     "microseconds_per_atom": ("prediction time", "µs/atom"),
     "memory": ("memory", "MB"),
 }
+BY_THE_CLOCK, OF_CORES = COSTS["seconds"][0], COSTS["core_seconds"][0]
+MEASURED_BY_THE_CLOCK = (BY_THE_CLOCK, COSTS["microseconds_per_atom"][0])
+"""Costs that change with what else the machine does."""
+EXACT = COSTS["parameters"][0]
+"""The cost that is counted; others are measured, and have a spread."""
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,16 @@ def test_tables_are_written_in_each_format(page, store):
     assert re.search(r"\| model.nonlinearity = gate, reference = mean \| \d+.\d ± \d.\d \|", overview)
 
 
+def test_costs_are_told_with_their_spread_and_by_which_clock(page, store):
+    text = words(page.read_text(encoding="utf-8"))
+    assert "what else the machine did counts: wall-clock time of training, prediction time." in text
+    head, *_ = (store.folder / "tables" / "cost.csv").read_text(encoding="utf-8").splitlines()
+    assert head == (
+        "quantity,point,beaten in,mean,s.d.,seeds,parameters,wall-clock time of training [s],s.d. [s],"
+        "prediction time [µs/atom],s.d. [µs/atom]"
+    )
+
+
 def test_the_same_study_gives_the_same_report(undrawn, store, tmp_path):
     first, second = (write_study_report(store.folder, tmp_path / "own.html").read_bytes() for _ in range(2))
     assert first == second

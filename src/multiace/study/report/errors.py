@@ -15,11 +15,12 @@ from multiace.study.report.figures import Bar, Dot
 from multiace.study.report.formats import number, to_html
 from multiace.study.report.svg import Series
 from multiace.study.report.tables import (
-    FRONT,
     RULE,
+    beating,
     cost_table,
     effect_table,
     means,
+    plus_minus,
     priced,
     ranking_table,
     short,
@@ -164,23 +165,23 @@ def cost_section(analysis: Analysis, links: Mapping[str, str]) -> Section:
         shown: dict[str, dict[str, Dot]] = {}
         for cost in analysis.costs:
             costs = {point: value for point, value in means(cost, analysis).items() if point in errors}
-            losers, label = beaten(measure, costs), cost.quantity.label
-            fronts[label] = front(costs, errors)
+            losers, label = beaten(measure, cost, list(costs)), cost.quantity.label
+            fronts[label] = front({point: costs[point] for point in costs if point not in losers}, errors)
             for point in analysis.points:
-                found = measure.mean(point.folder)
-                if point.folder in costs and found is not None:
+                found, spent = measure.mean(point.folder), cost.mean(point.folder)
+                if found is not None and spent is not None:
                     tip = f"{point.name}\n{measure.quantity.name}: {told(found, measure.quantity.unit)}\n"
-                    tip += f"{label}: {number(costs[point.folder])}"
+                    tip += f"{label}: {plus_minus(spent)}"
                     ends = (found.mean, found.low, found.high)
-                    dot = Dot(costs[point.folder], *ends, point.folder in losers, tip)
+                    dot = Dot(spent.mean, *ends, point.folder in losers, tip)
                     shown.setdefault(label, {})[point.folder] = dot
         drawn = svg.figure(
             figures.pareto(shown, fronts, legend, measure.quantity.label),
             legend.values(),
             f"{measure.quantity.name} against what it costs",
-            f"{measure.quantity.name} against cost.",
+            f"{measure.quantity.name} against cost: means, with the 95 % intervals of the error. Beaten points are "
+            "hollow; the line joins those of the others to which none is as good in both means and better in one.",
         )
         table = replace(cost_table([measure], analysis), caption="")
         parts[measure.quantity.name] = drawn + scroll(to_html(table, links))
-    text = f"In the figure intervals of 95 %, the front as a line, and beaten points hollow. {FRONT}"
-    return Section("Error against cost", paragraph(text) + panels(parts))
+    return Section("Error against cost", paragraph(beating(analysis)) + panels(parts))

@@ -6,15 +6,15 @@ import math
 from collections.abc import Sequence
 
 from multiace.study.analysis import Analysis, Finding, verdict
-from multiace.study.measures import Measure
-from multiace.study.ranking import beaten, front, ranks
+from multiace.study.measures import EXACT, MEASURED_BY_THE_CLOCK, OF_CORES, Measure
+from multiace.study.ranking import beaten, ranks
 from multiace.study.report.formats import Cell, Column, Table, number
 from multiace.study.statistics import Interval
 
 __all__ = [
-    "FRONT",
     "RULE",
     "all_tables",
+    "beating",
     "cost_table",
     "effect_table",
     "priced",
@@ -28,11 +28,6 @@ RULE = (
     "Mean over seeds, standard deviation of a sample (n - 1). Difference to {reference}, paired by seed and structure, "
     "with its 95 % interval. Rank: points whose difference to the best has an interval that includes 0 share its rank; "
     "the next rank begins with the best of the others."
-)
-FRONT = (
-    "Means over seeds. On the front: no point is as good in error and cost and better in one of them, by the means. "
-    "Beaten: another point costs no more, and the interval of the difference says that its error is lower. Times "
-    "depend on the machine, and on what else it did."
 )
 
 
@@ -177,27 +172,52 @@ def priced(analysis: Analysis) -> list[Measure]:
 
 
 def cost_table(chosen: Sequence[Measure], analysis: Analysis) -> Table:
-    """What the points cost, and where they are on the Pareto front of an error against that."""
-    costs = {cost.quantity.title: means(cost, analysis) for cost in analysis.costs}
+    """What the points cost, and in which costs another one beats them."""
+    costs = {cost: cost.quantity.title for cost in analysis.costs}
     rows: list[Sequence[Cell]] = []
     for measure in chosen:
-        errors = means(measure, analysis)
-        fronts = {title: front(of, errors) for title, of in costs.items()}
-        losers = {title: beaten(measure, of) for title, of in costs.items()}
+        losers = {title: beaten(measure, cost, analysis.folders) for cost, title in costs.items()}
         for point in analysis.points:
             if (found := measure.mean(point.folder)) is not None:
-                on, off = (
-                    "; ".join(title for title, of in among.items() if point.folder in of)
-                    for among in (fronts, losers)
-                )
-                numbers = [of.get(point.folder) for of in costs.values()]
+                worse = "; ".join(title for title, of in losers.items() if point.folder in of)
                 words = (measure.quantity.label, point.name) if len(chosen) > 1 else (point.name,)
-                rows.append((*words, on, off, found.mean, found.deviation, found.n, *numbers))
-    titles = (*["quantity"][: len(chosen) - 1], "point", "on the front by", "beaten by")
+                numbers = [x for cost in costs for x in spread(cost, point.folder)]
+                rows.append((*words, worse, found.mean, found.deviation, found.n, *numbers))
+    titles = (*["quantity"][: len(chosen) - 1], "point", "beaten in")
     columns = [Column(title, number=False) for title in titles]
-    columns += [Column("mean"), Column("s.d."), Column("runs")]
-    columns += [Column(c.quantity.label) for c in analysis.costs]
-    return Table("cost", FRONT, columns, rows)
+    columns += [Column("mean"), Column("s.d."), Column("seeds")]
+    for cost, title in costs.items():
+        columns += [
+            Column(cost.quantity.label),
+            *([] if title == EXACT else [Column(f"s.d. [{cost.quantity.unit}]")]),
+        ]
+    return Table("cost", beating(analysis), columns, rows)
+
+
+def spread(cost: Measure, point: str) -> Sequence[float | None]:
+    """What a point costs, and the standard deviation over seeds of what is not exact."""
+    found = cost.mean(point)
+    numbers = (None, None) if found is None else (found.mean, found.deviation)
+    return numbers[:1] if cost.quantity.title == EXACT else numbers
+
+
+def beating(analysis: Analysis) -> str:
+    """What it means that a point is beaten, and what may be said of its costs."""
+    titles = [cost.quantity.title for cost in analysis.costs]
+    text = (
+        "Means and standard deviations over seeds. Beaten: another point has a lower error and no higher cost, as the "
+        "intervals of both differences say, which are paired by seed; by costs that are not told apart no point is "
+        "beaten. The number of parameters is exact."
+    )
+    if OF_CORES in titles:
+        text += (
+            f" {OF_CORES.capitalize()} is what all processor cores took together, which other programs hardly change; "
+            "of a GPU it says nothing."
+        )
+    clock = [title for title in titles if title in MEASURED_BY_THE_CLOCK]
+    if clock:
+        text += f" Measured by the clock, so that what else the machine did counts: {', '.join(clock)}."
+    return text
 
 
 def means(measure: Measure, analysis: Analysis) -> dict[str, float]:
