@@ -37,6 +37,17 @@ class Finding:
         """The difference as a share of the reference; None where that is zero."""
         return 100 * self.interval.mean / self.reference if self.reference else None
 
+    @cached_property
+    def cells(self) -> dict[str, Interval]:
+        """The difference in each combination of the other axes that it is the mean of."""
+        found = {words: self.measure.interval(contrast) for words, contrast in self.effect.cells.items()}
+        return {words: interval for words, interval in found.items() if interval is not None}
+
+    @property
+    def opposite(self) -> list[str]:
+        """Combinations in which the difference has the other sign than the mean."""
+        return [words for words, cell in self.cells.items() if cell.mean * self.interval.mean < 0]
+
 
 @dataclass(frozen=True)
 class Analysis:

@@ -19,6 +19,7 @@ from multiace.train.metrics import UNITS
 __all__ = [
     "BY_THE_CLOCK",
     "EXACT",
+    "HOLE",
     "MEASURED_BY_THE_CLOCK",
     "OF_CORES",
     "OF_DOMAIN",
@@ -37,6 +38,7 @@ SEEN = ("train", "valid")
 OF_DOMAIN = {"in": "in domain", "out": "out of domain"}
 """What is said of a set or curve."""
 
+HOLE = "depth of the hole"
 SCORES = {
     "curve": {
         "rmse": ("energy RMSE", "meV"),
@@ -46,7 +48,7 @@ SCORES = {
         "spurious_extrema": ("spurious extrema", ""),
         "roughness": ("roughness of the error", "meV/x²"),
     },
-    "dimer": {"hole": ("depth of the hole", "eV")},
+    "dimer": {"hole": (HOLE, "eV")},
     "dynamics": {"bond_error": ("error of bonds", ""), "pair_error": ("error of pairs", "")},
 }
 """Titles and units of the scores of a battery; where they have a sign, their size counts. Others are facts, not better
@@ -103,7 +105,7 @@ class Quantity:
             return False
         if self.kind == "set":
             return self.title in ("energy RMSE", "forces RMSE", "stress RMSE")
-        return (self.kind == "curve" and self.title == "energy RMSE") or self.title == LOST
+        return (self.kind == "curve" and self.title in ("energy RMSE", "barrier error")) or self.title == LOST
 
 
 @dataclass(frozen=True, eq=False)

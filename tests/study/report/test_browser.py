@@ -141,7 +141,7 @@ def test_points_sort_with_what_belongs_to_them(found):
 
 
 def test_figures_are_drawn(found):
-    assert len(found["figures"]) == 10
+    assert len(found["figures"]) == 11
     for figure in found["figures"]:
         assert figure["width"] > 900
         assert figure["height"] > 100

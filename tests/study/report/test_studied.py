@@ -29,7 +29,7 @@ def test_a_grid_is_told_by_what_all_points_share(store):
     assert found["test sets"] == "near.xyz, far.xyz"
     assert found["battery"] == (
         "own: near (near.xyz, 60 frames, in domain), far (far.xyz, 40 frames, out of domain); curves: dihedral; "
-        "dimers: C-H; dynamics: 500 K (0 of 2 ps)"
+        "dimers: C-H; dynamics: 500 K (0 × 2 ps)"
     )
     assert re.fullmatch(
         r"num_layers = \d, hidden_irreps = .*, cutoff = 4.0; all else as in the preset botnet\S*",

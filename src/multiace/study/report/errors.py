@@ -72,7 +72,7 @@ def forests(measures: Sequence[Measure]) -> dict[str, list[Measure]]:
     """Measures of sets that belong into one panel: the same quantity of several sets."""
     found: dict[str, list[Measure]] = {}
     for measure in measures:
-        curve = " of curves" if measure.quantity.kind == "curve" else ""
+        curve = " of curves" if measure.quantity.kind == "curve" and "RMSE" in measure.quantity.title else ""
         unit = f" [{measure.quantity.unit}]" if measure.quantity.unit else ""
         found.setdefault(f"{measure.quantity.title}{curve}{unit}", []).append(measure)
     return found

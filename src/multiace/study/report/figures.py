@@ -83,7 +83,7 @@ def forest(panels: Mapping[str, Sequence[Bar]], legend: Mapping[str, Series], di
             parts += ax.plot(bar.value, y, "o", ms=5.5, mec=color, mfc=color if filled else "white", mew=1.3)
             mark(parts, bar.series, bar.tip)
         scale(ax, bars, differences)
-        ax.set(title=title.partition(" [")[0], ylim=(len(rows) - 0.5, -0.5))
+        ax.set(title=textwrap.fill(title.partition(" [")[0], 80 // len(panels)), ylim=(len(rows) - 0.5, -0.5))
         ax.set_yticks(range(len(rows)), labels=[])
         ax.grid(visible=False, axis="y")
         for k in range(1, len(rows)):

@@ -102,7 +102,7 @@ def battery(rows: Sequence[Row]) -> str:
         for key, of in found.get("sets", {}).items()
     ]
     dynamics = [
-        f"{key} ({len(of['replicas'])} of {of['time']:g} ps)" for key, of in found.get("dynamics", {}).items()
+        f"{key} ({len(of['replicas'])} × {of['time']:g} ps)" for key, of in found.get("dynamics", {}).items()
     ]
     parts = {"curves": found.get("curves"), "dimers": found.get("dimers"), "dynamics": dynamics}
     more = [f"{kind}: {', '.join(names)}" for kind, names in parts.items() if names]

@@ -23,6 +23,7 @@ __all__ = [
     "short",
 ]
 
+OVER = ("combinations", "opposite")
 INTERVAL = (Column("from", signed=True), Column("to", signed=True))
 RULE = (
     "Mean over seeds, standard deviation of a sample (n - 1). Difference to {reference}, paired by seed and structure, "
@@ -132,20 +133,24 @@ def effect_table(findings: Sequence[Finding], name: str) -> Table:
     for found in findings:
         q, interval, effect = found.measure.quantity, found.interval, found.effect
         words = (effect.change, effect.against, q.label, q.domain or "", verdict(interval))
-        over = [effect.averaged] if averaged else []
+        over = [effect.averaged, len(found.opposite)] if averaged else []
         rows.append((*words, *bounds(interval), found.percent, interval.n, *over))
     words = ("change", "against", "quantity", "domain", "difference is")
     columns = [Column(title, number=False) for title in words] + [
         Column("difference", signed=True),
         *INTERVAL,
     ]
-    columns += [Column("%", signed=True), Column("runs"), *([Column("mean over")] if averaged else [])]
+    columns += [Column("%", signed=True), Column("runs"), *(map(Column, OVER) if averaged else [])]
     captions = {
         "effects": "What each change does: the difference with its 95 % interval, and in % of the mean without it.",
         "interactions": "How far what two changes do together is from the sum of what both do alone, with its 95 % "
         "interval; 0 where effects add up. In % of the mean without both.",
     }
-    text = " Mean over: combinations of the other axes." if averaged else ""
+    text = (
+        " It is the mean over so many combinations of the other axes; in so many of them its sign is the opposite."
+        if averaged
+        else ""
+    )
     return Table(name, captions[name] + text, columns, rows)
 
 
