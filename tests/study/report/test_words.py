@@ -98,14 +98,14 @@ def test_interactions_are_told_where_their_interval_excludes_zero():
 def test_a_change_may_lower_some_errors_and_raise_others():
     points = [point({}), point({"a": "1"}), point({"b": "1"})]
     study = analysis(points, near=lambda at: -5.0 * ("a" in at), far=lambda at: 5.0 * ("a" in at))
-    assert "a = 1 lowers errors in the domain and raises errors outside.\n" in told(study)
+    assert "a = 1 lowers errors in the domain, and raises errors outside.\n" in told(study)
     near, far = (measure.values for measure in study.measures)
     other = {"higher": far, "not told apart": dict.fromkeys(near, near["base"])}
     both, some = (
         told(Analysis(points, [Measure(IN, near), Measure(replace(IN, where="other"), values)]))
         for values in other.values()
     )
-    assert "a = 1 lowers some errors and raises others (see below) in the domain.\n" in both
+    assert "a = 1 lowers some errors and raises others in the domain (see below).\n" in both
     assert "a = 1 lowers some errors in the domain.\n" in some
 
 
@@ -139,8 +139,8 @@ def test_holes_of_most_points_are_told():
     study = analysis(points, test=lambda at: 0.0)
     study.measures.extend([hole("C-H", 1.0), hole("O-O", 2.0)])
     assert (
-        "Holes: in 2 of 3 points the energy of two atoms falls again where they are closer than bonds, by 0.50 to "
-        "1.00 eV for the pair with the deepest one (O-O), mean over seeds." in told(study)
+        "Holes: in 2 of 3 points the energy of two atoms falls again where they are closer than bonds, by 0.5 to "
+        "1 eV for the pair with the deepest one (O-O), mean over seeds." in told(study)
     )
     depths |= {"a = 1": 0.001}
     study.measures[1:] = [hole("C-H", 1.0)]

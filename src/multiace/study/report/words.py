@@ -28,6 +28,7 @@ SHOWN = (
     "below has them in their units."
 )
 NOTHING = "No change makes a difference that its interval tells apart from none."
+MIXED = "lowers some errors and raises others"
 FEW = 3  # combinations of a grid that are named
 DEEP = 0.01  # eV: holes that are told
 
@@ -143,8 +144,13 @@ def named(combinations: Sequence[str], found: Finding) -> str:
 
 
 def signed(value: float) -> str:
-    """A number with its sign, as it is printed: two digits, or all before the point."""
-    text = f"{value:+,.0f}" if abs(value) >= 9.95 else f"{value:+.2g}"
+    """A number with its sign, as it is printed."""
+    return ("+" if value > 0 else "") + rounded(value)
+
+
+def rounded(value: float) -> str:
+    """A number as it is printed: two digits, or all before the point."""
+    text = f"{value:,.0f}" if abs(value) >= 9.95 else f"{value:.2g}"
     return text.replace("-", "\N{MINUS SIGN}")
 
 
@@ -159,9 +165,10 @@ def in_short(findings: Sequence[Finding]) -> Iterable[str]:
             where.setdefault(what, []).append(SIDES[side])
         silent = where.pop("", [])
         if where:
-            text = " and ".join(f"{what} {' and '.join(places)}" for what, places in where.items())
-            rest = f"; {' and '.join(silent)} none is told apart from no change" if silent else ""
-            yield f"<b>{escape(words)}</b> {escape(text + rest)}."
+            text = ", and ".join(f"{what} {' and '.join(places)}" for what, places in where.items())
+            text += " (see below)" if MIXED in where else ""
+            text += f"; {' and '.join(silent)} none is told apart from no change" if silent else ""
+            yield f"<b>{escape(words)}</b> {escape(text)}."
         elif sides:
             nothing.append(words)
     if nothing:
@@ -173,7 +180,7 @@ def verb(findings: Sequence[Finding]) -> str:
     """What a change does to errors; empty if nothing is told apart from no change."""
     ways = {verdict(f.interval) for f in findings if f.interval.excludes_zero}
     if len(ways) == 2:
-        return "lowers some errors and raises others (see below)"
+        return MIXED
     some = "" if all(f.interval.excludes_zero for f in findings) else "some "
     return "".join({"lower": f"lowers {some}errors", "higher": f"raises {some}errors"}[way] for way in ways)
 
@@ -196,10 +203,10 @@ def holes(analysis: Analysis) -> Iterable[str]:
     deep = [of for of in deepest.values() if of[0] > DEEP]
     if len(deep) > len(deepest) / 2:
         pairs = ", ".join(dict.fromkeys(pair for _, pair in deep))
+        low, high = (rounded(f(deep)[0]) for f in (min, max))
         yield escape(
             f"Holes: in {len(deep)} of {len(deepest)} points the energy of two atoms falls again where they are closer "
-            f"than bonds, by {min(deep)[0]:.2f} to {max(deep)[0]:.2f} eV for the pair with the deepest one ({pairs}), "
-            "mean over seeds."
+            f"than bonds, by {low} to {high} eV for the pair with the deepest one ({pairs}), mean over seeds."
         )
 
 
