@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import combinations, pairwise
 
 from multiace.study.outcomes import Outcome
 
@@ -48,7 +48,8 @@ def effects(points: Sequence[Outcome]) -> list[Effect]:
     """Return what each change does.
 
     In a grid the main effects: the change from the first value of an axis to another, as the mean over all combinations
-    of the other axes of which both points have runs; in a path each step; else the difference to the base.
+    of the other axes of which both points have runs; in a path each step; else the difference to the base. Values of an
+    axis that are three numbers or more are also compared with the one before.
     """
     kind = design(points)
     if kind == "grid":
@@ -62,7 +63,26 @@ def effects(points: Sequence[Outcome]) -> list[Effect]:
             against = "base" if not before.labels else "the point before"
             found.append(Effect(f"{axis} = {label}", against, (axis,), contrast, {before.folder: 1.0}))
             before = point if kind == "path" else before
+    return found if kind == "path" else found + steps_from_the_base(points)
+
+
+def steps_from_the_base(points: Sequence[Outcome]) -> list[Effect]:
+    """Differences of numbers on an axis, which are changed alone, to the one before."""
+    by_labels = {key(point.labels): point.folder for point in points}
+    found = []
+    for axis, labels in axes(points).items():
+        for before, label in successive(labels):
+            a, b = (by_labels[key({axis: value})] for value in (label, before))
+            found.append(Effect(f"{axis} = {label}", before, (axis,), {a: 1.0, b: -1.0}, {b: 1.0}))
     return found
+
+
+def successive(labels: Sequence[str]) -> list[tuple[str, str]]:
+    """Each value with the next one, if they are three numbers or more."""
+    try:
+        return list(pairwise(labels)) if len(list(map(float, labels))) > 2 else []
+    except ValueError:
+        return []
 
 
 def repeated(points: Sequence[Outcome]) -> list[Outcome]:
@@ -75,18 +95,19 @@ def main_effects(points: Sequence[Outcome]) -> list[Effect]:
     """Mean differences of values of an axis, all other axes being equal."""
     by_labels = {key(point.labels): point.folder for point in points}
     found = []
-    for axis, (first, *others) in axes(points).items():
-        for label in others:
+    for axis, labels in axes(points).items():
+        first, *others = labels
+        for before, label in [*((first, other) for other in others), *successive(labels)[1:]]:
             pairs = {
                 rest(point, axis): (point.folder, by_labels[other])
                 for point in points
-                if point.labels[axis] == label and (other := key(point.labels | {axis: first})) in by_labels
+                if point.labels[axis] == label and (other := key(point.labels | {axis: before})) in by_labels
             }
             if pairs:
                 cells = {words: {a: 1.0, b: -1.0} for words, (a, b) in pairs.items()}
                 reference = mean([{b: 1.0} for _, b in pairs.values()])
                 contrast = mean(list(cells.values()))
-                found.append(Effect(f"{axis} = {label}", first, (axis,), contrast, reference, cells))
+                found.append(Effect(f"{axis} = {label}", before, (axis,), contrast, reference, cells))
     return found
 
 

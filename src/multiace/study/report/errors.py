@@ -18,6 +18,7 @@ from multiace.study.report.tables import (
     RULE,
     beating,
     cost_table,
+    described,
     effect_table,
     means,
     plus_minus,
@@ -129,10 +130,10 @@ def effect_section(analysis: Analysis) -> Section:
                 mean, low, high = (
                     scale * x for x in (found.interval.mean, found.interval.low, found.interval.high)
                 )
-                bar = Bar(short(found.effect.change), q.where, mean, low, high, tip=tip)
+                bar = Bar(described(found.effect), q.where, mean, low, high, tip=tip)
                 shown.setdefault(f"{title.partition(' [')[0]} [change, %]", []).append(bar)
     words = {
-        "grid": "from the first value of the axis to another, as the mean over all combinations of the other axes",
+        "grid": "from one value of an axis to another, as the mean over all combinations of the other axes",
         "one_at_a_time": "from the base to each value",
         "path": "of each step of the path, from the point before",
     }

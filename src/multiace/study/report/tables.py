@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from multiace.study.analysis import Analysis, Finding, verdict
+from multiace.study.effects import Effect
 from multiace.study.measures import EXACT, MEASURED_BY_THE_CLOCK, OF_CORES, Measure
 from multiace.study.ranking import beaten, ranks
 from multiace.study.report.formats import Cell, Column, Table, number
@@ -16,6 +17,7 @@ __all__ = [
     "all_tables",
     "beating",
     "cost_table",
+    "described",
     "effect_table",
     "priced",
     "ranking_table",
@@ -56,6 +58,12 @@ def short(name: str) -> str:
     for section in ("model.", "train.", "data."):
         name = name.replace(section, "")
     return name
+
+
+def described(effect: Effect) -> str:
+    """A change, and in a grid what it is compared with."""
+    known = {"base": "", "the point before": ""}
+    return short(effect.change) + known.get(effect.against, f" instead of {effect.against}")
 
 
 def plus_minus(found: Interval | None) -> str:

@@ -7,10 +7,9 @@ from html import escape
 
 from multiace.report import html
 from multiace.study.analysis import Analysis, Finding, verdict
-from multiace.study.effects import Effect
 from multiace.study.measures import HOLE, Quantity
 from multiace.study.ranking import ranks
-from multiace.study.report.tables import means, plus_minus, short
+from multiace.study.report.tables import described, means, plus_minus, short
 
 __all__ = ["cards", "summary"]
 
@@ -67,12 +66,6 @@ def place(quantity: Quantity) -> str | None:
 def bullets(items: Iterable[str]) -> str:
     """A list; items are HTML."""
     return "<ul>" + "".join(f"<li>{item}</li>" for item in items) + "</ul>"
-
-
-def described(effect: Effect) -> str:
-    """A change, and in a grid what it is compared with."""
-    known = {"base": "", "the point before": ""}
-    return short(effect.change) + known.get(effect.against, f" instead of {effect.against}")
 
 
 def changes(findings: Sequence[Finding]) -> list[str]:
