@@ -119,7 +119,7 @@ def test_scripts_run_without_errors(found):
 @pytest.mark.parametrize("title", ["s.d.", "difference", "rank"])
 def test_numbers_sort_as_numbers(found, title):
     sort = found["sorts"][title]
-    up, down = ([float(x.replace(",", "")) for x in sort[way] if x] for way in ("up", "down"))
+    up, down = ([float(x.partition(", ")[0]) for x in sort[way] if x] for way in ("up", "down"))
     assert up == sorted(up)
     assert down == sorted(down, reverse=True)
     assert sort["rows"] == 4

@@ -69,7 +69,7 @@ def test_what_matters_in_and_out_of_the_domain_is_told_apart():
 def test_nothing_is_claimed_where_nothing_is_told_apart():
     text = told(analysis(grid(a="01", b="01"), test=lambda at: 0.0))
     assert "On the test sets\nNo change makes a difference that its interval tells apart from none." in text
-    assert "forces RMSE, test: all 4 points share the first rank." in text
+    assert "forces RMSE, test: all 4 points are tied." in text
     assert "95 %" not in text
     assert "domain" not in text
 
@@ -181,7 +181,7 @@ def test_names_are_escaped():
 def test_the_best_point_of_each_measure_is_on_a_card():
     found = cards(analysis(grid(a="012"), test=lambda at: 5.0 * (at["a"] == "0")))
     assert (
-        "forces RMSE, test: a = 1; 1 more shares its rank" in found
-        or "a = 2; 1 more shares its rank" in found
+        "forces RMSE, test: a = 1; 1 more is tied with it" in found
+        or "a = 2; 1 more is tied with it" in found
     )
     assert re.search(r"<strong>(50.0|49.9)", found)

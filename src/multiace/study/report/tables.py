@@ -30,7 +30,8 @@ INTERVAL = (Column("from", signed=True), Column("to", signed=True))
 RULE = (
     "Mean over seeds, standard deviation of a sample (n - 1). Difference to {reference}, paired by seed and structure, "
     "with its 95 % interval. Rank: points whose difference to the best has an interval that includes 0 share its rank; "
-    "the next rank begins with the best of the others."
+    "the next rank begins with the best of the others. A point with a wide interval may be tied with the best, though "
+    "its mean is higher than that of a point of a later rank."
 )
 
 
@@ -115,11 +116,13 @@ def bounds(found: Interval | None) -> tuple[float | None, float | None, float | 
 def ranking_table(measure: Measure, analysis: Analysis) -> Table:
     """All points by one measure."""
     ranked = ranks(measure, analysis.folders)
+    told = {point: "1, tied with the best" if rank == 1 else str(rank) for point, rank in ranked.items()}
+    told |= dict.fromkeys(list(ranked)[:1], "1, the best")
     rows: list[Sequence[Cell]] = []
     for point in analysis.points:
         if (found := measure.mean(point.folder)) is not None:
             change = measure.difference(point.folder, analysis.reference.folder)
-            numbers = (found.mean, found.deviation, found.n, *bounds(change), ranked.get(point.folder))
+            numbers = (found.mean, found.deviation, found.n, *bounds(change), told.get(point.folder))
             rows.append((point.name, verdict(change), *numbers))
     head = [
         Column("point", number=False),

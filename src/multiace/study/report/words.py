@@ -212,9 +212,9 @@ def leaders(analysis: Analysis) -> list[str]:
         first = [names[point] for point, rank in ranked.items() if rank == 1]
         if len(ranked) > 1:
             if len(first) == len(ranked):
-                text = f"all {len(first)} points share the first rank"
+                text = f"all {len(first)} points are tied"
             else:
-                others = f"; not told apart from it: {'; '.join(first[1:])}" if first[1:] else ""
+                others = f"; tied with the best: {'; '.join(first[1:])}" if first[1:] else ""
                 text = f"{first[0]}{others}"
             items.append(f"{escape(measure.quantity.name)}: {escape(text)}.")
     return items
@@ -246,7 +246,7 @@ def cards(analysis: Analysis) -> str:
         ties = sum(rank == 1 for rank in ranked.values()) - 1
         if ties + 1 < len(ranked):
             best = next(iter(ranked))
-            tied = f"; {ties} more share{'s' if ties == 1 else ''} its rank" if ties else ""
+            tied = f"; {ties} more {'is' if ties == 1 else 'are'} tied with it" if ties else ""
             value, _, deviation = plus_minus(measure.mean(best)).partition(" ")
             text = f"{measure.quantity.name}: {names[best]}{tied}"
             items.append((value, f"{deviation} {measure.quantity.unit}", text))
