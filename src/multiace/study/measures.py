@@ -20,6 +20,7 @@ __all__ = [
     "BY_THE_CLOCK",
     "EXACT",
     "HOLE",
+    "LOST",
     "MEASURED_BY_THE_CLOCK",
     "OF_CORES",
     "OF_DOMAIN",

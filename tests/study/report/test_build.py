@@ -9,10 +9,12 @@ import pytest
 
 from multiace.cli import main
 from multiace.errors import InputError
+from multiace.study.analysis import Analysis
 from multiace.study.config import StudyConfig
 from multiace.study.frame_errors import FILE
+from multiace.study.measures import LOST, SCORES
 from multiace.study.plan import plan
-from multiace.study.report import svg
+from multiace.study.report import build, svg
 from multiace.study.report.build import write_study_report
 from multiace.study.store import Store
 from tests.study.synthetic import ALONE, BASE, GRID, PATH, write_study
@@ -65,6 +67,16 @@ def test_what_is_planted_is_found(page):
     text = words(page.read_text(encoding="utf-8"))
     assert re.search(r"nonlinearity = gate instead of none : energy RMSE: −\d+ % on near \(−", text)
     assert re.search(r"nonlinearity = gate instead of none +lowers (some )?errors in the domain", text)
+
+
+def test_every_score_is_defined(page, store):
+    text = page.read_text(encoding="utf-8")
+    titles = {measure.quantity.title for measure in Analysis.of(store.rows(), store.folder).measures}
+    scores = {title for kind in SCORES.values() for title, _ in kind.values() if "RMSE" not in title} | {LOST}
+    assert set(build.SCORES) == scores
+    assert len(titles & scores) == 5
+    for score in scores:
+        assert (f"<li><b>{score}</b>: " in text) == (score in titles)
 
 
 def test_the_first_rank_is_said_in_words(page):

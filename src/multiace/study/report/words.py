@@ -11,7 +11,7 @@ from multiace.study.measures import HOLE, Quantity
 from multiace.study.ranking import ranks
 from multiace.study.report.tables import described, means, plus_minus, short
 
-__all__ = ["cards", "summary"]
+__all__ = ["bullets", "cards", "summary"]
 
 DOMAINS = {
     "in": "In the domain of the training data",
