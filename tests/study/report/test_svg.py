@@ -90,6 +90,25 @@ def test_a_curve_that_runs_away_does_not_hide_the_others(reference):
     assert 0.8 < high < 3
 
 
+def test_a_barrier_that_is_too_high_is_seen_and_its_spread_need_not_be():
+    x = np.linspace(-1, 1, 21)
+    E = 0.03 * np.cos(np.pi * x)
+    low, high = (8 * E + 0.2 * np.cos(np.pi * x) * side for side in (-1, 1))
+    curves = {"a": Curve(x, np.array([low, high]), "too high"), "b": Curve(x, np.array([E, E]), "right")}
+    bottom, top = figures.curves([Panel("own", "x", "y", curves, (x, E))], LEGEND).axes[0].get_ylim()
+    assert -0.3 < bottom < -0.24
+    assert 0.24 < top < 0.3
+
+
+def test_a_flat_curve_has_room():
+    flat = Curve(np.arange(3.0), np.ones((1, 3)), "flat")
+    for reference in (None, (np.arange(3.0), np.ones(3))):
+        low, high = (
+            figures.curves([Panel("own", "x", "y", {"a": flat}, reference)], LEGEND).axes[0].get_ylim()
+        )
+        assert low < 1 < high
+
+
 def test_intervals_of_rising_errors_are_seen_to_include_zero():
     low, high = figures.around(np.array([0.0, 5.0, 6.0]), [-3.0, 9.0])
     assert low < -3.0

@@ -43,11 +43,11 @@ METHOD = (
 )
 
 SCORES = {
-    "barrier error": "how far the barrier of a curve, its highest energy above that at its start, is from the reference.",
-    "dissociation error": "how far the energy at the end of a curve, above the lowest one, is from the reference.",
+    "barrier error": "how far off the barrier of a curve is, its highest energy above the start.",
+    "dissociation error": "how far off the energy at the end of a curve is, above the lowest one.",
     "spurious extrema": "minima and maxima of a predicted curve beyond those of the reference.",
     "roughness of the error": "root mean square of the second difference of the error along a curve, x its coordinate.",
-    HOLE: "how far the energy of two atoms falls again as they approach, from 3/4 of their covalent radii together down.",
+    HOLE: "how far the energy of two atoms falls again as they approach, from 3/4 of the sum of covalent radii.",
     LOST: "1 − survived / time, mean over replicas: what is left once a bond is broken or atoms collide.",
     "error of bonds": "integral of the difference of the distributions of bond lengths in dynamics and reference.",
     "error of pairs": "the same of the distances of all pairs of atoms.",

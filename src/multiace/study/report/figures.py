@@ -17,6 +17,7 @@ from multiace.study.report.svg import Series, mark
 __all__ = ["Bar", "Curve", "Dot", "curves", "forest", "pareto", "series"]
 
 PALETTE = (*COLORS[:5], "#2f5fd0", "#c8323a", "#44546a")
+FAR = 10  # ranges of the reference: a curve that is farther from it leaves its panel
 styled = rc_context({**STYLE, "text.parse_math": False})
 """Decorator: the style of the reports; a $ in a name is a $."""
 
@@ -186,17 +187,22 @@ def curves(panels: Sequence[Panel], legend: Mapping[str, Series]) -> Figure:
 
 
 def limits(ax: Axes, panel: Panel) -> None:
-    """Show what is near the reference, or without one most of the curves; what runs away leaves the panel."""
+    """Show the reference and all means that are not far from it, or without one most of the means."""
     if panel.log:
         ax.set_yscale("log")
         plain_log_ticks(ax.yaxis)
         return
-    means = np.concatenate([curve.runs.mean(0) for curve in panel.curves.values()])
-    usual = np.quantile(means, [0.0, 0.9]) if panel.reference is None else panel.reference[1]
-    room = 0.6 * (float(np.ptp(usual)) or 1.0)
-    low = min(max(means.min(), usual.min() - room), usual.min())
-    high = max(min(means.max(), usual.max() + room), usual.max())
-    ax.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
+    means = [curve.runs.mean(0) for curve in panel.curves.values()]
+    if panel.reference is None:
+        low, usual, high = np.quantile(np.concatenate(means), [0.0, 0.9, 1.0])
+        high = min(high, usual + 0.6 * (usual - low))
+    else:
+        E = panel.reference[1]
+        far = FAR * (float(np.ptp(E)) or 1.0)
+        near = [mean for mean in means if np.all((mean > E.min() - far) & (mean < E.max() + far))]
+        low, high = (f(np.concatenate([E, *near])) for f in (np.min, np.max))
+    margin = 0.06 * (float(high - low) or 1.0)
+    ax.set_ylim(low - margin, high + margin)
 
 
 @dataclass(frozen=True)

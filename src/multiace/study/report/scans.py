@@ -79,13 +79,15 @@ def figure(analysis: Analysis, names: Sequence[str], panel: Callable[[Analysis, 
         return ""
     legend = figures.series({point.folder: short(point.name) for point in analysis.points if point.done})
     entries = list(legend.values())
+    far = "What runs far away leaves the panel."
     if any(p.reference is not None for p in shown):
+        far = f"Means that are more than {figures.FAR} times the range of the reference from it leave the panel."
         entries.insert(0, Series("reference", "reference", figures.INK))
     return svg.figure(
         figures.curves(shown, legend),
         entries,
         f"Energies along {', '.join(names)}",
-        "Mean over seeds, and the band from the lowest to the highest. What runs far away leaves the panel.",
+        f"Mean over seeds, and the band from the lowest to the highest. {far}",
     )
 
 
