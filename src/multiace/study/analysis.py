@@ -82,6 +82,11 @@ class Analysis:
         return [point.folder for point in self.points]
 
     @property
+    def is_repeated(self) -> bool:
+        """Whether a point has two seeds, without which there are no intervals."""
+        return any(len(point.done) > 1 for point in self.points)
+
+    @property
     def main(self) -> list[Measure]:
         """What the summary speaks of; validation errors where there is no other set."""
         main = [measure for measure in self.measures if measure.quantity.is_main]

@@ -117,7 +117,7 @@ def test_tables_are_written_in_each_format(page, store):
     assert found == sorted(f"{name}.{ending}" for name in names for ending in ("csv", "md", "tex"))
     head, *rows = (store.folder / "tables" / "errors.csv").read_text(encoding="utf-8").splitlines()
     assert head.startswith(
-        "point,of,domain,quantity,unit,difference is,mean,s.d.,runs,difference,from,to,rank"
+        "point,of,domain,quantity,unit,difference is,mean,s.d.,seeds,difference,from,to,rank"
     )
     assert len(rows) == 4 * (2 * 4 + 2 * 2 + 3 + 1 + 2)  # sets, train and valid, curve, dimer, dynamics
     overview = (store.folder / "tables" / "overview.md").read_text(encoding="utf-8")
@@ -154,8 +154,11 @@ def test_changes_alone_without_battery_structures_and_repeats(tmp_path):
     ]
     assert "Nothing is claimed of points with one run" in text
     assert "The errors of the structures of 4 runs are not kept and cannot be measured now" in text
-    summary = words(text.split("<h2>What each change does")[0])
-    assert "95 %" not in summary
+    assert "<th class=n>rank<" not in text
+    shown = words(re.sub(r"<(script|style)>.*?</\1>", "", text, flags=re.DOTALL))
+    for said in ("95 %", "Mean over seeds", "±", "difference is", "tied", "s.d.", "Beaten"):
+        assert said not in shown, said
+    assert shown.count("with one seed there are no standard deviations and no intervals") >= 4
 
 
 def test_a_path_with_failures_and_runs_to_come(tmp_path):

@@ -22,7 +22,7 @@ from multiace.study.report.formats import FORMATS
 from multiace.study.report.points import anchors, points_section, unfinished_section
 from multiace.study.report.scans import battery_sections, gaps, learning_section
 from multiace.study.report.studied import studied_section
-from multiace.study.report.tables import all_tables
+from multiace.study.report.tables import ONE_SEED, all_tables
 from multiace.study.report.words import bullets, cards, summary
 from multiace.study.store import Store
 
@@ -34,7 +34,7 @@ DESIGNS = {
     "path": "One change after another",
 }
 METHOD = (
-    "Errors are means over seeds, with the standard deviation of a sample (n - 1). Intervals of 95 % are of "
+    "Errors are means over seeds, with the standard deviation of a sample (n − 1). Intervals of 95 % are of "
     "differences that are paired: the same seed and, where the errors of structures are kept, the same structures on "
     "both sides. Their variance is that over seeds plus that over resamples of the test set (2,000, whole structures, "
     "the same for all runs); Student's t has the degrees of freedom of Welch and Satterthwaite. Structures of a set "
@@ -131,5 +131,9 @@ def method_section(
     command += ["--tables", str(tables)] if tables is not None else []
     titles = dict.fromkeys(measure.quantity.title for measure in analysis.measures)
     scores = [f"<b>{escape(title)}</b>: {escape(SCORES[title])}" for title in titles if title in SCORES]
-    body = html.paragraph(METHOD) + bullets(scores) * bool(scores) + "".join(map(html.paragraph, notes))
+    body = (
+        html.paragraph(METHOD if analysis.is_repeated else ONE_SEED)
+        + bullets(scores) * bool(scores)
+        + "".join(map(html.paragraph, notes))
+    )
     return Section("How the numbers are made", body + html.code([shlex.join(command)]))

@@ -8,14 +8,14 @@ from html import escape
 
 from multiace.report.html import Section, paragraph
 from multiace.study.analysis import Analysis
-from multiace.study.measures import Measure
+from multiace.study.measures import OF_DOMAIN, Measure
 from multiace.study.ranking import beaten, front
 from multiace.study.report import figures, svg
 from multiace.study.report.figures import Bar, Dot
-from multiace.study.report.formats import number, to_html
+from multiace.study.report.formats import Table, number, to_html
 from multiace.study.report.svg import Series
 from multiace.study.report.tables import (
-    RULE,
+    ONE_SEED,
     beating,
     cost_table,
     described,
@@ -24,6 +24,7 @@ from multiace.study.report.tables import (
     plus_minus,
     priced,
     ranking_table,
+    rule,
     short,
 )
 from multiace.study.statistics import Interval
@@ -36,13 +37,15 @@ IN, OUT, UNKNOWN = (
     ("#5b8c3a", "#6b7480", "#9aa53c"),
 )
 
+BARS = "Filled: the 95 % interval excludes zero. Long intervals leave the panel."
+
 
 def told(found: Interval, unit: str) -> str:
     """A mean and its interval, for the mouse."""
-    runs = f"{found.n} run{'s' if found.n > 1 else ''}"
     if found.n < 2:
-        return f"{number(found.mean)} {unit}\n{runs}: no interval"
-    return f"{number(found.mean)} {unit}\n95 %: {number(found.low)} to {number(found.high)} {unit}\n{runs}"
+        return f"{number(found.mean)} {unit}\none seed: no interval"
+    low, high = number(found.low), number(found.high)
+    return f"{number(found.mean)} {unit}\n95 %: {low} to {high} {unit}\n{found.n} seeds"
 
 
 def panels(parts: Mapping[str, str], printed: int | None = None) -> str:
@@ -63,7 +66,7 @@ def of_sets(measures: Sequence[Measure]) -> dict[str, Series]:
         where, domain = measure.quantity.where, measure.quantity.domain
         if where not in found:
             colors = {"in": IN, "out": OUT}.get(domain or "", UNKNOWN)
-            name = where if domain is None else f"{where} ({domain} of domain)"
+            name = where if domain is None else f"{where} ({OF_DOMAIN[domain]})"
             found[where] = Series(where, name, colors[counts[domain] % len(colors)])
             counts[domain] += 1
     return found
@@ -96,12 +99,14 @@ def error_section(analysis: Analysis, links: Mapping[str, str]) -> Section:
     body = svg.figure(
         figures.forest(shown, legend, differences=False),
         legend.values(),
-        "Errors of each point on each set, with intervals",
+        "Errors of each point on each set",
         "Mean over seeds with its 95 % interval, over seeds and structures where these are kept, and the single runs "
         "(ticks). Intervals of means overlap more than those of differences, which are paired: compare points by the "
-        "tables below.",
+        "tables below."
+        if analysis.is_repeated
+        else ONE_SEED,
     )
-    body += paragraph(RULE.format(reference=analysis.reference.name))
+    body += paragraph(rule(analysis))
     main = analysis.main
     chosen = main + [measure for measure in analysis.tested if measure not in main]
     tables = {m.quantity.name: scroll(to_html(ranking_table(m, analysis), links)) for m in chosen}
@@ -141,25 +146,36 @@ def effect_section(analysis: Analysis) -> Section:
         svg.figure(
             figures.forest(shown, legend, differences=True),
             legend.values(),
-            "What each change does to errors in and out of the domain, in percent, with intervals",
+            "What each change does to errors in and out of the domain, in percent",
             f"Changes of the mean error in percent, {words[analysis.design]}; left of the line errors are lower. "
-            "Filled: the 95 % interval excludes zero. Long intervals leave the panel.",
+            + (BARS if analysis.is_repeated else ONE_SEED),
         )
         if shown
         else ""
     )
     tables = {"main errors": chosen, "everything measured": analysis.effects}
-    parts = {title: scroll(to_html(effect_table(of, "effects"))) for title, of in tables.items()}
+    parts = {title: scroll(to_html(shortened(effect_table(of, "effects")))) for title, of in tables.items()}
     body += panels(parts, printed=1)
     if analysis.interactions:
         few = [found for found in analysis.interactions if found.measure.quantity in main]
-        body += "<h3>Interactions</h3>" + scroll(to_html(effect_table(few, "interactions")))
+        body += "<h3>Interactions</h3>" + scroll(to_html(shortened(effect_table(few, "interactions"))))
     return Section("What each change does", body)
+
+
+def shortened(table: Table) -> Table:
+    """The same with short names of changes, which leave room for the numbers."""
+    return replace(table, rows=[(short(str(change)), *rest) for change, *rest in table.rows])
 
 
 def cost_section(analysis: Analysis, links: Mapping[str, str]) -> Section:
     """Error against parameters, training and time of a prediction."""
     legend = figures.series({point.folder: short(point.name) for point in analysis.points if point.done})
+    line = "the line joins points to which none is as good in both and better in one."
+    caption = f". {ONE_SEED[:-1]}; {line}"
+    if analysis.is_repeated:
+        caption = (
+            f": means, with the 95 % intervals of the error. Beaten points are hollow; of the others {line}"
+        )
     parts = {}
     for measure in priced(analysis):
         errors, fronts = means(measure, analysis), {}
@@ -180,8 +196,7 @@ def cost_section(analysis: Analysis, links: Mapping[str, str]) -> Section:
             figures.pareto(shown, fronts, legend, measure.quantity.label),
             legend.values(),
             f"{measure.quantity.name} against what it costs",
-            f"{measure.quantity.name} against cost: means, with the 95 % intervals of the error. Beaten points are "
-            "hollow; the line joins those of the others to which none is as good in both means and better in one.",
+            f"{measure.quantity.name[:1].upper()}{measure.quantity.name[1:]} against cost{caption}",
         )
         table = replace(cost_table([measure], analysis), caption="")
         parts[measure.quantity.name] = drawn + scroll(to_html(table, links))

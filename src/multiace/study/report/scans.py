@@ -13,6 +13,7 @@ from multiace.errors import InputError
 from multiace.report.build import read_columns
 from multiace.report.html import Section
 from multiace.study.analysis import Analysis
+from multiace.study.measures import OF_DOMAIN
 from multiace.study.outcomes import Outcome
 from multiace.study.report import figures, svg
 from multiace.study.report.errors import panels, scroll
@@ -24,6 +25,7 @@ from multiace.study.store import Row
 
 __all__ = ["battery_sections", "gaps", "learning_section"]
 
+BAND = "Mean over seeds, and the band from the lowest to the highest."
 MOST_EPOCHS = 150  # of a learning curve that is drawn
 LEARNED = {"valid_forces_rmse": "force RMSE [meV/Å]", "valid_energy_per_atom_rmse": "energy RMSE [meV/atom]"}
 
@@ -82,12 +84,12 @@ def figure(analysis: Analysis, names: Sequence[str], panel: Callable[[Analysis, 
     far = "What runs far away leaves the panel."
     if any(p.reference is not None for p in shown):
         far = f"Means that are more than {figures.FAR} times the range of the reference from it leave the panel."
-        entries.insert(0, Series("reference", "reference", figures.INK))
+        entries.insert(0, Series("reference", "reference", figures.INK, dots=True))
     return svg.figure(
         figures.curves(shown, legend),
         entries,
         f"Energies along {', '.join(names)}",
-        f"Mean over seeds, and the band from the lowest to the highest. {far}",
+        f"{BAND} {far}" if analysis.is_repeated else far,
     )
 
 
@@ -105,7 +107,7 @@ def scan(analysis: Analysis, name: str) -> Panel | None:
             curves[point.folder] = Curve(x, E - reference.min(), tip(point, len(found)))
     if not curves:
         return None
-    domain = f" ({some['domain']} of domain)" if some.get("domain") else ""
+    domain = f" ({OF_DOMAIN[some['domain']]})" if some.get("domain") else ""
     label = str(some.get("coordinate_name", "coordinate")).replace("_", " ")
     return Panel(f"{name}{domain}", label, "energy [eV]", curves, (x, reference - reference.min()))
 
@@ -128,7 +130,7 @@ def dimer(analysis: Analysis, name: str) -> Panel | None:
 
 def tip(point: Outcome, runs: int) -> str:
     """What is told of a curve."""
-    return f"{point.name}\nmean of {runs} run{'s' if runs > 1 else ''}"
+    return f"{point.name}\n{f'mean of {runs} seeds' if runs > 1 else 'one seed'}"
 
 
 def learning_section(analysis: Analysis, folder: Path) -> Section | None:
@@ -157,8 +159,9 @@ def learning_section(analysis: Analysis, folder: Path) -> Section | None:
             figures.curves(shown, legend),
             legend.values(),
             "Validation errors against the epoch",
-            "Mean over seeds, and the band from the lowest to the highest, up to the last epoch that all seeds of a "
-            "point have.",
+            f"{BAND} Up to the last epoch that all seeds of a point have."
+            if analysis.is_repeated
+            else "One seed.",
         ),
     )
 

@@ -9,6 +9,7 @@ from multiace.report import html
 from multiace.study.analysis import Analysis, Finding, verdict
 from multiace.study.measures import HOLE, Quantity
 from multiace.study.ranking import ranks
+from multiace.study.report.formats import MINUS
 from multiace.study.report.tables import described, means, plus_minus, short
 
 __all__ = ["bullets", "cards", "summary"]
@@ -144,7 +145,7 @@ def signed(value: float) -> str:
 def rounded(value: float) -> str:
     """A number as it is printed: two digits, or all before the point."""
     text = f"{value:,.0f}" if abs(value) >= 9.95 else f"{value:.2g}"
-    return text.replace("-", "\N{MINUS SIGN}")
+    return text.replace("-", MINUS)
 
 
 def in_short(findings: Sequence[Finding]) -> Iterable[str]:
@@ -247,7 +248,9 @@ def cards(analysis: Analysis) -> str:
         if ties + 1 < len(ranked):
             best = next(iter(ranked))
             tied = f"; {ties} more {'is' if ties == 1 else 'are'} tied with it" if ties else ""
-            value, _, deviation = plus_minus(measure.mean(best)).partition(" ")
-            text = f"{measure.quantity.name}: {names[best]}{tied}"
+            mean = measure.mean(best)
+            value, _, deviation = plus_minus(mean).partition(" ")
+            over = f"± s.d. over {mean.n} seeds" if mean is not None else ""
+            text = f"{measure.quantity.name} ({over}): {names[best]}{tied}"
             items.append((value, f"{deviation} {measure.quantity.unit}", text))
     return html.cards(items[:MOST_CARDS]) if items else ""
