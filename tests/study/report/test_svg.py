@@ -72,6 +72,14 @@ def test_names_are_shown_as_they_are():
     assert "&lt;i&gt;" in legend
 
 
+def test_dots_of_a_figure_are_dots_in_its_legend():
+    entries = [svg.Series("a", "reference", "#000", dots=True), svg.Series("b", "other", "#111", dashed=True)]
+    reference, other = svg.figure(drawn()["curves"](), entries, "own", "").split("</button>")[:2]
+    assert "<circle" in reference
+    assert "<line" not in reference
+    assert "stroke-dasharray" in other
+
+
 def test_a_long_interval_leaves_the_panel():
     (ax,) = drawn()["differences"]().axes
     low, high = ax.get_xlim()

@@ -67,8 +67,8 @@ def write_study_report(
         folder: Of the study.
         path: The report; by default ``report.html`` in the folder.
         tables: Folder that gets its tables as Markdown, LaTeX and CSV.
-        advance: Called with the number of runs done and in all, while the errors of structures are measured that are
-            not kept yet.
+        advance: Called with the number of runs done and to be done, while the errors of structures are measured that
+            are not kept yet.
 
     Returns:
         Where the report is.
