@@ -13,14 +13,14 @@ from multiace.errors import InputError
 from multiace.report.build import read_columns
 from multiace.report.html import Section
 from multiace.study.analysis import Analysis
-from multiace.study.measures import OF_DOMAIN
+from multiace.study.measures import OF_DOMAIN, Measure
 from multiace.study.outcomes import Outcome
 from multiace.study.report import figures, svg
 from multiace.study.report.errors import panels, scroll
 from multiace.study.report.figures import Curve, Panel
 from multiace.study.report.formats import to_html
 from multiace.study.report.svg import Series
-from multiace.study.report.tables import score_table, short
+from multiace.study.report.tables import score_table, short, titled
 from multiace.study.store import Row
 
 __all__ = ["battery_sections", "gaps", "learning_section"]
@@ -38,13 +38,11 @@ def battery_sections(analysis: Analysis, links: Mapping[str, str]) -> list[Secti
         chosen = [m for m in analysis.measures if m.quantity.kind == kind]
         names = names_of(analysis, "dynamics" if kind == "dynamics" else f"{kind}s")
         body = figure(analysis, names, panel) if panel else ""
-        tables = {
-            name: scroll(
-                to_html(score_table([m for m in chosen if m.quantity.where == name], analysis), links)
-            )
-            for name in names
-            if any(m.quantity.where == name for m in chosen)
-        }
+        sets: dict[str, list[Measure]] = {}
+        for measure in chosen:  # pairs of atoms have one score, which is told of all pairs together
+            key = titled(measure.quantity) if kind == "dimer" else measure.quantity.where
+            sets.setdefault(key, []).append(measure)
+        tables = {title: scroll(to_html(score_table(of, analysis), links)) for title, of in sets.items()}
         if tables:
             body += panels(tables)
         if body:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from multiace.study.analysis import Analysis, Finding, verdict
 from multiace.study.effects import Effect
-from multiace.study.measures import EXACT, MEASURED_BY_THE_CLOCK, OF_CORES, Measure
+from multiace.study.measures import EXACT, MEASURED_BY_THE_CLOCK, OF_CORES, Measure, Quantity
 from multiace.study.ranking import beaten, ranks
 from multiace.study.report.formats import MINUS, Cell, Column, Table, decimals, number
 from multiace.study.statistics import Interval
@@ -26,6 +26,7 @@ __all__ = [
     "rule",
     "score_table",
     "short",
+    "titled",
 ]
 
 OVER = ("combinations", "opposite")
@@ -199,7 +200,7 @@ def effect_table(findings: Sequence[Finding], name: str) -> Table:
 
 
 def score_table(chosen: Sequence[Measure], analysis: Analysis) -> Table:
-    """All points by several scores: mean ± s.d., and whether they differ from the reference."""
+    """All points by several scores, or by one of several pairs: mean ± s.d., whether they differ from the reference."""
     digits = [even(measure, analysis) for measure in chosen]
     rows: list[Sequence[Cell]] = []
     for point in analysis.points:
@@ -210,11 +211,16 @@ def score_table(chosen: Sequence[Measure], analysis: Analysis) -> Table:
             means = map(plus_minus, found, digits)
             cells = [f"{mean}{sign}" for mean, sign in zip(means, signs, strict=True)]
             rows.append((point.name, *cells, max(of.n for of in found if of)))
-    units = {m.quantity: f" [{m.quantity.unit}]" if m.quantity.unit else "" for m in chosen}
-    columns = [Column("point", number=False)]
-    columns += [Column(f"{m.quantity.title}{units[m.quantity]}") for m in chosen] + [Column("seeds")]
+    of_pairs = len({measure.quantity.title for measure in chosen}) < len(chosen)
+    titles = [measure.quantity.where if of_pairs else titled(measure.quantity) for measure in chosen]
+    columns = [Column(title, number=bool(k)) for k, title in enumerate(("point", *titles, "seeds"))]
     arrows = f" ↓ ↑: the interval of the difference to {analysis.reference.name} excludes 0."
     return Table("scores", spread(analysis) + arrows * analysis.is_repeated, columns, rows)
+
+
+def titled(quantity: Quantity) -> str:
+    """What a number is, with its unit."""
+    return f"{quantity.title} [{quantity.unit}]" if quantity.unit else quantity.title
 
 
 def priced(analysis: Analysis) -> list[Measure]:
