@@ -87,11 +87,12 @@ def test_a_long_interval_leaves_the_panel():
     assert 0.5 < high < 3
 
 
+@pytest.mark.parametrize("height", [1000, -1000])
 @pytest.mark.parametrize("reference", [True, False])
-def test_a_curve_that_runs_away_does_not_hide_the_others(reference):
+def test_a_curve_that_runs_away_does_not_hide_the_others(reference, height):
     x = np.linspace(0.5, 4.0, 50)
     well = Curve(x, np.array([np.cos(x)]), "well")
-    wall = Curve(x, np.array([np.cos(x) + 1000 * (x < 0.7)]), "wall")
+    wall = Curve(x, np.array([np.cos(x) + height * (x < 0.7)]), "wall")
     panel = Panel("own", "x", "y", {"a": well, "b": wall}, (x, np.cos(x)) if reference else None)
     low, high = figures.curves([panel], LEGEND).axes[0].get_ylim()
     assert -3 < low < -1

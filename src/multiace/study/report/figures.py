@@ -194,8 +194,10 @@ def limits(ax: Axes, panel: Panel) -> None:
         return
     means = [curve.runs.mean(0) for curve in panel.curves.values()]
     if panel.reference is None:
-        low, usual, high = np.quantile(np.concatenate(means), [0.0, 0.9, 1.0])
-        high = min(high, usual + 0.6 * (usual - low))
+        E = np.concatenate(means)
+        low, high = np.quantile(E, [0.05, 0.9])  # walls take more of a curve than holes
+        room = 0.6 * (high - low)
+        low, high = max(E.min(), low - room), min(E.max(), high + room)
     else:
         E = panel.reference[1]
         far = FAR * (float(np.ptp(E)) or 1.0)
@@ -248,6 +250,8 @@ def pareto(
         if costs.min() > 0 and costs.max() > 3 * costs.min():
             ax.set_xscale("log")
             plain_log_ticks(ax.xaxis)
+        else:
+            ax.locator_params(axis="x", nbins=4)
         ax.set(
             ylim=around(values, [x for d in dots.values() for x in (d.low, d.high)], floor=0.0), xlabel=title
         )
