@@ -11,7 +11,8 @@ import pytest
 
 from multiace.model.presets import PRESETS
 from multiace.study.analysis import Analysis
-from multiace.study.report.studied import model, studied_section, unfinished
+from multiace.study.report.studied import model, studied_section, training, unfinished
+from multiace.train.config import TrainConfig
 from tests.study.synthetic import ALONE, write_study
 
 
@@ -35,7 +36,7 @@ def test_a_grid_is_told_by_what_all_points_share(store):
         r"num_layers = \d, hidden_irreps = .*, cutoff = 4.0; all else as in the preset botnet\S*",
         found["model"],
     )
-    assert found["training"] == "all else as by default"
+    assert found["training"] == "as by default"
     assert found["changes"] == "model.nonlinearity: none, gate; reference: <b>E0</b> & 100% of_it $, mean"
     assert found["budget of a run"] == "30 epochs"
     assert found["seeds"] == "1, 2, 3"
@@ -77,6 +78,12 @@ def test_a_model_is_told_by_the_preset_that_it_is_nearest_to(name):
     assert "num_layers = 9" in other
     assert other.endswith(f"all else as in the preset {name}, but readout_width = 7")
     assert "num_layers" not in model(fields, {"num_layers"})
+
+
+def test_fields_of_training_are_told_that_are_not_as_by_default():
+    fields = TrainConfig().model_dump(mode="json") | {"seed": 7, "max_epochs": 9, "max_minutes": 3.0}
+    assert training(fields) == "as by default"
+    assert training(fields | {"learning_rate": 0.5}) == "learning_rate = 0.5, all else as by default"
 
 
 @pytest.mark.parametrize(

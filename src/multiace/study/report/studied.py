@@ -132,7 +132,8 @@ def model(section: Mapping[str, Any], without: set[str]) -> str:
 
 def training(section: Mapping[str, Any]) -> str:
     """Fields of training that are not as by default."""
-    return ", ".join([*changed(section, TrainConfig().model_dump(mode="json")), "all else as by default"])
+    found = list(changed(section, TrainConfig().model_dump(mode="json")))
+    return ", ".join([*found, "all else as by default"]) if found else "as by default"
 
 
 def changed(section: Mapping[str, Any], default: Mapping[str, Any]) -> Iterable[str]:

@@ -248,9 +248,8 @@ def cards(analysis: Analysis) -> str:
         if ties + 1 < len(ranked):
             best = next(iter(ranked))
             tied = f"; {ties} more {'is' if ties == 1 else 'are'} tied with it" if ties else ""
-            mean = measure.mean(best)
-            value, _, deviation = plus_minus(mean).partition(" ")
-            over = f"± s.d. over {mean.n} seeds" if mean is not None else ""
-            text = f"{measure.quantity.name} ({over}): {names[best]}{tied}"
+            value, _, deviation = plus_minus(measure.mean(best)).partition(" ")
+            text = f"{measure.quantity.name}: {names[best]}{tied}"
             items.append((value, f"{deviation} {measure.quantity.unit}", text))
-    return html.cards(items[:MOST_CARDS]) if items else ""
+    note = "<p class=note>The best point by each error: mean ± standard deviation over seeds.</p>"
+    return html.cards(items[:MOST_CARDS]) + note if items else ""
