@@ -198,9 +198,10 @@ def holes(analysis: Analysis) -> Iterable[str]:
     if len(deep) > len(deepest) / 2:
         pairs = ", ".join(dict.fromkeys(pair for _, pair in deep))
         low, high = (rounded(f(deep)[0]) for f in (min, max))
+        over = ", mean over seeds" if analysis.is_repeated else ""
         yield escape(
             f"Holes: in {len(deep)} of {len(deepest)} points the energy of two atoms falls again where they are closer "
-            f"than bonds, by {low} to {high} eV for the pair with the deepest one ({pairs}), mean over seeds."
+            f"than bonds, by {low} to {high} eV for the pair with the deepest one ({pairs}){over}."
         )
 
 
