@@ -52,15 +52,19 @@ def test_main_effects_of_an_additive_grid_are_the_planted_ones():
         grid(a="01", b="012", c="01"),
         lambda at: 3 * (at["a"] == "1") + 2 * int(at["b"]) - 1 * (at["c"] == "1"),
     )
-    means = {f.effect.change: (f.effect.against, f.effect.averaged, f.interval.mean) for f in found.effects}
-    assert {change: x[:2] for change, x in means.items()} == {
-        "a = 1": ("0", 6),
-        "b = 1": ("0", 4),
-        "b = 2": ("0", 4),
-        "c = 1": ("0", 6),
+    means = {(f.effect.change, f.effect.against): (f.effect.averaged, f.interval.mean) for f in found.effects}
+    planted = {
+        ("a = 1", "0"): (6, 3),
+        ("b = 1", "0"): (4, 2),
+        ("b = 2", "0"): (4, 4),
+        ("b = 2", "1"): (4, 2),
+        ("c = 1", "0"): (6, -1),
     }
-    for change, planted in {"a = 1": 3, "b = 1": 2, "b = 2": 4, "c = 1": -1}.items():
-        assert means[change][2] == pytest.approx(planted, abs=0.03)
+    assert {change: averaged for change, (averaged, _) in means.items()} == {
+        change: averaged for change, (averaged, _) in planted.items()
+    }
+    for change, (_, mean) in planted.items():
+        assert means[change][1] == pytest.approx(mean, abs=0.03)
     assert all(f.interval.excludes_zero for f in found.effects)
     reference = next(f for f in found.effects if f.effect.change == "a = 1").reference
     assert reference == pytest.approx(12.5 + 2 - 0.5, abs=0.03)
@@ -126,6 +130,42 @@ def test_changes_alone_are_compared_with_the_base():
     changes = {f.effect.change: (f.effect.against, round(f.interval.mean, 1)) for f in found.effects}
     assert changes == {"a = 1": ("base", 3.0), "a = 2": ("base", 6.0), "b = 1": ("base", -1.0)}
     assert found.interactions == []
+
+
+@pytest.mark.parametrize(
+    ("labels", "steps"),
+    [
+        (["1", "2", "4"], [("2", "1"), ("4", "1"), ("4", "2")]),
+        (["1e-3", "0.01"], [("0.01", "1e-3")]),
+        (["0", "x", "1"], [("x", "0"), ("1", "0")]),
+    ],
+)
+def test_numbers_of_an_axis_are_also_compared_with_the_one_before(labels, steps):
+    found = effects(grid(a=labels, b="01"))
+    assert [(f.change, f.against) for f in found] == [(f"a = {to}", at) for to, at in steps] + [
+        ("b = 1", "0")
+    ]
+    alone = effects([point({}), *(point({"a": label}) for label in labels), point({"b": "1"})])
+    assert [f.change for f in alone if f.against == "base"] == [
+        *(f"a = {label}" for label in labels),
+        "b = 1",
+    ]
+    successive = [(labels[k + 1], labels[k]) for k in (0, 1)] if labels == ["1", "2", "4"] else []
+    assert [(f.change, f.against) for f in alone if f.against != "base"] == [
+        (f"a = {to}", at) for to, at in successive
+    ]
+
+
+def test_cells_of_a_mean_are_named_by_the_other_axes():
+    found = analysis(grid(a="01", b="012"), lambda at: (int(at["b"]) - 0.5) * int(at["a"]))
+    a = found.effects[0]
+    assert {words: round(cell.mean, 1) for words, cell in a.cells.items()} == {
+        "b = 0": -0.5,
+        "b = 1": 0.5,
+        "b = 2": 1.5,
+    }
+    assert a.opposite == ["b = 0"]
+    assert [f.cells.keys() for f in found.interactions] == [{""}] * 2
 
 
 def test_steps_of_a_path_are_compared_with_the_point_before():

@@ -96,7 +96,8 @@ def test_what_is_not_kept_is_measured_once(file, tmp_path):
     assert complete(tmp_path.parent, rows, None, lambda *x: done.append(x)) == []
     assert done == [(1, 1)]
     written = (tmp_path / FILE).stat().st_mtime_ns
-    assert complete(tmp_path.parent, rows, None, lambda *x: None) == []
+    assert complete(tmp_path.parent, rows, None, lambda *x: done.append(x)) == []
+    assert done == [(1, 1)]  # nothing is to be measured, and no progress is told
     assert (tmp_path / FILE).stat().st_mtime_ns == written
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from multiace.study.analysis import Analysis
 from multiace.study.frame_errors import FILE
 from multiace.study.measures import measures, numbers
 from multiace.study.store import Row
@@ -23,7 +26,7 @@ def test_a_run_without_battery_has_its_errors_and_costs():
         "forces RMSE, test.xyz [meV/Å]": (None, 3.0),
         "forces MAE, test.xyz [meV/Å]": (None, 2.0),
         "parameters": (None, 10.0),
-        "training [s]": (None, 2.5),
+        "wall-clock time of training [s]": (None, 2.5),
     }
     assert found({"errors": {}}) == {}
 
@@ -56,7 +59,7 @@ def test_dynamics_and_costs_of_the_battery():
         "time lost, 500 K [%]": (None, 25.0),
         "error of bonds, 500 K": (None, 0.1),
         "parameters": (None, 12.0),
-        "prediction [µs/atom]": (None, 40.0),
+        "prediction time [µs/atom]": (None, 40.0),
     }
 
 
@@ -105,3 +108,15 @@ def test_structures_are_not_resampled_where_they_cannot_be_compared(store, damag
     by_name = {measure.quantity.name: measure for measure in measures(store.rows(), store.folder)}
     assert by_name["forces RMSE, near.xyz"].structures == 0
     assert by_name["energy RMSE, near.xyz"].structures == (0 if damage == "gone" else 60)
+
+
+@pytest.mark.parametrize(
+    ("with_cores", "title"), [(12, "core time of training"), (11, "wall-clock time of training")]
+)
+def test_training_costs_time_of_cores_where_all_runs_have_it(store, with_cores, title):
+    rows = [
+        replace(row, results=row.results | ({"core_seconds": 50.0} if k < with_cores else {}))
+        for k, row in enumerate(store.rows())
+    ]
+    found = Analysis.of(rows, store.folder).costs
+    assert [cost.quantity.title for cost in found] == ["parameters", title]

@@ -60,7 +60,27 @@ def test_a_front_has_points_that_have_both():
     assert front({}, {"a": 1.0}) == []
 
 
+def cost(**points):
+    return Measure(Quantity("cost", "", None, "memory", "MB"), measure(**points).values)
+
+
 def test_only_an_interval_beats_a_point():
-    costs = {"cheap": 1.0, "dear": 2.0, "unsure": 2.0, "single": 3.0}
+    costs = cost(cheap=[1.0] * 3, dear=[2.0] * 3, unsure=[2.0] * 3, single=[3.0])
     found = measure(cheap=[1.0, 1.1, 1.2], dear=[2.0, 2.1, 2.3], unsure=[1.0, 2.0, 1.1], single=[9.0])
-    assert beaten(found, costs) == {"dear"}
+    assert beaten(found, costs, list(found.values)) == {"dear"}
+
+
+def test_a_point_that_costs_more_beats_none():
+    found = measure(better=[1.0, 1.1, 1.2], worse=[2.0, 2.1, 2.3])
+    points = list(found.values)
+    assert beaten(found, cost(better=[6.0, 7.0, 8.0], worse=[5.0, 6.1, 6.9]), points) == set()
+    assert beaten(found, cost(better=[5.0, 6.0, 7.0], worse=[5.0, 6.0, 7.0]), points) == {"worse"}
+
+
+def test_noise_of_costs_beats_no_point():
+    found = measure(better=[1.0, 1.1, 1.2], worse=[2.0, 2.1, 2.3])
+    points = list(found.values)
+    for noise in ([9.0, 4.0, 7.0], [4.0, 9.0, 6.0]):  # the mean is above, and below
+        assert beaten(found, cost(better=noise, worse=[6.0, 6.6, 6.9]), points) == set()
+    assert beaten(found, cost(better=[5.0, 5.4, 6.1], worse=[6.0, 6.6, 6.9]), points) == {"worse"}
+    assert beaten(found, cost(better=[5.0]), points) == set()

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from multiace.study.effects import Effect, design, effects, interactions
-from multiace.study.measures import SEEN, Measure, measures
+from multiace.study.measures import BY_THE_CLOCK, OF_CORES, SEEN, Measure, measures
 from multiace.study.outcomes import Outcome, outcomes
 from multiace.study.statistics import Interval
 from multiace.study.store import Row
@@ -36,6 +36,17 @@ class Finding:
     def percent(self) -> float | None:
         """The difference as a share of the reference; None where that is zero."""
         return 100 * self.interval.mean / self.reference if self.reference else None
+
+    @cached_property
+    def cells(self) -> dict[str, Interval]:
+        """The difference in each combination of the other axes that it is the mean of."""
+        found = {words: self.measure.interval(contrast) for words, contrast in self.effect.cells.items()}
+        return {words: interval for words, interval in found.items() if interval is not None}
+
+    @property
+    def opposite(self) -> list[str]:
+        """Combinations in which the difference has the other sign than the mean."""
+        return [words for words, cell in self.cells.items() if cell.mean * self.interval.mean < 0]
 
 
 @dataclass(frozen=True)
@@ -71,6 +82,11 @@ class Analysis:
         return [point.folder for point in self.points]
 
     @property
+    def is_repeated(self) -> bool:
+        """Whether a point has two seeds, without which there are no intervals."""
+        return any(len(point.done) > 1 for point in self.points)
+
+    @property
     def main(self) -> list[Measure]:
         """What the summary speaks of; validation errors where there is no other set."""
         main = [measure for measure in self.measures if measure.quantity.is_main]
@@ -86,8 +102,13 @@ class Analysis:
 
     @property
     def costs(self) -> list[Measure]:
-        """What the points cost."""
-        return [measure for measure in self.measures if measure.quantity.kind == "cost"]
+        """What the points cost; training takes time of cores where all runs have it, else time by the clock."""
+        costs = [measure for measure in self.measures if measure.quantity.kind == "cost"]
+        timed = sum(
+            len(of) for cost in costs if cost.quantity.title == OF_CORES for of in cost.values.values()
+        )
+        other = BY_THE_CLOCK if timed == sum(len(point.done) for point in self.points) else OF_CORES
+        return [cost for cost in costs if cost.quantity.title != other]
 
     @cached_property
     def effects(self) -> list[Finding]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from dataclasses import dataclass, field
+from itertools import combinations, pairwise
 
 from multiace.study.outcomes import Outcome
 
@@ -21,7 +21,7 @@ class Effect:
         axes: Of the study: one, or the two of an interaction.
         contrast: Coefficients of points, by their folders; they sum to zero.
         reference: Those of the points that it is compared with, which sum to one.
-        averaged: How many combinations of the other axes it is the mean of.
+        cells: In a grid, contrasts that it is the mean of: by the combination of the other axes, in words.
     """
 
     change: str
@@ -29,7 +29,12 @@ class Effect:
     axes: tuple[str, ...]
     contrast: dict[str, float]
     reference: dict[str, float]
-    averaged: int = 1
+    cells: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    @property
+    def averaged(self) -> int:
+        """How many combinations of the other axes it is the mean of."""
+        return max(len(self.cells), 1)
 
 
 def design(points: Sequence[Outcome]) -> str:
@@ -43,7 +48,8 @@ def effects(points: Sequence[Outcome]) -> list[Effect]:
     """Return what each change does.
 
     In a grid the main effects: the change from the first value of an axis to another, as the mean over all combinations
-    of the other axes of which both points have runs; in a path each step; else the difference to the base.
+    of the other axes of which both points have runs; in a path each step; else the difference to the base. Values of an
+    axis that are three numbers or more are also compared with the one before.
     """
     kind = design(points)
     if kind == "grid":
@@ -57,7 +63,26 @@ def effects(points: Sequence[Outcome]) -> list[Effect]:
             against = "base" if not before.labels else "the point before"
             found.append(Effect(f"{axis} = {label}", against, (axis,), contrast, {before.folder: 1.0}))
             before = point if kind == "path" else before
+    return found if kind == "path" else found + steps_from_the_base(points)
+
+
+def steps_from_the_base(points: Sequence[Outcome]) -> list[Effect]:
+    """Differences of numbers on an axis, which are changed alone, to the one before."""
+    by_labels = {key(point.labels): point.folder for point in points}
+    found = []
+    for axis, labels in axes(points).items():
+        for before, label in successive(labels):
+            a, b = (by_labels[key({axis: value})] for value in (label, before))
+            found.append(Effect(f"{axis} = {label}", before, (axis,), {a: 1.0, b: -1.0}, {b: 1.0}))
     return found
+
+
+def successive(labels: Sequence[str]) -> list[tuple[str, str]]:
+    """Each value with the next one, if they are three numbers or more."""
+    try:
+        return list(pairwise(labels)) if len(list(map(float, labels))) > 2 else []
+    except ValueError:
+        return []
 
 
 def repeated(points: Sequence[Outcome]) -> list[Outcome]:
@@ -70,17 +95,19 @@ def main_effects(points: Sequence[Outcome]) -> list[Effect]:
     """Mean differences of values of an axis, all other axes being equal."""
     by_labels = {key(point.labels): point.folder for point in points}
     found = []
-    for axis, (first, *others) in axes(points).items():
-        for label in others:
-            pairs = [
-                (point.folder, by_labels[other])
+    for axis, labels in axes(points).items():
+        first, *others = labels
+        for before, label in [*((first, other) for other in others), *successive(labels)[1:]]:
+            pairs = {
+                rest(point, axis): (point.folder, by_labels[other])
                 for point in points
-                if point.labels[axis] == label and (other := key(point.labels | {axis: first})) in by_labels
-            ]
+                if point.labels[axis] == label and (other := key(point.labels | {axis: before})) in by_labels
+            }
             if pairs:
-                contrast = mean([{a: 1.0, b: -1.0} for a, b in pairs])
-                reference = mean([{b: 1.0} for _, b in pairs])
-                found.append(Effect(f"{axis} = {label}", first, (axis,), contrast, reference, len(pairs)))
+                cells = {words: {a: 1.0, b: -1.0} for words, (a, b) in pairs.items()}
+                reference = mean([{b: 1.0} for _, b in pairs.values()])
+                contrast = mean(list(cells.values()))
+                found.append(Effect(f"{axis} = {label}", before, (axis,), contrast, reference, cells))
     return found
 
 
@@ -99,18 +126,26 @@ def interactions(points: Sequence[Outcome]) -> list[Effect]:
     found = []
     for (A, (a0, *of_A)), (B, (b0, *of_B)) in combinations(axes(points).items(), 2):
         for a, b in ((a, b) for a in of_A for b in of_B):
-            squares = []
+            squares = {}
             for point in points:
                 if point.labels[A] == a and point.labels[B] == b:
                     corners = [key(point.labels | c) for c in ({}, {A: a0}, {B: b0}, {A: a0, B: b0})]
                     if all(corner in by_labels for corner in corners):
-                        squares.append([by_labels[corner] for corner in corners])
+                        squares[rest(point, A, B)] = [by_labels[corner] for corner in corners]
             if squares:
-                contrast = mean([dict(zip(s, (1.0, -1.0, -1.0, 1.0), strict=True)) for s in squares])
-                reference = mean([{s[3]: 1.0} for s in squares])
-                words = f"{A} = {a} with {B} = {b}"
-                found.append(Effect(words, "both alone", (A, B), contrast, reference, len(squares)))
+                cells = {
+                    words: dict(zip(corners, (1.0, -1.0, -1.0, 1.0), strict=True))
+                    for words, corners in squares.items()
+                }
+                reference = mean([{corners[3]: 1.0} for corners in squares.values()])
+                words, contrast = f"{A} = {a} with {B} = {b}", mean(list(cells.values()))
+                found.append(Effect(words, "both alone", (A, B), contrast, reference, cells))
     return found
+
+
+def rest(point: Outcome, *without: str) -> str:
+    """Labels of a point on all other axes, in words."""
+    return ", ".join(f"{axis} = {label}" for axis, label in point.labels.items() if axis not in without)
 
 
 def key(labels: dict[str, str]) -> frozenset:

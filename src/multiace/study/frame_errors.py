@@ -113,22 +113,29 @@ def complete(
         folder: Of the study.
         rows: Runs with results.
         battery: Name or file of the battery of the study.
-        advance: Called with the number of runs that are looked at, and of all.
+        advance: Called with the number of runs that are measured, and of all that are to be.
 
     Returns:
         A paragraph on runs whose model or test files are not there any more, if there are some, or whose model asks for
         code from outside, which a report does not run.
     """
     missing = []
-    for k, row in enumerate(rows):
-        place = folder / row.name
+    wanted: list[tuple[Row, dict[str, SetFile]]] = []
+    for row in rows:
         try:
             files = files_of_sets(row.config["data"], row.results or {}, battery)
-            if files.keys() - {name for name, _ in kept(place)}:
-                keep(Potential.load(place), files, place)
         except InputError as error:
             missing.append(f"{row.name}: {error}")
-        advance(k + 1, len(rows))
+        else:
+            if files.keys() - {name for name, _ in kept(folder / row.name)}:
+                wanted.append((row, files))
+    for k, (row, files) in enumerate(wanted):
+        place = folder / row.name
+        try:
+            keep(Potential.load(place), files, place)
+        except InputError as error:
+            missing.append(f"{row.name}: {error}")
+        advance(k + 1, len(wanted))
     if not missing:
         return []
     n = len(missing)

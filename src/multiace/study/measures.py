@@ -16,7 +16,19 @@ from multiace.study.statistics import Interval, mean_interval
 from multiace.study.store import Row
 from multiace.train.metrics import UNITS
 
-__all__ = ["SEEN", "Measure", "Quantity", "measures"]
+__all__ = [
+    "BY_THE_CLOCK",
+    "EXACT",
+    "HOLE",
+    "LOST",
+    "MEASURED_BY_THE_CLOCK",
+    "OF_CORES",
+    "OF_DOMAIN",
+    "SEEN",
+    "Measure",
+    "Quantity",
+    "measures",
+]
 
 Contrast = Mapping[str, float]
 """Coefficients of points, by their folders: {a: 1, b: -1} is the difference of a to b."""
@@ -24,6 +36,10 @@ Contrast = Mapping[str, float]
 SEEN = ("train", "valid")
 """Sets that training uses."""
 
+OF_DOMAIN = {"in": "in domain", "out": "out of domain"}
+"""What is said of a set or curve."""
+
+HOLE = "depth of the hole"
 SCORES = {
     "curve": {
         "rmse": ("energy RMSE", "meV"),
@@ -33,7 +49,7 @@ SCORES = {
         "spurious_extrema": ("spurious extrema", ""),
         "roughness": ("roughness of the error", "meV/x²"),
     },
-    "dimer": {"hole": ("depth of the hole", "eV")},
+    "dimer": {"hole": (HOLE, "eV")},
     "dynamics": {"bond_error": ("error of bonds", ""), "pair_error": ("error of pairs", "")},
 }
 """Titles and units of the scores of a battery; where they have a sign, their size counts. Others are facts, not better
@@ -43,11 +59,16 @@ LOST = "time lost"
 
 COSTS = {
     "parameters": ("parameters", ""),
-    "seconds": ("training", "s"),
-    "core_seconds": ("training, of cores", "s"),
-    "microseconds_per_atom": ("prediction", "µs/atom"),
+    "seconds": ("wall-clock time of training", "s"),
+    "core_seconds": ("core time of training", "s"),
+    "microseconds_per_atom": ("prediction time", "µs/atom"),
     "memory": ("memory", "MB"),
 }
+BY_THE_CLOCK, OF_CORES = COSTS["seconds"][0], COSTS["core_seconds"][0]
+MEASURED_BY_THE_CLOCK = (BY_THE_CLOCK, COSTS["microseconds_per_atom"][0])
+"""Costs that change with what else the machine does."""
+EXACT = COSTS["parameters"][0]
+"""The cost that is counted; others are measured, and have a spread."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +106,7 @@ class Quantity:
             return False
         if self.kind == "set":
             return self.title in ("energy RMSE", "forces RMSE", "stress RMSE")
-        return (self.kind == "curve" and self.title == "energy RMSE") or self.title == LOST
+        return (self.kind == "curve" and self.title in ("energy RMSE", "barrier error")) or self.title == LOST
 
 
 @dataclass(frozen=True, eq=False)

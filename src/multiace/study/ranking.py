@@ -54,13 +54,22 @@ def front(costs: Mapping[str, float], errors: Mapping[str, float]) -> list[str]:
     return sorted(found, key=lambda point: (costs[point], errors[point]))
 
 
-def beaten(measure: Measure, costs: Mapping[str, float]) -> set[str]:
-    """Return points that another one beats: it costs no more, and the interval of the difference says it is better."""
+def beaten(measure: Measure, cost: Measure, points: Sequence[str]) -> set[str]:
+    """Return points that another one beats: its error is lower, and its cost no higher, as the intervals say.
+
+    Both are intervals of differences of the same seeds. Parameters have no spread, and are compared as they are.
+
+    Args:
+        measure: The error.
+        cost: The cost.
+        points: Folders.
+    """
     return {
         point
-        for point in costs
-        for other in costs
-        if costs[other] <= costs[point]
+        for point in points
+        for other in points
+        if (spent := cost.difference(other, point)) is not None
+        and spent.high <= 0
         and (found := measure.difference(other, point)) is not None
         and found.high < 0
     }

@@ -119,7 +119,9 @@ def test_scripts_run_without_errors(found):
 @pytest.mark.parametrize("title", ["s.d.", "difference", "rank"])
 def test_numbers_sort_as_numbers(found, title):
     sort = found["sorts"][title]
-    up, down = ([float(x.replace(",", "")) for x in sort[way] if x] for way in ("up", "down"))
+    up, down = (
+        [float(x.partition(", ")[0].replace("−", "-")) for x in sort[way] if x] for way in ("up", "down")
+    )
     assert up == sorted(up)
     assert down == sorted(down, reverse=True)
     assert sort["rows"] == 4
@@ -141,7 +143,7 @@ def test_points_sort_with_what_belongs_to_them(found):
 
 
 def test_figures_are_drawn(found):
-    assert len(found["figures"]) == 10
+    assert len(found["figures"]) == 11
     for figure in found["figures"]:
         assert figure["width"] > 900
         assert figure["height"] > 100
@@ -159,7 +161,7 @@ def test_legends_hide_and_show(found):
 def test_the_mouse_is_told_what_it_is_on(found):
     text, hidden, gone = found["tip"]
     assert re.search(
-        r"^model.nonlinearity = gate, against none\n.*: -\d.* meV\n95 %: .* to .* meV\n3 runs$", text
+        r"^model.nonlinearity = gate, against none\n.*: −\d.* meV\n95 %: .* to .* meV\n3 seeds$", text
     )
     assert not hidden
     assert gone

@@ -9,10 +9,12 @@ import pytest
 
 from multiace.cli import main
 from multiace.errors import InputError
+from multiace.study.analysis import Analysis
 from multiace.study.config import StudyConfig
 from multiace.study.frame_errors import FILE
+from multiace.study.measures import LOST, SCORES
 from multiace.study.plan import plan
-from multiace.study.report import svg
+from multiace.study.report import build, svg
 from multiace.study.report.build import write_study_report
 from multiace.study.store import Store
 from tests.study.synthetic import ALONE, BASE, GRID, PATH, write_study
@@ -37,6 +39,7 @@ def words(text):
 def test_the_report_of_a_grid_has_everything_and_needs_nothing_else(page):
     text = page.read_text(encoding="utf-8")
     assert sections(text) == [
+        "What was studied",
         "Summary",
         "What each change does",
         "Errors of the points",
@@ -63,7 +66,24 @@ def test_the_report_of_a_grid_has_everything_and_needs_nothing_else(page):
 def test_what_is_planted_is_found(page):
     text = words(page.read_text(encoding="utf-8"))
     assert re.search(r"nonlinearity = gate instead of none : energy RMSE: −\d+ % on near \(−", text)
-    assert "They matter in the domain and outside: nonlinearity = gate instead of none." in text
+    assert re.search(r"nonlinearity = gate instead of none +lowers (some )?errors in the domain", text)
+
+
+def test_every_score_is_defined(page, store):
+    text = page.read_text(encoding="utf-8")
+    titles = {measure.quantity.title for measure in Analysis.of(store.rows(), store.folder).measures}
+    scores = {title for kind in SCORES.values() for title, _ in kind.values() if "RMSE" not in title} | {LOST}
+    assert set(build.SCORES) == scores
+    assert len(titles & scores) == 5
+    for score in scores:
+        assert (f"<li><b>{score}</b>: " in text) == (score in titles)
+
+
+def test_the_first_rank_is_said_in_words(page):
+    text = page.read_text(encoding="utf-8")
+    assert "<td class=n>1, the best</td>" in text
+    assert "<td class=n>1, tied with the best</td>" in text
+    assert "though its mean is higher than that of a point of a later rank" in text
 
 
 def test_names_of_users_are_text(page):
@@ -97,11 +117,21 @@ def test_tables_are_written_in_each_format(page, store):
     assert found == sorted(f"{name}.{ending}" for name in names for ending in ("csv", "md", "tex"))
     head, *rows = (store.folder / "tables" / "errors.csv").read_text(encoding="utf-8").splitlines()
     assert head.startswith(
-        "point,of,domain,quantity,unit,difference is,mean,s.d.,runs,difference,from,to,rank"
+        "point,of,domain,quantity,unit,difference is,mean,s.d.,seeds,difference,from,to,rank"
     )
     assert len(rows) == 4 * (2 * 4 + 2 * 2 + 3 + 1 + 2)  # sets, train and valid, curve, dimer, dynamics
     overview = (store.folder / "tables" / "overview.md").read_text(encoding="utf-8")
     assert re.search(r"\| model.nonlinearity = gate, reference = mean \| \d+.\d ± \d.\d \|", overview)
+
+
+def test_costs_are_told_with_their_spread_and_by_which_clock(page, store):
+    text = words(page.read_text(encoding="utf-8"))
+    assert "what else the machine did counts: wall-clock time of training, prediction time." in text
+    head, *_ = (store.folder / "tables" / "cost.csv").read_text(encoding="utf-8").splitlines()
+    assert head == (
+        "quantity,point,beaten in,mean,s.d.,seeds,parameters,wall-clock time of training [s],s.d. [s],"
+        "prediction time [µs/atom],s.d. [µs/atom]"
+    )
 
 
 def test_the_same_study_gives_the_same_report(undrawn, store, tmp_path):
@@ -113,6 +143,7 @@ def test_changes_alone_without_battery_structures_and_repeats(tmp_path):
     store = write_study(tmp_path / "alone", ALONE, seeds=(1,), battery=False, structures=False)
     text = write_study_report(store.folder).read_text(encoding="utf-8")
     assert sections(text) == [
+        "What was studied",
         "Summary",
         "What each change does",
         "Errors of the points",
@@ -123,8 +154,11 @@ def test_changes_alone_without_battery_structures_and_repeats(tmp_path):
     ]
     assert "Nothing is claimed of points with one run" in text
     assert "The errors of the structures of 4 runs are not kept and cannot be measured now" in text
-    summary = words(text.split("<h2>What each change does")[0])
-    assert "95 %" not in summary
+    assert "<th class=n>rank<" not in text
+    shown = words(re.sub(r"<(script|style)>.*?</\1>", "", text, flags=re.DOTALL))
+    for said in ("95 %", "Mean over seeds", "±", "difference is", "tied", "s.d.", "Beaten"):
+        assert said not in shown, said
+    assert shown.count("with one seed there are no standard deviations and no intervals") >= 4
 
 
 def test_a_path_with_failures_and_runs_to_come(tmp_path):

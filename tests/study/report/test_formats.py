@@ -3,8 +3,18 @@
 import csv
 import io
 import math
+import re
 
-from multiace.study.report.formats import Column, Table, number, to_csv, to_html, to_latex, to_markdown
+from multiace.study.report.formats import (
+    Column,
+    Table,
+    decimals,
+    number,
+    to_csv,
+    to_html,
+    to_latex,
+    to_markdown,
+)
 
 TABLE = Table(
     "own",
@@ -18,17 +28,51 @@ TABLE = Table(
 
 
 def test_numbers_have_four_digits():
-    assert [number(x) for x in (12.34567, 0.00123456, 1234567.0, 12, 1234, None, math.nan)] == [
-        *("12.35", "0.001235", "1,234,567", "12", "1,234", "", "")
+    assert [number(x) for x in (12.34567, 0.00123456, 1234567.0, 12, 1234, None, math.nan, 8.0, 999.96)] == [
+        *("12.35", "0.001235", "1,234,567", "12", "1,234", "", "", "8.000", "1000")
     ]
-    assert [number(x, signed=True) for x in (12.3456, -0.5, 0.0, 1234.5)] == ["+12.3", "-0.5", "0", "+1,234"]
+    assert [number(x, signed=True) for x in (12.3456, -0.5, 0.0, 1234.5)] == [
+        "+12.3",
+        "−0.500",
+        "0",
+        "+1,234",
+    ]
+
+
+def test_numbers_of_a_column_share_their_decimals():
+    assert [number(x, decimals=1) for x in (75.25, 0.04, -1.0, 3, math.inf)] == [
+        "75.2",
+        "0.0",
+        "−1.0",
+        "3",
+        "",
+    ]
+    assert number(2.0, signed=True, decimals=0) == "+2"
+    for sizes, expected in {
+        (46.0, 10.0): 0,
+        (11.7, 1.6, 5.6): 1,
+        (11.7, 0.012): 1,  # at most one digit more of the largest
+        (0.012, 0.034): 3,
+        (1234.0,): 0,
+        (0.0, math.nan): None,
+        (): None,
+    }.items():
+        assert decimals(sizes) == expected
+    assert decimals([75.3, 44.1], 3) == 1
+
+
+def test_columns_without_cells_are_not_shown():
+    head = [Column("point", number=False), Column("is", number=False), Column("s.d."), Column("mean")]
+    found = to_html(Table("own", "", head, [["", "", math.nan, 1], ["", "", None, 2]]))
+    assert re.findall("<th(?: class=n)?>(.*?)</th>", found) == ["point", "mean"]
+    assert "<td></td><td class=n>2</td>" in found
 
 
 def test_html_is_escaped_and_links_to_points():
     found = to_html(TABLE, {"b": "#point-1"})
     assert "<td>&lt;b&gt;a&lt;/b&gt; | 100% of_it &amp; $x$ \\ {y}</td>" in found
     assert '<td><a href="#point-1">b</a></td>' in found
-    assert "<td class=n>1,235</td><td class=n>-0.123</td><td class=n>3</td>" in found
+    assert "<td class=n>1,235</td><td class=n>−0.123</td><td class=n>3</td>" in found
     assert "<table class=sortable>" in found
 
 
@@ -42,7 +86,7 @@ def test_markdown_has_as_many_cells_as_columns():
     assert caption == "50 % of\\_all"
     assert head == "| point | RMSE [meV/Å] | change | runs |"
     assert rule == "| --- | ---: | ---: | ---: |"
-    assert first == "| &lt;b&gt;a&lt;/b&gt; \\| 100% of\\_it &amp; \\$x\\$ \\\\ {y} | 1,235 | -0.123 | 3 |"
+    assert first == "| &lt;b&gt;a&lt;/b&gt; \\| 100% of\\_it &amp; \\$x\\$ \\\\ {y} | 1,235 | −0.123 | 3 |"
     assert second == "| b | 0.001235 |  |  |"
 
 
@@ -51,7 +95,7 @@ def test_latex_is_escaped():
     assert r"\caption{50 \% of\_all}" in found
     assert r"\begin{tabular}{lrrr}" in found
     name = r"\textless{}b\textgreater{}a\textless{}/b\textgreater{} \textbar{} 100\% of\_it \& \$x\$ "
-    assert name + r"\textbackslash{} \{y\} & 1,235 & -0.123 & 3 \\" in found
+    assert name + r"\textbackslash{} \{y\} & 1,235 & $-$0.123 & 3 \\" in found
     assert r"RMSE [meV/\AA{}]" in found
     assert found.count("\\toprule") == found.count("\\midrule") == found.count("\\bottomrule") == 1
 

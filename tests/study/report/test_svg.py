@@ -72,6 +72,14 @@ def test_names_are_shown_as_they_are():
     assert "&lt;i&gt;" in legend
 
 
+def test_dots_of_a_figure_are_dots_in_its_legend():
+    entries = [svg.Series("a", "reference", "#000", dots=True), svg.Series("b", "other", "#111", dashed=True)]
+    reference, other = svg.figure(drawn()["curves"](), entries, "own", "").split("</button>")[:2]
+    assert "<circle" in reference
+    assert "<line" not in reference
+    assert "stroke-dasharray" in other
+
+
 def test_a_long_interval_leaves_the_panel():
     (ax,) = drawn()["differences"]().axes
     low, high = ax.get_xlim()
@@ -79,15 +87,35 @@ def test_a_long_interval_leaves_the_panel():
     assert 0.5 < high < 3
 
 
+@pytest.mark.parametrize("height", [1000, -1000])
 @pytest.mark.parametrize("reference", [True, False])
-def test_a_curve_that_runs_away_does_not_hide_the_others(reference):
+def test_a_curve_that_runs_away_does_not_hide_the_others(reference, height):
     x = np.linspace(0.5, 4.0, 50)
     well = Curve(x, np.array([np.cos(x)]), "well")
-    wall = Curve(x, np.array([np.cos(x) + 1000 * (x < 0.7)]), "wall")
+    wall = Curve(x, np.array([np.cos(x) + height * (x < 0.7)]), "wall")
     panel = Panel("own", "x", "y", {"a": well, "b": wall}, (x, np.cos(x)) if reference else None)
     low, high = figures.curves([panel], LEGEND).axes[0].get_ylim()
     assert -3 < low < -1
     assert 0.8 < high < 3
+
+
+def test_a_barrier_that_is_too_high_is_seen_and_its_spread_need_not_be():
+    x = np.linspace(-1, 1, 21)
+    E = 0.03 * np.cos(np.pi * x)
+    low, high = (8 * E + 0.2 * np.cos(np.pi * x) * side for side in (-1, 1))
+    curves = {"a": Curve(x, np.array([low, high]), "too high"), "b": Curve(x, np.array([E, E]), "right")}
+    bottom, top = figures.curves([Panel("own", "x", "y", curves, (x, E))], LEGEND).axes[0].get_ylim()
+    assert -0.3 < bottom < -0.24
+    assert 0.24 < top < 0.3
+
+
+def test_a_flat_curve_has_room():
+    flat = Curve(np.arange(3.0), np.ones((1, 3)), "flat")
+    for reference in (None, (np.arange(3.0), np.ones(3))):
+        low, high = (
+            figures.curves([Panel("own", "x", "y", {"a": flat}, reference)], LEGEND).axes[0].get_ylim()
+        )
+        assert low < 1 < high
 
 
 def test_intervals_of_rising_errors_are_seen_to_include_zero():

@@ -7,9 +7,10 @@ import re
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from multiace.study.analysis import Analysis
-from multiace.study.measures import Measure, Quantity
+from multiace.study.measures import HOLE, Measure, Quantity
 from multiace.study.report.words import cards, summary
 from tests.study.test_effects import grid, point
 
@@ -53,29 +54,22 @@ def test_what_matters_in_and_out_of_the_domain_is_told_apart():
     )
     inside, outside = text.split("Outside of the domain of the training data\n")
     assert re.search(
-        r"In the domain of the training data\ngate = on, against the base: forces RMSE: −10 % on near "
-        r"\(−10 to −(9.\d|10)\)\.\n",
+        r"In the domain of the training data\ngate = on: forces RMSE: −10 % on near \(−10 to −(9.\d|10)\)\.\n",
         inside,
     )
-    assert "Not told apart from no change: cut = 4, against the base; rate = 1, against the base." in inside
-    assert re.search(r"\ncut = 4, against the base: forces RMSE: \+[34](.\d+)? % on far \(", outside)
-    assert "They matter in the domain and outside: gate = on, against the base." in text
-    assert (
-        "They matter outside of the domain, and in it are not told apart from no change: cut = 4, against the base."
-        in text
-    )
-    assert (
-        "They are not told apart from no change, neither in the domain nor outside: rate = 1, against the base."
-        in text
-    )
-    assert "They matter in the domain, and" not in text
+    assert "Not told apart from no change: cut = 4; rate = 1." in inside
+    assert re.search(r"\ncut = 4: forces RMSE: \+[34](.\d+)? % on far \(", outside)
+    assert "gate = on lowers errors in the domain and outside.\n" in text
+    assert "cut = 4 raises errors outside; in the domain none is told apart from no change.\n" in text
+    assert "Not told apart from no change, in the domain and outside: rate = 1.\n" in text
+    assert "Changes of mean errors against the base in percent" in text
     assert "Of 6 intervals 3 exclude zero; about 0.3 would by chance" in text
 
 
 def test_nothing_is_claimed_where_nothing_is_told_apart():
     text = told(analysis(grid(a="01", b="01"), test=lambda at: 0.0))
     assert "On the test sets\nNo change makes a difference that its interval tells apart from none." in text
-    assert "forces RMSE, test: all 4 points share the first rank." in text
+    assert "forces RMSE, test: all 4 points are tied." in text
     assert "95 %" not in text
     assert "domain" not in text
 
@@ -93,9 +87,64 @@ def test_interactions_are_told_where_their_interval_excludes_zero():
         "Changes that depend on each other, beyond the sum of both alone\na = 1 with b = 1: forces RMSE: +8"
         in text
     )
-    assert "Changes that depend" not in told(
-        analysis(grid(a="01", b="01"), test=lambda at: 4.0 * (at["a"] == "1"))
+    additive = told(analysis(grid(a="01", b="01"), test=lambda at: 4.0 * (at["a"] == "1")))
+    assert (
+        "None of 1 such interactions is told apart from zero: as far as intervals tell, effects add up."
+        in additive
     )
+    assert "interactions" not in told(analysis([point({}), point({"a": "1"})], test=lambda at: 0.0))
+
+
+def test_a_change_may_lower_some_errors_and_raise_others():
+    points = [point({}), point({"a": "1"}), point({"b": "1"})]
+    study = analysis(points, near=lambda at: -5.0 * ("a" in at), far=lambda at: 5.0 * ("a" in at))
+    assert "a = 1 lowers errors in the domain, and raises errors outside.\n" in told(study)
+    near, far = (measure.values for measure in study.measures)
+    other = {"higher": far, "not told apart": dict.fromkeys(near, near["base"])}
+    both, some = (
+        told(Analysis(points, [Measure(IN, near), Measure(replace(IN, where="other"), values)]))
+        for values in other.values()
+    )
+    assert "a = 1 lowers some errors and raises others in the domain (see below).\n" in both
+    assert "a = 1 lowers some errors in the domain.\n" in some
+
+
+@pytest.mark.parametrize(
+    ("effect", "said"),
+    [
+        (lambda at: -5.0 if at["b"] == "1" else -1.0, r"−6(.\d)? % on test \([^;]*\)"),
+        (
+            lambda at: -5.0 if at["b"] == "1" else 1.0,
+            r"−4(.\d)? % on test \([^;]*; lower with b = 1, higher with b = 0, by",
+        ),
+        (
+            lambda at: -5.0 if at["b"] == "1" else 5.0,
+            r"a = 1 instead of 0: Not told apart: forces RMSE: test \(lower with b = 1, higher with b = 0, by",
+        ),
+    ],
+)
+def test_opposite_effects_in_cells_of_a_grid_are_told_beside_their_mean(effect, said):
+    text = told(analysis(grid(a="01", b="01"), test=lambda at: effect(at) * (at["a"] == "1")))
+    assert re.search(said, text), text
+
+
+def test_holes_of_most_points_are_told():
+    points = [point({}), point({"a": "1"}), point({"a": "2"})]
+    depths = {"base": 0.5, "a = 1": 0.25, "a = 2": 0.0}
+
+    def hole(pair, scale):
+        values = {p.folder: dict.fromkeys((1, 2), scale * depths[p.folder]) for p in points}
+        return Measure(Quantity("dimer", pair, None, HOLE, "eV"), values)
+
+    study = analysis(points, test=lambda at: 0.0)
+    study.measures.extend([hole("C-H", 1.0), hole("O-O", 2.0)])
+    assert (
+        "Holes: in 2 of 3 points the energy of two atoms falls again where they are closer than bonds, by 0.5 to "
+        "1 eV for the pair with the deepest one (O-O), mean over seeds." in told(study)
+    )
+    depths |= {"a = 1": 0.001}
+    study.measures[1:] = [hole("C-H", 1.0)]
+    assert "Holes" not in told(study)
 
 
 def test_measures_of_one_title_are_told_together():
@@ -104,9 +153,7 @@ def test_measures_of_one_title_are_told_together():
     )
     (hot,) = [m for m in study.measures if m.quantity is PLAIN]
     study.measures.append(Measure(replace(PLAIN, where="hot"), hot.values))
-    assert re.search(
-        r"a = 1, against the base: forces RMSE: −\S+ % on test \(.*?\), −\S+ % on hot \(", told(study)
-    )
+    assert re.search(r"a = 1: forces RMSE: −\S+ % on test \(.*?\), −\S+ % on hot \(", told(study))
 
 
 def test_a_reference_of_zero_has_no_percent():
@@ -133,8 +180,6 @@ def test_names_are_escaped():
 
 def test_the_best_point_of_each_measure_is_on_a_card():
     found = cards(analysis(grid(a="012"), test=lambda at: 5.0 * (at["a"] == "0")))
-    assert (
-        "forces RMSE, test: a = 1; 1 more shares its rank" in found
-        or "a = 2; 1 more shares its rank" in found
-    )
+    assert re.search(r"<span>forces RMSE, test: a = [12]; 1 more is tied with it<", found)
+    assert "mean ± standard deviation over seeds" in found
     assert re.search(r"<strong>(50.0|49.9)", found)

@@ -8,20 +8,23 @@ from html import escape
 
 from multiace.report.html import Section, paragraph
 from multiace.study.analysis import Analysis
-from multiace.study.measures import Measure
+from multiace.study.measures import OF_DOMAIN, Measure
 from multiace.study.ranking import beaten, front
 from multiace.study.report import figures, svg
 from multiace.study.report.figures import Bar, Dot
-from multiace.study.report.formats import number, to_html
+from multiace.study.report.formats import Table, number, to_html
 from multiace.study.report.svg import Series
 from multiace.study.report.tables import (
-    FRONT,
-    RULE,
+    ONE_SEED,
+    beating,
     cost_table,
+    described,
     effect_table,
     means,
+    plus_minus,
     priced,
     ranking_table,
+    rule,
     short,
 )
 from multiace.study.statistics import Interval
@@ -34,13 +37,15 @@ IN, OUT, UNKNOWN = (
     ("#5b8c3a", "#6b7480", "#9aa53c"),
 )
 
+BARS = "Filled: the 95 % interval excludes zero. Long intervals leave the panel."
+
 
 def told(found: Interval, unit: str) -> str:
     """A mean and its interval, for the mouse."""
-    runs = f"{found.n} run{'s' if found.n > 1 else ''}"
     if found.n < 2:
-        return f"{number(found.mean)} {unit}\n{runs}: no interval"
-    return f"{number(found.mean)} {unit}\n95 %: {number(found.low)} to {number(found.high)} {unit}\n{runs}"
+        return f"{number(found.mean)} {unit}\none seed: no interval"
+    low, high = number(found.low), number(found.high)
+    return f"{number(found.mean)} {unit}\n95 %: {low} to {high} {unit}\n{found.n} seeds"
 
 
 def panels(parts: Mapping[str, str], printed: int | None = None) -> str:
@@ -61,7 +66,7 @@ def of_sets(measures: Sequence[Measure]) -> dict[str, Series]:
         where, domain = measure.quantity.where, measure.quantity.domain
         if where not in found:
             colors = {"in": IN, "out": OUT}.get(domain or "", UNKNOWN)
-            name = where if domain is None else f"{where} ({domain} of domain)"
+            name = where if domain is None else f"{where} ({OF_DOMAIN[domain]})"
             found[where] = Series(where, name, colors[counts[domain] % len(colors)])
             counts[domain] += 1
     return found
@@ -71,7 +76,7 @@ def forests(measures: Sequence[Measure]) -> dict[str, list[Measure]]:
     """Measures of sets that belong into one panel: the same quantity of several sets."""
     found: dict[str, list[Measure]] = {}
     for measure in measures:
-        curve = " of curves" if measure.quantity.kind == "curve" else ""
+        curve = " of curves" if measure.quantity.kind == "curve" and "RMSE" in measure.quantity.title else ""
         unit = f" [{measure.quantity.unit}]" if measure.quantity.unit else ""
         found.setdefault(f"{measure.quantity.title}{curve}{unit}", []).append(measure)
     return found
@@ -94,12 +99,14 @@ def error_section(analysis: Analysis, links: Mapping[str, str]) -> Section:
     body = svg.figure(
         figures.forest(shown, legend, differences=False),
         legend.values(),
-        "Errors of each point on each set, with intervals",
+        "Errors of each point on each set",
         "Mean over seeds with its 95 % interval, over seeds and structures where these are kept, and the single runs "
         "(ticks). Intervals of means overlap more than those of differences, which are paired: compare points by the "
-        "tables below.",
+        "tables below."
+        if analysis.is_repeated
+        else ONE_SEED,
     )
-    body += paragraph(RULE.format(reference=analysis.reference.name))
+    body += paragraph(rule(analysis))
     main = analysis.main
     chosen = main + [measure for measure in analysis.tested if measure not in main]
     tables = {m.quantity.name: scroll(to_html(ranking_table(m, analysis), links)) for m in chosen}
@@ -128,10 +135,10 @@ def effect_section(analysis: Analysis) -> Section:
                 mean, low, high = (
                     scale * x for x in (found.interval.mean, found.interval.low, found.interval.high)
                 )
-                bar = Bar(short(found.effect.change), q.where, mean, low, high, tip=tip)
+                bar = Bar(described(found.effect), q.where, mean, low, high, tip=tip)
                 shown.setdefault(f"{title.partition(' [')[0]} [change, %]", []).append(bar)
     words = {
-        "grid": "from the first value of the axis to another, as the mean over all combinations of the other axes",
+        "grid": "from one value of an axis to another, as the mean over all combinations of the other axes",
         "one_at_a_time": "from the base to each value",
         "path": "of each step of the path, from the point before",
     }
@@ -139,48 +146,58 @@ def effect_section(analysis: Analysis) -> Section:
         svg.figure(
             figures.forest(shown, legend, differences=True),
             legend.values(),
-            "What each change does to errors in and out of the domain, in percent, with intervals",
+            "What each change does to errors in and out of the domain, in percent",
             f"Changes of the mean error in percent, {words[analysis.design]}; left of the line errors are lower. "
-            "Filled: the 95 % interval excludes zero. Long intervals leave the panel.",
+            + (BARS if analysis.is_repeated else ONE_SEED),
         )
         if shown
         else ""
     )
     tables = {"main errors": chosen, "everything measured": analysis.effects}
-    parts = {title: scroll(to_html(effect_table(of, "effects"))) for title, of in tables.items()}
+    parts = {title: scroll(to_html(shortened(effect_table(of, "effects")))) for title, of in tables.items()}
     body += panels(parts, printed=1)
     if analysis.interactions:
         few = [found for found in analysis.interactions if found.measure.quantity in main]
-        body += "<h3>Interactions</h3>" + scroll(to_html(effect_table(few, "interactions")))
+        body += "<h3>Interactions</h3>" + scroll(to_html(shortened(effect_table(few, "interactions"))))
     return Section("What each change does", body)
+
+
+def shortened(table: Table) -> Table:
+    """The same with short names of changes, which leave room for the numbers."""
+    return replace(table, rows=[(short(str(change)), *rest) for change, *rest in table.rows])
 
 
 def cost_section(analysis: Analysis, links: Mapping[str, str]) -> Section:
     """Error against parameters, training and time of a prediction."""
     legend = figures.series({point.folder: short(point.name) for point in analysis.points if point.done})
+    line = "the line joins points to which none is as good in both and better in one."
+    caption = f". {ONE_SEED[:-1]}; {line}"
+    if analysis.is_repeated:
+        caption = (
+            f": means, with the 95 % intervals of the error. Beaten points are hollow; of the others {line}"
+        )
     parts = {}
     for measure in priced(analysis):
         errors, fronts = means(measure, analysis), {}
         shown: dict[str, dict[str, Dot]] = {}
         for cost in analysis.costs:
             costs = {point: value for point, value in means(cost, analysis).items() if point in errors}
-            losers, label = beaten(measure, costs), cost.quantity.label
-            fronts[label] = front(costs, errors)
+            losers, label = beaten(measure, cost, list(costs)), cost.quantity.label
+            fronts[label] = front({point: costs[point] for point in costs if point not in losers}, errors)
             for point in analysis.points:
-                found = measure.mean(point.folder)
-                if point.folder in costs and found is not None:
+                found, spent = measure.mean(point.folder), cost.mean(point.folder)
+                if found is not None and spent is not None:
                     tip = f"{point.name}\n{measure.quantity.name}: {told(found, measure.quantity.unit)}\n"
-                    tip += f"{label}: {number(costs[point.folder])}"
+                    tip += f"{label}: {plus_minus(spent)}"
                     ends = (found.mean, found.low, found.high)
-                    dot = Dot(costs[point.folder], *ends, point.folder in losers, tip)
+                    dot = Dot(spent.mean, *ends, point.folder in losers, tip)
                     shown.setdefault(label, {})[point.folder] = dot
         drawn = svg.figure(
             figures.pareto(shown, fronts, legend, measure.quantity.label),
             legend.values(),
             f"{measure.quantity.name} against what it costs",
-            f"{measure.quantity.name} against cost.",
+            f"{measure.quantity.name[:1].upper()}{measure.quantity.name[1:]} against cost{caption}",
         )
         table = replace(cost_table([measure], analysis), caption="")
         parts[measure.quantity.name] = drawn + scroll(to_html(table, links))
-    text = f"In the figure intervals of 95 %, the front as a line, and beaten points hollow. {FRONT}"
-    return Section("Error against cost", paragraph(text) + panels(parts))
+    return Section("Error against cost", paragraph(beating(analysis)) + panels(parts))

@@ -17,6 +17,7 @@ from multiace.study.report.svg import Series, mark
 __all__ = ["Bar", "Curve", "Dot", "curves", "forest", "pareto", "series"]
 
 PALETTE = (*COLORS[:5], "#2f5fd0", "#c8323a", "#44546a")
+FAR = 10  # ranges of the reference: a curve that is farther from it leaves its panel
 styled = rc_context({**STYLE, "text.parse_math": False})
 """Decorator: the style of the reports; a $ in a name is a $."""
 
@@ -83,7 +84,7 @@ def forest(panels: Mapping[str, Sequence[Bar]], legend: Mapping[str, Series], di
             parts += ax.plot(bar.value, y, "o", ms=5.5, mec=color, mfc=color if filled else "white", mew=1.3)
             mark(parts, bar.series, bar.tip)
         scale(ax, bars, differences)
-        ax.set(title=title.partition(" [")[0], ylim=(len(rows) - 0.5, -0.5))
+        ax.set(title=textwrap.fill(title.partition(" [")[0], 80 // len(panels)), ylim=(len(rows) - 0.5, -0.5))
         ax.set_yticks(range(len(rows)), labels=[])
         ax.grid(visible=False, axis="y")
         for k in range(1, len(rows)):
@@ -186,17 +187,24 @@ def curves(panels: Sequence[Panel], legend: Mapping[str, Series]) -> Figure:
 
 
 def limits(ax: Axes, panel: Panel) -> None:
-    """Show what is near the reference, or without one most of the curves; what runs away leaves the panel."""
+    """Show the reference and all means that are not far from it, or without one most of the means."""
     if panel.log:
         ax.set_yscale("log")
         plain_log_ticks(ax.yaxis)
         return
-    means = np.concatenate([curve.runs.mean(0) for curve in panel.curves.values()])
-    usual = np.quantile(means, [0.0, 0.9]) if panel.reference is None else panel.reference[1]
-    room = 0.6 * (float(np.ptp(usual)) or 1.0)
-    low = min(max(means.min(), usual.min() - room), usual.min())
-    high = max(min(means.max(), usual.max() + room), usual.max())
-    ax.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
+    means = [curve.runs.mean(0) for curve in panel.curves.values()]
+    if panel.reference is None:
+        E = np.concatenate(means)
+        low, high = np.quantile(E, [0.05, 0.9])  # walls take more of a curve than holes
+        room = 0.6 * (high - low)
+        low, high = max(E.min(), low - room), min(E.max(), high + room)
+    else:
+        E = panel.reference[1]
+        far = FAR * (float(np.ptp(E)) or 1.0)
+        near = [mean for mean in means if np.all((mean > E.min() - far) & (mean < E.max() + far))]
+        low, high = (f(np.concatenate([E, *near])) for f in (np.min, np.max))
+    margin = 0.06 * (float(high - low) or 1.0)
+    ax.set_ylim(low - margin, high + margin)
 
 
 @dataclass(frozen=True)
@@ -242,6 +250,8 @@ def pareto(
         if costs.min() > 0 and costs.max() > 3 * costs.min():
             ax.set_xscale("log")
             plain_log_ticks(ax.xaxis)
+        else:
+            ax.locator_params(axis="x", nbins=4)
         ax.set(
             ylim=around(values, [x for d in dots.values() for x in (d.low, d.high)], floor=0.0), xlabel=title
         )

@@ -6,24 +6,39 @@ import csv
 import io
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import NamedTuple
 
 from multiace.report import html
 
-__all__ = ["FORMATS", "Cell", "Column", "Table", "number", "to_csv", "to_html", "to_latex", "to_markdown"]
+__all__ = [
+    "FORMATS",
+    "MINUS",
+    "Cell",
+    "Column",
+    "Table",
+    "decimals",
+    "number",
+    "to_csv",
+    "to_html",
+    "to_latex",
+    "to_markdown",
+]
+
+MINUS = "\N{MINUS SIGN}"
 
 Cell = str | int | float | None
 
 
 class Column(NamedTuple):
-    """A column: its title, whether it holds numbers, and whether they are written with their sign."""
+    """A column: its title, whether it holds numbers, whether they are written with their sign, and their decimals."""
 
     title: str
     number: bool = True
     signed: bool = False
+    decimals: int | None = None
 
 
 @dataclass(frozen=True)
@@ -45,19 +60,38 @@ class Table:
     def shown(self) -> list[list[str]]:
         """The cells as text."""
         return [
-            [cell if isinstance(cell, str) else number(cell, column.signed) for cell, column in pairs]
+            [
+                cell if isinstance(cell, str) else number(cell, column.signed, column.decimals)
+                for cell, column in pairs
+            ]
             for pairs in (zip(row, self.columns, strict=True) for row in self.rows)
         ]
 
 
-def number(value: float | None, signed: bool = False) -> str:
-    """Write a number with four digits, one that is counted with all; empty if it is none."""
+def number(value: float | None, signed: bool = False, decimals: int | None = None) -> str:
+    """Write a number with its decimals, or four digits, three if it is signed; one that is counted with all.
+
+    Empty if it is none.
+    """
     if value is None or not math.isfinite(value):
         return ""
     sign = "+" if signed and value else ""
-    if isinstance(value, int) or abs(value) >= 1000:
-        return f"{value:{sign},.0f}"
-    return f"{value:{sign}.3g}" if signed else f"{value:.4g}"
+    if isinstance(value, int) or (decimals is None and abs(value) >= 1000):
+        text = f"{value:{sign},.0f}"
+    elif decimals is not None:
+        text = f"{value:{sign},.{decimals}f}"
+    else:
+        text = f"{value:{sign}#.{3 if signed else 4}g}".rstrip(".") if value else "0"
+    return text.replace("-", MINUS)
+
+
+def decimals(sizes: Iterable[float], digits: int = 2) -> int | None:
+    """Return how many decimals numbers of a column share: with them the smallest has so many digits.
+
+    But the largest has at most one digit more. None if no number is above zero.
+    """
+    found = [digits - 1 - math.floor(math.log10(size)) for size in sizes if math.isfinite(size) and size > 0]
+    return max(min(max(found), min(found) + 1), 0) if found else None
 
 
 def to_html(table: Table, links: Mapping[str, str] = {}) -> str:
@@ -66,17 +100,24 @@ def to_html(table: Table, links: Mapping[str, str] = {}) -> str:
     Args:
         table: The table.
         links: Places of the page, by the text of first cells.
+
+    Columns without any cell are left out.
     """
+    shown = table.shown()
+    columns = [
+        (column, k) for k, column in enumerate(table.columns) if k == 0 or any(row[k] for row in shown)
+    ]
     rows = [
         [
             html.Markup(f'<a href="{links[row[0]]}">{escape(row[0])}</a>') if row[0] in links else row[0],
-            *row[1:],
+            *(row[k] for _, k in columns[1:]),
         ]
-        for row in table.shown()
+        for row in shown
     ]
-    numbers = sum(column.number for column in table.columns)
-    titles = [column.title for column in table.columns]
-    return html.table(titles, rows, table.caption, numbers=numbers, sortable=True)
+    numbers = sum(column.number for column, _ in columns)
+    return html.table(
+        [column.title for column, _ in columns], rows, table.caption, numbers=numbers, sortable=True
+    )
 
 
 def to_markdown(table: Table) -> str:
@@ -95,6 +136,7 @@ def to_markdown(table: Table) -> str:
 
 
 LATEX = {
+    MINUS: "$-$",
     "\\": r"\textbackslash{}",
     **{character: f"\\{character}" for character in "&%$#_{}"},
     "~": r"\textasciitilde{}",

@@ -15,7 +15,7 @@ from multiace.report.html import Section
 from multiace.study.analysis import Analysis
 from multiace.study.outcomes import Outcome
 from multiace.study.progress import Progress
-from multiace.study.report.tables import plus_minus
+from multiace.study.report.tables import even, plus_minus
 from multiace.study.store import Row
 
 __all__ = ["anchors", "points_section", "unfinished_section"]
@@ -37,6 +37,7 @@ def points_section(analysis: Analysis, folder: Path, beside: Path) -> Section:
         beside: Folder of the page, which links are relative to.
     """
     main = analysis.main[:SHOWN]
+    digits = [even(measure, analysis) for measure in main]
     titles = ["point", "runs", "parameters", *(measure.quantity.label for measure in main)]
     head = "".join(f"<th{' class=n' if k else ''}>{escape(title)}</th>" for k, title in enumerate(titles))
     bodies = []
@@ -45,7 +46,10 @@ def points_section(analysis: Analysis, folder: Path, beside: Path) -> Section:
             row.results["parameters"] for row in point.done if row.results and "parameters" in row.results
         }
         counts = f"{len(point.done)} of {len(point.rows)}", " ".join(f"{n:,}" for n in sorted(parameters))
-        numbers = [*counts, *(plus_minus(measure.mean(point.folder)) for measure in main)]
+        numbers = [
+            *counts,
+            *(plus_minus(m.mean(point.folder), of) for m, of in zip(main, digits, strict=True)),
+        ]
         name = f"<button type=button class=point>{escape(point.name)}</button>"
         row = f"<td>{name}</td>" + "".join(f"<td class=n>{escape(cell)}</td>" for cell in numbers)
         more = f"<td colspan={len(titles)}>{opened(point, analysis, folder, beside)}</td>"

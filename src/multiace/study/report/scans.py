@@ -13,17 +13,19 @@ from multiace.errors import InputError
 from multiace.report.build import read_columns
 from multiace.report.html import Section
 from multiace.study.analysis import Analysis
+from multiace.study.measures import OF_DOMAIN, Measure
 from multiace.study.outcomes import Outcome
 from multiace.study.report import figures, svg
 from multiace.study.report.errors import panels, scroll
 from multiace.study.report.figures import Curve, Panel
 from multiace.study.report.formats import to_html
 from multiace.study.report.svg import Series
-from multiace.study.report.tables import score_table, short
+from multiace.study.report.tables import score_table, short, titled
 from multiace.study.store import Row
 
 __all__ = ["battery_sections", "gaps", "learning_section"]
 
+BAND = "Mean over seeds, and the band from the lowest to the highest."
 MOST_EPOCHS = 150  # of a learning curve that is drawn
 LEARNED = {"valid_forces_rmse": "force RMSE [meV/Å]", "valid_energy_per_atom_rmse": "energy RMSE [meV/atom]"}
 
@@ -36,13 +38,11 @@ def battery_sections(analysis: Analysis, links: Mapping[str, str]) -> list[Secti
         chosen = [m for m in analysis.measures if m.quantity.kind == kind]
         names = names_of(analysis, "dynamics" if kind == "dynamics" else f"{kind}s")
         body = figure(analysis, names, panel) if panel else ""
-        tables = {
-            name: scroll(
-                to_html(score_table([m for m in chosen if m.quantity.where == name], analysis), links)
-            )
-            for name in names
-            if any(m.quantity.where == name for m in chosen)
-        }
+        sets: dict[str, list[Measure]] = {}
+        for measure in chosen:  # pairs of atoms have one score, which is told of all pairs together
+            key = titled(measure.quantity) if kind == "dimer" else measure.quantity.where
+            sets.setdefault(key, []).append(measure)
+        tables = {title: scroll(to_html(score_table(of, analysis), links)) for title, of in sets.items()}
         if tables:
             body += panels(tables)
         if body:
@@ -79,13 +79,15 @@ def figure(analysis: Analysis, names: Sequence[str], panel: Callable[[Analysis, 
         return ""
     legend = figures.series({point.folder: short(point.name) for point in analysis.points if point.done})
     entries = list(legend.values())
+    far = "What runs far away leaves the panel."
     if any(p.reference is not None for p in shown):
-        entries.insert(0, Series("reference", "reference", figures.INK))
+        far = f"Means that are more than {figures.FAR} times the range of the reference from it leave the panel."
+        entries.insert(0, Series("reference", "reference", figures.INK, dots=True))
     return svg.figure(
         figures.curves(shown, legend),
         entries,
         f"Energies along {', '.join(names)}",
-        "Mean over seeds, and the band from the lowest to the highest. What runs far away leaves the panel.",
+        f"{BAND} {far}" if analysis.is_repeated else far,
     )
 
 
@@ -103,7 +105,7 @@ def scan(analysis: Analysis, name: str) -> Panel | None:
             curves[point.folder] = Curve(x, E - reference.min(), tip(point, len(found)))
     if not curves:
         return None
-    domain = f" ({some['domain']} of domain)" if some.get("domain") else ""
+    domain = f" ({OF_DOMAIN[some['domain']]})" if some.get("domain") else ""
     label = str(some.get("coordinate_name", "coordinate")).replace("_", " ")
     return Panel(f"{name}{domain}", label, "energy [eV]", curves, (x, reference - reference.min()))
 
@@ -126,7 +128,7 @@ def dimer(analysis: Analysis, name: str) -> Panel | None:
 
 def tip(point: Outcome, runs: int) -> str:
     """What is told of a curve."""
-    return f"{point.name}\nmean of {runs} run{'s' if runs > 1 else ''}"
+    return f"{point.name}\n{f'mean of {runs} seeds' if runs > 1 else 'one seed'}"
 
 
 def learning_section(analysis: Analysis, folder: Path) -> Section | None:
@@ -155,8 +157,9 @@ def learning_section(analysis: Analysis, folder: Path) -> Section | None:
             figures.curves(shown, legend),
             legend.values(),
             "Validation errors against the epoch",
-            "Mean over seeds, and the band from the lowest to the highest, up to the last epoch that all seeds of a "
-            "point have.",
+            f"{BAND} Up to the last epoch that all seeds of a point have."
+            if analysis.is_repeated
+            else "One seed.",
         ),
     )
 

@@ -21,12 +21,21 @@ MARK = "marked:"
 
 
 class Series(NamedTuple):
-    """What the legend shows and hides: its key in the figure, its name, its colour, and whether its line is dashed."""
+    """What the legend shows and hides: its key in the figure, name and colour, and whether it is dashed or dots."""
 
     key: str
     name: str
     color: str
     dashed: bool = False
+    dots: bool = False
+
+    @property
+    def sample(self) -> str:
+        """A line or circle as in the figure."""
+        if self.dots:
+            return f'<circle cx=10 cy=4 r=3 fill=white stroke="{self.color}" />'
+        dashes = " stroke-dasharray=5,3" if self.dashed else ""
+        return f'<line x1=0 x2=20 y1=4 y2=4 stroke="{self.color}" stroke-width=3{dashes} />'
 
 
 def mark(artists: Iterable[Artist], series: str, tip: str = "") -> None:
@@ -46,8 +55,7 @@ def figure(content: Figure, legend: Iterable[Series], description: str, caption:
     """
     entries = "".join(
         f'<button type=button aria-pressed=true data-series="{escape(s.key)}"><svg width=20 height=8 aria-hidden=true>'
-        f'<line x1=0 x2=20 y1=4 y2=4 stroke="{s.color}" stroke-width=3{" stroke-dasharray=5,3" if s.dashed else ""} />'
-        f"</svg>{escape(s.name)}</button>"
+        f"{s.sample}</svg>{escape(s.name)}</button>"
         for s in legend
     )
     return (

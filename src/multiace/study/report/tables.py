@@ -2,38 +2,54 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from multiace.study.analysis import Analysis, Finding, verdict
-from multiace.study.measures import Measure
-from multiace.study.ranking import beaten, front, ranks
-from multiace.study.report.formats import Cell, Column, Table, number
+from multiace.study.effects import Effect
+from multiace.study.measures import EXACT, MEASURED_BY_THE_CLOCK, OF_CORES, Measure, Quantity
+from multiace.study.ranking import beaten, ranks
+from multiace.study.report.formats import MINUS, Cell, Column, Table, decimals, number
 from multiace.study.statistics import Interval
 
 __all__ = [
-    "FRONT",
-    "RULE",
+    "ONE_SEED",
     "all_tables",
+    "beating",
     "cost_table",
+    "described",
     "effect_table",
+    "even",
+    "means",
+    "plus_minus",
     "priced",
     "ranking_table",
+    "rule",
     "score_table",
     "short",
+    "titled",
 ]
 
+OVER = ("combinations", "opposite")
 INTERVAL = (Column("from", signed=True), Column("to", signed=True))
-RULE = (
-    "Mean over seeds, standard deviation of a sample (n - 1). Difference to {reference}, paired by seed and structure, "
-    "with its 95 % interval. Rank: points whose difference to the best has an interval that includes 0 share its rank; "
-    "the next rank begins with the best of the others."
-)
-FRONT = (
-    "Means over seeds. On the front: no point is as good in error and cost and better in one of them, by the means. "
-    "Beaten: another point costs no more, and the interval of the difference says that its error is lower. Times "
-    "depend on the machine, and on what else it did."
-)
+ONE_SEED = "Single numbers: with one seed there are no standard deviations and no intervals."
+
+
+def rule(analysis: Analysis) -> str:
+    """What the numbers of the points are, and their ranks."""
+    reference = analysis.reference.name
+    if not analysis.is_repeated:
+        return f"{ONE_SEED} Difference to {reference}."
+    return (
+        f"Mean over seeds, standard deviation of a sample (n {MINUS} 1). Difference to {reference}, paired by seed and "
+        "structure, with its 95 % interval. Rank: points whose difference to the best has an interval that includes 0 "
+        "share its rank; the next rank begins with the best of the others. A point with a wide interval may be tied "
+        "with the best, though its mean is higher than that of a point of a later rank."
+    )
+
+
+def spread(analysis: Analysis) -> str:
+    """What stands behind a mean."""
+    return f"Mean ± standard deviation over seeds (n {MINUS} 1)." if analysis.is_repeated else ONE_SEED
 
 
 def all_tables(analysis: Analysis) -> list[Table]:
@@ -47,12 +63,24 @@ def all_tables(analysis: Analysis) -> list[Table]:
 def overview(analysis: Analysis) -> Table:
     """A row for each point: mean ± s.d. of what the summary speaks of."""
     main = analysis.main
+    digits = {measure.quantity: even(measure, analysis) for measure in main}
     rows: list[Sequence[Cell]] = [
-        (point.name, *(plus_minus(measure.mean(point.folder)) for measure in main), len(point.done))
+        (
+            point.name,
+            *(plus_minus(measure.mean(point.folder), digits[measure.quantity]) for measure in main),
+            len(point.done),
+        )
         for point in analysis.points
     ]
-    columns = [Column("point", number=False), *(Column(m.quantity.label) for m in main), Column("runs")]
-    return Table("overview", "Mean ± standard deviation over seeds (n - 1).", columns, rows)
+    columns = [Column("point", number=False), *(Column(m.quantity.label) for m in main), Column("seeds")]
+    return Table("overview", spread(analysis), columns, rows)
+
+
+def even(measure: Measure, analysis: Analysis) -> int | None:
+    """Decimals of all points: two digits of the standard deviation, or three of the mean where there is none."""
+    found = [mean for point in analysis.folders if (mean := measure.mean(point))]
+    of_deviations = decimals(mean.deviation for mean in found)
+    return decimals((mean.mean for mean in found), 3) if of_deviations is None else of_deviations
 
 
 def short(name: str) -> str:
@@ -62,16 +90,19 @@ def short(name: str) -> str:
     return name
 
 
-def plus_minus(found: Interval | None) -> str:
-    """A mean with its standard deviation, which has two digits."""
+def described(effect: Effect) -> str:
+    """A change, and in a grid what it is compared with."""
+    known = {"base": "", "the point before": ""}
+    return short(effect.change) + known.get(effect.against, f" instead of {effect.against}")
+
+
+def plus_minus(found: Interval | None, digits: int | None = None) -> str:
+    """A mean with its standard deviation, which has so many decimals, or two digits."""
     if found is None:
         return ""
-    if found.n < 2:
-        return number(found.mean)
-    if not found.deviation:
-        return f"{number(found.mean)} ± 0"
-    digits = max(1 - math.floor(math.log10(found.deviation)), 0)
-    return f"{found.mean:,.{digits}f} ± {found.deviation:,.{digits}f}"
+    digits = decimals([found.deviation]) if digits is None else digits
+    mean = number(found.mean, decimals=digits)
+    return mean if found.n < 2 else f"{mean} ± {number(found.deviation, decimals=digits)}"
 
 
 def error_table(analysis: Analysis) -> Table:
@@ -95,10 +126,10 @@ def error_table(analysis: Analysis) -> Table:
         *(Column(title, number=False) for title in words),
         Column("mean"),
         Column("s.d."),
-        Column("runs"),
+        Column("seeds"),
     ]
     columns += [Column("difference", signed=True), *INTERVAL, Column("rank"), Column("structures")]
-    return Table("errors", RULE.format(reference=analysis.reference.name), columns, rows)
+    return Table("errors", rule(analysis), columns, rows)
 
 
 def bounds(found: Interval | None) -> tuple[float | None, float | None, float | None]:
@@ -111,23 +142,28 @@ def bounds(found: Interval | None) -> tuple[float | None, float | None, float | 
 def ranking_table(measure: Measure, analysis: Analysis) -> Table:
     """All points by one measure."""
     ranked = ranks(measure, analysis.folders)
+    told = {point: "1, tied with the best" if rank == 1 else str(rank) for point, rank in ranked.items()}
+    told |= dict.fromkeys(list(ranked)[:1], "1, the best")
     rows: list[Sequence[Cell]] = []
     for point in analysis.points:
         if (found := measure.mean(point.folder)) is not None:
             change = measure.difference(point.folder, analysis.reference.folder)
-            numbers = (found.mean, found.deviation, found.n, *bounds(change), ranked.get(point.folder))
+            numbers = (found.mean, found.deviation, found.n, *bounds(change), told.get(point.folder))
             rows.append((point.name, verdict(change), *numbers))
-    head = [
-        Column("point", number=False),
-        Column("difference is", number=False),
-        Column(measure.quantity.title),
+    digits = even(measure, analysis)
+    head = [Column("point", number=False), Column("difference is", number=False)]
+    head += [
+        Column(measure.quantity.title, decimals=digits),
+        Column("s.d.", decimals=digits),
+        Column("seeds"),
     ]
-    head += [Column("s.d."), Column("runs"), Column("difference", signed=True), *INTERVAL, Column("rank")]
+    head += [Column(title, signed=True, decimals=digits) for title in ("difference", "from", "to")] + [
+        Column("rank")
+    ]
     unit = f"{measure.quantity.unit}; " if measure.quantity.unit else ""
     over = f"seeds and {measure.structures} structures" if measure.structures else "seeds alone"
-    return Table(
-        "ranking", f"{unit}differences to {analysis.reference.name}, intervals over {over}.", head, rows
-    )
+    intervals = f", intervals over {over}" if analysis.is_repeated else ""
+    return Table("ranking", f"{unit}differences to {analysis.reference.name}{intervals}.", head, rows)
 
 
 def effect_table(findings: Sequence[Finding], name: str) -> Table:
@@ -135,40 +171,56 @@ def effect_table(findings: Sequence[Finding], name: str) -> Table:
     averaged = any(found.effect.averaged > 1 for found in findings)
     rows: list[Sequence[Cell]] = []
     for found in findings:
-        q, interval, effect = found.measure.quantity, found.interval, found.effect
-        words = (effect.change, effect.against, q.label, q.domain or "", verdict(interval))
-        over = [effect.averaged] if averaged else []
-        rows.append((*words, *bounds(interval), found.percent, interval.n, *over))
+        q, change, effect = found.measure.quantity, found.interval, found.effect
+        words = (effect.change, effect.against, q.label, q.domain or "", verdict(change))
+        over = [effect.averaged, len(found.opposite)] if averaged else []
+        rows.append((*words, *bounds(change), found.percent, change.n, *over))
     words = ("change", "against", "quantity", "domain", "difference is")
     columns = [Column(title, number=False) for title in words] + [
         Column("difference", signed=True),
         *INTERVAL,
     ]
-    columns += [Column("%", signed=True), Column("runs"), *([Column("mean over")] if averaged else [])]
+    columns += [
+        Column("%", signed=True, decimals=1),
+        Column("seeds"),
+        *(map(Column, OVER) if averaged else []),
+    ]
+    interval = ", with its 95 % interval" if any(found.interval.n > 1 for found in findings) else ""
     captions = {
-        "effects": "What each change does: the difference with its 95 % interval, and in % of the mean without it.",
-        "interactions": "How far what two changes do together is from the sum of what both do alone, with its 95 % "
-        "interval; 0 where effects add up. In % of the mean without both.",
+        "effects": f"What each change does: the difference{interval}, and in % of the mean without it.",
+        "interactions": f"How far what two changes do together is from the sum of what both do alone{interval}; 0 "
+        "where effects add up. In % of the mean without both.",
     }
-    text = " Mean over: combinations of the other axes." if averaged else ""
+    text = (
+        " It is the mean over so many combinations of the other axes; in so many of them its sign is the opposite."
+        if averaged
+        else ""
+    )
     return Table(name, captions[name] + text, columns, rows)
 
 
 def score_table(chosen: Sequence[Measure], analysis: Analysis) -> Table:
-    """All points by several scores: mean ± s.d., and whether they differ from the reference."""
+    """All points by several scores, or by one of several pairs: mean ± s.d., whether they differ from the reference."""
+    digits = [even(measure, analysis) for measure in chosen]
     rows: list[Sequence[Cell]] = []
     for point in analysis.points:
         found = [measure.mean(point.folder) for measure in chosen]
         if any(found):
             changes = [verdict(m.difference(point.folder, analysis.reference.folder)) for m in chosen]
             signs = [{"lower": " ↓", "higher": " ↑"}.get(change, "") for change in changes]
-            cells = [f"{plus_minus(mean)}{sign}" for mean, sign in zip(found, signs, strict=True)]
-            rows.append((point.name, *cells, max(mean.n for mean in found if mean)))
-    units = {m.quantity: f" [{m.quantity.unit}]" if m.quantity.unit else "" for m in chosen}
-    columns = [Column("point", number=False)]
-    columns += [Column(f"{m.quantity.title}{units[m.quantity]}") for m in chosen] + [Column("runs")]
-    caption = f"Mean ± standard deviation over seeds. ↓ ↑: the interval of the difference to {analysis.reference.name} "
-    return Table("scores", f"{caption}excludes 0.", columns, rows)
+            means = map(plus_minus, found, digits)
+            cells = [f"{mean}{sign}" for mean, sign in zip(means, signs, strict=True)]
+            rows.append((point.name, *cells, max(of.n for of in found if of)))
+    of_pairs = len({measure.quantity.title for measure in chosen}) < len(chosen)
+    titles = [measure.quantity.where if of_pairs else titled(measure.quantity) for measure in chosen]
+    columns = [Column(title, number=bool(k)) for k, title in enumerate(("point", *titles, "seeds"))]
+    arrows = f" ↓ ↑: the interval of the difference to {analysis.reference.name} excludes 0."
+    return Table("scores", spread(analysis) + arrows * analysis.is_repeated, columns, rows)
+
+
+def titled(quantity: Quantity) -> str:
+    """What a number is, with its unit."""
+    return f"{quantity.title} [{quantity.unit}]" if quantity.unit else quantity.title
 
 
 def priced(analysis: Analysis) -> list[Measure]:
@@ -177,27 +229,56 @@ def priced(analysis: Analysis) -> list[Measure]:
 
 
 def cost_table(chosen: Sequence[Measure], analysis: Analysis) -> Table:
-    """What the points cost, and where they are on the Pareto front of an error against that."""
-    costs = {cost.quantity.title: means(cost, analysis) for cost in analysis.costs}
+    """What the points cost, and in which costs another one beats them."""
+    costs = {cost.quantity.title: cost for cost in analysis.costs}
+    none = "none" if analysis.is_repeated else ""
     rows: list[Sequence[Cell]] = []
     for measure in chosen:
-        errors = means(measure, analysis)
-        fronts = {title: front(of, errors) for title, of in costs.items()}
-        losers = {title: beaten(measure, of) for title, of in costs.items()}
+        losers = {title: beaten(measure, cost, analysis.folders) for title, cost in costs.items()}
         for point in analysis.points:
             if (found := measure.mean(point.folder)) is not None:
-                on, off = (
-                    ", ".join(title for title, of in among.items() if point.folder in of)
-                    for among in (fronts, losers)
-                )
-                numbers = [of.get(point.folder) for of in costs.values()]
+                worse = "; ".join(title for title, of in losers.items() if point.folder in of)
                 words = (measure.quantity.label, point.name) if len(chosen) > 1 else (point.name,)
-                rows.append((*words, on, off, found.mean, found.deviation, found.n, *numbers))
-    titles = (*["quantity"][: len(chosen) - 1], "point", "on the front by", "beaten by")
+                numbers = [x for cost in costs.values() for x in cost_cells(cost, point.folder)]
+                rows.append((*words, worse or none, found.mean, found.deviation, found.n, *numbers))
+    titles = (*["quantity"][: len(chosen) - 1], "point", "beaten in")
     columns = [Column(title, number=False) for title in titles]
-    columns += [Column("mean"), Column("s.d."), Column("runs")]
-    columns += [Column(c.quantity.label) for c in analysis.costs]
-    return Table("cost", FRONT, columns, rows)
+    digits = even(chosen[0], analysis) if len(chosen) == 1 else None
+    columns += [Column("mean", decimals=digits), Column("s.d.", decimals=digits), Column("seeds")]
+    for title, cost in costs.items():
+        digits = even(cost, analysis)
+        columns.append(Column(cost.quantity.label, decimals=digits))
+        columns += [Column(f"s.d. [{cost.quantity.unit}]", decimals=digits)] * (title != EXACT)
+    return Table("cost", beating(analysis), columns, rows)
+
+
+def cost_cells(cost: Measure, point: str) -> Sequence[float | None]:
+    """What a point costs, and the standard deviation over seeds of what is not exact."""
+    found = cost.mean(point)
+    if cost.quantity.title == EXACT:
+        return [None if found is None else round(found.mean)]
+    return [None, None] if found is None else [found.mean, found.deviation]
+
+
+def beating(analysis: Analysis) -> str:
+    """What it means that a point is beaten, and what may be said of its costs."""
+    titles = [cost.quantity.title for cost in analysis.costs]
+    text = ONE_SEED
+    if analysis.is_repeated:
+        text = (
+            "Means and standard deviations over seeds. Beaten: another point has a lower error and no higher cost, as "
+            "the intervals of both differences say, which are paired by seed; by costs that are not told apart no "
+            "point is beaten. The number of parameters is exact."
+        )
+    if OF_CORES in titles:
+        text += (
+            f" {OF_CORES.capitalize()} is what all processor cores took together, which other programs hardly change; "
+            "of a GPU it says nothing."
+        )
+    clock = [title for title in titles if title in MEASURED_BY_THE_CLOCK]
+    if clock:
+        text += f" Measured by the clock, so that what else the machine did counts: {', '.join(clock)}."
+    return text
 
 
 def means(measure: Measure, analysis: Analysis) -> dict[str, float]:
