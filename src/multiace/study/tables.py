@@ -56,8 +56,8 @@ def duration(seconds: float) -> str:
 def result_table(analysis: Analysis) -> Table:
     """Errors of each point and set: mean and standard deviation over seeds, and the difference to the reference."""
     table = new_table(
-        *("point", "set", "quantity", "RMSE", "runs", "difference (95 %)"),
-        right=("RMSE", "runs", "difference (95 %)"),
+        *("point", "set", "quantity", "RMSE", "seeds", "difference (95 %)"),
+        right=("RMSE", "seeds", "difference (95 %)"),
         caption="± s.d. over seeds (n - 1); differences to the first point, paired by seed and structure, with their "
         "95 % intervals; * where these exclude 0",
     )
