@@ -4,7 +4,6 @@ from functools import partial
 
 import pytest
 import torch
-from lightning_fabric import Fabric
 
 from multiace.data.dataset import Dataset
 from multiace.data.read import read_frames
@@ -14,6 +13,7 @@ from multiace.train import loop
 from multiace.train.ema import MovingAverage
 from multiace.train.optimizer import OPTIMIZERS, FlatParameters
 from multiace.train.prepare import prepare
+from multiace.train.processes import launch
 from multiace.train.step import Step
 from tests.capture import recorded
 
@@ -30,7 +30,9 @@ def trained(config, capture, steps=6):
         average.share = flat.vector.new_zeros(())
         for group in optimizer.param_groups:
             group["lr"] = torch.zeros((), dtype=torch.float64)
-    step = Step(Fabric(accelerator="cpu"), config.train, potential, flat, optimizer, average, capture)
+    step = Step(
+        launch(config.train.replace(device="cpu")), config.train, potential, flat, optimizer, average, capture
+    )
     totals = []
     for number in range(steps):
         batch = data.train.collate([number % 3, 4, 5])  # one, then another, number of atoms
