@@ -162,7 +162,7 @@ class CostConfig(Config):
         None,
         description="whose first structure is predicted; null = the first file of the battery that is there",
     )
-    repeats: int = Field(30, ge=1, description="predictions, of whose times the median is taken")
+    repeats: int = Field(30, ge=1, description="predictions, of which the fastest counts")
 
 
 ENTRIES: dict[str, type[Config]] = {"sets": SetConfig, "curves": CurveConfig, "dynamics": DynamicsConfig}
