@@ -171,7 +171,7 @@ def barriers(E: np.ndarray, predicted: np.ndarray, tolerance: float) -> tuple[fl
         left, right = (int(found[f"{side}_bases"][highest]) for side in ("left", "right"))
     else:
         left, right = int(np.argmin(E)), len(E) - 1
-    m = left if E[left] <= E[right] or not len(tops) else right
+    m = left if E[left] <= E[right] else right
     barrier, of_prediction = (float(values[left : right + 1].max() - values[m]) for values in (E, predicted))
     return (barrier, of_prediction) if barrier > tolerance else None
 

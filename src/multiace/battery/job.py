@@ -49,10 +49,8 @@ class Job:
         try:
             yield
         except InputError as reason:
-            before = (
-                [self.skipped[name]] if name in self.skipped else []
-            )  # an entry of that name of another part
-            self.skipped[name] = " ".join([*before, str(reason)])
+            # An entry of another part may have the same name.
+            self.skipped[name] = " ".join(filter(None, (self.skipped.get(name), str(reason))))
 
     def each(self, part: str, measure: Callable[[str, Any, str], dict[str, Any]]) -> dict[str, Any]:
         """Measure every entry of a part whose file is there.

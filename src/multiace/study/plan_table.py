@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from multiace.study.config import Budget
 from multiace.study.plan import Plan
 from multiace.study.tables import duration, short
 from multiace.tables import new_table
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["plan_table"]
 
-BOUNDS = ("epochs", "steps", "minutes", "core_minutes")
+BOUNDS = tuple(Budget.model_fields)
 
 
 def plan_table(planned: Plan, found: Sequence[Estimate] | None = None, slots: int = 1) -> Table:

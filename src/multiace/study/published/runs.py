@@ -6,13 +6,13 @@ from collections.abc import Collection
 from pathlib import Path
 
 from multiace.errors import InputError
-from multiace.study.config import Changes, StudyConfig
+from multiace.study.config import Budget, Changes, StudyConfig
 from multiace.study.plan import Plan, Point, plan
 from multiace.study.published.table import PublishedTable, Size
 
 __all__ = ["find_files", "plan_table"]
 
-BUDGET = {"train.max_epochs": "epochs", "train.max_minutes": "minutes"}
+BUDGET = {f"train.max_{name}": name for name in Budget.model_fields}
 """Fields that a study sets by its budget."""
 
 

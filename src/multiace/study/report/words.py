@@ -227,8 +227,8 @@ def caveats(analysis: Analysis, tested: Sequence[Finding]) -> Iterable[str]:
     single = [short(point.name) for point in analysis.points if len(point.done) == 1]
     empty = [short(point.name) for point in analysis.points if not point.done]
     if single:
-        verb = "has" if len(single) == 1 else "have"
-        yield f"Nothing is claimed of points with one run, which {verb} no interval: {'; '.join(single)}."
+        has = "has" if len(single) == 1 else "have"
+        yield f"Nothing is claimed of points with one run, which {has} no interval: {'; '.join(single)}."
     if empty:
         yield f"Without any run so far: {'; '.join(empty)}."
     if tested:
