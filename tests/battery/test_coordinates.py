@@ -78,6 +78,12 @@ def test_atoms_that_are_not_there_are_told():
         places(frames(dimer(1)), ["distance 0 2"])
 
 
+def test_a_dihedral_of_atoms_on_a_line_is_told():
+    line = Atoms("C4", [[x, 0, 0] for x in range(4)])
+    with pytest.raises(InputError, match="'dihedral 0 1 2 3' is not defined in every structure"):
+        places(frames(line), ["dihedral 0 1 2 3"])
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [

@@ -100,6 +100,12 @@ def test_a_curve_that_only_falls_has_no_barrier():
     assert "barrier_error" not in scores(x, -x, -x, CurveConfig(file="x.xyz", scores="barrier"), {})
 
 
+def test_a_well_has_no_barrier():
+    x = np.linspace(-1, 1, 21)
+    assert barriers(x**2, 2 * x**2, 1e-3) is None
+    assert barriers((x + 0.5) ** 2, x**2, 1e-3) is None
+
+
 def test_dissociation_error_of_morse_potentials_is_the_difference_of_their_depths():
     error = dissociation_error(morse(R), morse(R, DEPTH + 0.2) + 3)
     assert error == pytest.approx(0.2, abs=1e-4)

@@ -42,8 +42,12 @@ def test_errors_of_bonds_are_weighted_by_their_share():
 
 def test_bonds_that_are_nowhere_count_as_missing():
     apart, together = dimer(4.0), dimer(1.2)
-    assert bond_error([apart], [together]) == pytest.approx(1.0)
+    assert bond_error([apart], [together]) == pytest.approx(2.0)
     assert bond_error([together], [apart]) is None
+
+
+def test_bonds_of_large_atoms_are_told_apart():
+    assert bond_error([dimer(4.1, "K2")], [dimer(5.0, "K2")]) == pytest.approx(2.0)
 
 
 def test_single_atoms_have_no_pairs():

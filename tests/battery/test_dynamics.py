@@ -28,7 +28,7 @@ def test_a_stable_bond_survives_to_the_end():
     config = DynamicsConfig(file="x.xyz", temperature=300.0, time=0.2, interval=20.0)
     found = replica(Pairs(), dimer(BOND), config, 2, steps.append)
     assert (found.failed, found.steps) == (None, 400)
-    assert found.survived == pytest.approx(0.2)
+    assert found.survived == 0.2
     assert steps == list(range(800, 1201, 40))
 
 
@@ -93,6 +93,18 @@ def test_a_proton_that_moves_to_another_atom_has_broken_no_bond(place):
 def test_a_proton_that_is_at_no_atom_is_lost():
     lost = Bonds(hydrogen(1.0, 0.0), 1.5).failure(hydrogen(1.0, 1.6))
     assert lost == "the bond O0-H1 is 1.89 times as long as at the start"
+
+
+def test_hydrogens_that_leave_as_a_molecule_are_lost():
+    start = Atoms("CHH", [[0, 0, 0], [1.0, 0, 0], [-0.5, 0.9, 0]])
+    left = Atoms("CHH", [[0, 0, 0], [6.0, 0, 0], [6.0, 0.75, 0]])
+    assert Bonds(start, 1.5).failure(left).startswith("the bond C0-H1 is 6.00")
+
+
+def test_the_old_partner_of_a_hydrogen_is_no_other_atom():
+    assert Bonds(Atoms("CH", [[0, 0, 0], [1.0, 0, 0]]), 1.5).failure(
+        Atoms("CH", [[0, 0, 0], [1.58, 0, 0]])
+    ) == ("the bond C0-H1 is 1.58 times as long as at the start")
 
 
 def test_a_broken_bond_between_heavy_atoms_is_told_whatever_they_meet():

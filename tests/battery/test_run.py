@@ -223,3 +223,35 @@ def test_parts_that_are_not_there_are_refused(folder):
         run(Pairs(), battery(sets=SETS), folder, only=["curve"])
     with pytest.raises(InputError, match="battery mine has no curves"):
         run(Pairs(), battery(sets=SETS), folder, only=["curves"])
+
+
+def test_dimers_of_a_calculator_are_of_all_elements_of_its_files(folder):
+    ase.io.write(folder / "pairs.xyz", [labelled(dimer(1.2, "C2")), labelled(dimer(1.2))])
+    parts = {"sets": {"pairs": {"file": "pairs.xyz", "domain": "in"}}, "dimers": {}}
+    assert set(run(Pairs(), battery(**parts), folder)["dimers"]) == {"C-C", "C-O", "O-O"}
+
+
+def test_a_file_that_cannot_be_read_costs_no_other_part(folder):
+    (folder / "broken.xyz").write_text("3\nno structure\n")
+    parts = {"sets": SETS | {"broken": {"file": "broken.xyz", "domain": "in"}}, "dimers": {}}
+    found = run(Pairs(), battery(**parts), folder)
+    assert set(found["sets"]) == {"near"}
+    assert found["skipped"].keys() == {"broken", "dimers"}
+
+
+@pytest.mark.parametrize(
+    "other", [dimer(1.1, "N2"), Atoms("CO", [[0, 0, 0], [1.1, 0, 0]], cell=[9, 9, 9], pbc=True)]
+)
+def test_a_reference_of_other_atoms_is_told(folder, other):
+    ase.io.write(folder / "other.xyz", other)
+    hot = {
+        "file": "near.xyz",
+        "reference": "other.xyz",
+        "temperature": 300.0,
+        "time": 0.1,
+        "equilibration": 0.0,
+    }
+    found = run(Pairs(), battery(sets=SETS, dynamics={"hot": hot}), folder)
+    assert "must have the same elements in the same proportions" in found["skipped"]["hot"]
+    assert found["dynamics"] == {}
+    assert found["sets"].keys() == {"near"}

@@ -92,14 +92,20 @@ def places(frames: Sequence[Frame], choices: Sequence[str]) -> tuple[str, np.nda
         choices: Info keys (``dihedrals[2]``: the third value of a list) or geometric coordinates.
 
     Raises:
-        InputError: If they have none of these, or a coordinate names atoms that are not there.
+        InputError: If they have none of these, or a coordinate names atoms that are not there, or is not defined.
     """
     for text in choices:
         found = parse(text)
         if found is not None:
             coordinate, atoms = found
             check_atoms(frames, text, atoms)
-            return text, coordinate.of([frame.atoms for frame in frames], *atoms)
+            try:
+                return text, coordinate.of([frame.atoms for frame in frames], *atoms)
+            except ZeroDivisionError:
+                raise InputError(
+                    f"{frames[0].source}: {text!r} is not defined in every structure: atoms are on a line, or at one "
+                    "place."
+                ) from None
         values = [info_value(frame, text) for frame in frames]
         if all(isinstance(value, int | float | np.number) for value in values):
             return text, np.array(values, dtype=float)

@@ -95,10 +95,12 @@ def growth(subject: Subject, atoms: Atoms) -> float | None:
 
 
 def copies(atoms: Atoms, n: int) -> Atoms:
-    """Return n or more copies: of a molecule side by side, of a cell as a larger one."""
+    """Return n or more copies: of a molecule side by side, of a cell as a larger one that is about as long as wide."""
     if atoms.pbc.any():
-        repeats = math.ceil(n ** (1 / atoms.pbc.sum()))
-        return atoms.repeat(tuple(repeats if periodic else 1 for periodic in atoms.pbc))
+        repeats = np.ones(3, dtype=int)
+        while repeats.prod() < n:
+            repeats[np.where(atoms.pbc, repeats * atoms.cell.lengths(), np.inf).argmin()] += 1
+        return atoms.repeat(repeats)
     width = float(np.ptp(atoms.positions[:, 0])) + APART
     shifts = width * np.arange(n)[:, None, None] * [1.0, 0.0, 0.0]
     return Atoms(np.tile(atoms.numbers, n), (atoms.positions + shifts).reshape(-1, 3))

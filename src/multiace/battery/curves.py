@@ -162,15 +162,17 @@ def barriers(E: np.ndarray, predicted: np.ndarray, tolerance: float) -> tuple[fl
     r"""Return the barriers of reference and prediction, :math:`\max_{l \le k \le r} E_k - E_m`, or None without one.
 
     l and r are the lowest points of the reference on both sides of its highest inner maximum, as far as the curve stays
-    below that, and m is the lower of them; both curves are measured between the same points. A reference without such
-    a maximum rises from its lowest point, l = m, to its end, r.
+    below that, and m is the lower of them; both curves are measured between the same points. Without such a maximum
+    they are the ends of the scan, if the first one is its lowest point: other wells have no barrier.
     """
     tops, found = find_peaks(E, prominence=tolerance)
     if len(tops):
         highest = int(np.argmax(E[tops]))
         left, right = (int(found[f"{side}_bases"][highest]) for side in ("left", "right"))
     else:
-        left, right = int(np.argmin(E)), len(E) - 1
+        left, right = 0, len(E) - 1
+        if E.argmin() != left:
+            return None
     m = left if E[left] <= E[right] else right
     barrier, of_prediction = (float(values[left : right + 1].max() - values[m]) for values in (E, predicted))
     return (barrier, of_prediction) if barrier > tolerance else None

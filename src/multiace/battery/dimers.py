@@ -23,7 +23,10 @@ def dimers(job: Job) -> dict[str, Any]:
     """Energy of each pair of elements against its distance, above that at the largest one, and its scores."""
     config = job.battery.dimers
     assert config is not None
-    elements = config.elements or job.subject.elements or elements_of(job)
+    elements = config.elements or job.subject.elements
+    if not elements:
+        with job.skipping("dimers"):
+            elements = elements_of(job)
     furthest = config.furthest or job.subject.cutoff or FURTHEST
     found = list(combinations_with_replacement(sorted(elements), 2))
     results = {}
@@ -36,10 +39,14 @@ def dimers(job: Job) -> dict[str, Any]:
 
 
 def elements_of(job: Job) -> tuple[str, ...]:
-    """Return the elements of the first structures of the battery's files."""
+    """Return the elements of the battery's files.
+
+    Raises:
+        InputError: If there are none, or a file cannot be read.
+    """
     symbols = {symbol for atoms in job.structures() for symbol in atoms.get_chemical_symbols()}
     if not symbols:
-        job.skipped["dimers"] = "which elements the calculator knows is not known: set dimers.elements."
+        raise InputError("which elements the calculator knows is not known: set dimers.elements.")
     return tuple(symbols)
 
 

@@ -8,7 +8,6 @@ stability only; here the same integral is taken of them.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,8 +21,8 @@ from multiace.verify.dynamics import BONDED
 
 __all__ = ["bond_error", "pair_error"]
 
-BOND_WIDTH, LONGEST = 0.02, 4.0
-"""Width of the bins of bond lengths, and where the last one ends [Å]."""
+BOND_WIDTH, LONGEST = 0.02, 6.5
+"""Width of the bins of bond lengths, and where the last one ends [Å]: beyond 1.25 times two of the largest radii."""
 
 PAIR_WIDTH, FARTHEST, RADIAL = 0.05, 30.0, 6.0
 """The same of the distances of pairs [Å]: of molecules, and of g(r), which ends earlier."""
@@ -37,7 +36,9 @@ def bond_error(predicted: Sequence[Atoms], reference: Sequence[Atoms]) -> float 
     .. math:: \sum_{AB} w_{AB} \int |\hat p_{AB}(r) - p_{AB}(r)| \, dr
 
     A bond is a pair of atoms within 1.25 sums of their covalent radii, in each structure anew; p_AB is the density of
-    its length over all bonds A-B of all structures, and w_AB their share of all bonds of the reference.
+    its length over all bonds A-B of all structures, and w_AB their share of all bonds of the reference. Where no bond
+    A-B is left, nothing is in common. That some of them are missing is not seen, nor bonds of pairs that the reference
+    does not have.
 
     Returns:
         None if the reference has no bonds.
@@ -48,8 +49,8 @@ def bond_error(predicted: Sequence[Atoms], reference: Sequence[Atoms]) -> float 
         return None
     error = 0.0
     for pair, counts in of_reference.items():
-        other = of_predicted.get(pair, np.zeros_like(counts))
-        difference = np.abs(other / max(other.sum(), 1) - counts / counts.sum()).sum()
+        other = of_predicted.get(pair)
+        difference = 2.0 if other is None else np.abs(other / other.sum() - counts / counts.sum()).sum()
         error += float(counts.sum() / total * difference)
     return error
 
@@ -62,7 +63,7 @@ def bond_counts(structures: Sequence[Atoms]) -> dict[Pair, np.ndarray]:
         i, j, d = neighbors(atoms, 2 * BONDED * radii.max())
         bonded = d < BONDED * (radii[i] + radii[j])
         d, pairs = d[bonded], np.sort(np.stack([symbols[i], symbols[j]], axis=1)[bonded], axis=1)
-        for a, b in Counter(map(tuple, pairs.tolist())):
+        for a, b in set(map(tuple, pairs.tolist())):
             chosen = (pairs == (a, b)).all(axis=1)
             lengths.setdefault((a, b), []).append(d[chosen])
     return {pair: histogram(np.concatenate(found), BOND_WIDTH, LONGEST) for pair, found in lengths.items()}

@@ -13,7 +13,7 @@ from ase import Atoms
 from multiace.battery.config import DynamicsConfig
 from multiace.battery.distributions import bond_error, pair_error
 from multiace.battery.job import Job, Show
-from multiace.data.read import read_structures
+from multiace.data.read import has_volume, read_structures
 from multiace.deploy.md import ExplosionError, simulate
 from multiace.errors import InputError, brief
 from multiace.verify.dynamics import bonds, collapsed, length
@@ -54,16 +54,17 @@ class Bonds:
     def failure(self, atoms: Atoms) -> str | None:
         """Say which bond has broken, or that atoms have collapsed to half of their covalent radii.
 
-        A hydrogen within ``stretch`` sums of covalent radii of another atom has moved there; its old bond does not
-        count.
+        A hydrogen within ``stretch`` sums of covalent radii of another atom that is no hydrogen has moved there; its
+        old bond does not count.
         """
-        near: set[int] | None = None
+        near: list[tuple[int, int]] | None = None
         for (i, j, shift), start in zip(self.pairs, self.lengths, strict=True):
             ratio = length(atoms, (i, j, shift)) / start
             if ratio > self.stretch:
                 if near is None:
-                    near = {int(k) for k, _, _ in bonds(atoms, self.stretch)}
-                if not any(atoms.symbols[k] == "H" and k in near for k in (i, j)):
+                    found = bonds(atoms, self.stretch)
+                    near = [(k, n) for k, n, _ in found if atoms.symbols[k] == "H" != atoms.symbols[n]]
+                if not any(k in (i, j) and n not in (i, j) for k, n in near):
                     names = "-".join(f"{atoms.symbols[k]}{k}" for k in (i, j))
                     return f"the bond {names} is {ratio:.2f} times as long as at the start"
         return "atoms have collapsed" if collapsed(atoms) else None
@@ -91,22 +92,38 @@ def show_steps(show: Show, done: int, total: int, steps: int) -> None:
 
 
 def temperature(job: Job, config: DynamicsConfig, path: str, show: Callable[[int], None]) -> dict[str, Any]:
-    """Run the replicas of one entry."""
-    starts, began = read_structures(path), time.perf_counter()
+    """Run the replicas of one entry.
+
+    Raises:
+        InputError: If the reference has other atoms than the start structures.
+    """
+    reference = config.reference and job.found[config.reference]
+    starts, sampled = read_structures(path), read_structures(reference) if reference else []
+    if sampled and len({kind(atoms) for atoms in (*starts[: config.replicas], *sampled)}) > 1:
+        raise InputError(
+            f"{reference}: start structures and reference must have the same elements in the same proportions, all of "
+            "them periodic or none."
+        )
+    began = time.perf_counter()
     replicas = [
         replica(job.subject.calculator, starts[number % len(starts)], config, number, show)
         for number in range(config.replicas)
     ]
     seconds = time.perf_counter() - began
-    reference = config.reference and job.found[config.reference]
     return {
         "temperature": config.temperature,
         "time": config.time,
         "replicas": [{"survived": one.survived, "failed": one.failed} for one in replicas],
         "survived": sum(one.survived for one in replicas) / len(replicas),
         "steps_per_second": sum(one.steps for one in replicas) / seconds,
-        **(distribution_errors(replicas, read_structures(reference)) if reference else {}),
+        **(distribution_errors(replicas, sampled) if sampled else {}),
     }
+
+
+def kind(atoms: Atoms) -> tuple[str, bool]:
+    """What structures must have in common for their distributions to be compared: formula, and whether periodic."""
+    formula, periodic = atoms.symbols.formula, has_volume(atoms)
+    return (formula.reduce()[0] if periodic else formula).format("hill"), periodic
 
 
 def distribution_errors(replicas: Sequence[Replica], reference: Sequence[Atoms]) -> dict[str, float]:
@@ -153,7 +170,7 @@ def replica(
         return Replica(error.time, error.reason, frames, round(error.time * 1000 / md.timestep))
     except Exception as error:  # code of others
         return Replica(survived, told(error), frames, step)
-    return Replica(survived, None, frames, step)
+    return Replica(config.time, None, frames, step)
 
 
 def told(error: Exception) -> str:

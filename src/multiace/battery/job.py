@@ -75,10 +75,10 @@ class Job:
         return read_frames(path, self.subject.keys, strict=False)
 
     def structures(self) -> Iterator[Atoms]:
-        """Yield the first structure of each file that is there."""
+        """Yield the structures of each file that is there."""
         for path in self.found.values():
             if path is not None:
-                yield read_structures(path)[0]
+                yield from read_structures(path)
 
 
 def search(battery: Battery, files: Sequence[str], folders: Sequence[str | Path]) -> dict[str, str | None]:

@@ -24,7 +24,7 @@ from multiace.errors import InputError, did_you_mean
 
 __all__ = ["PARTS", "VERSION", "run"]
 
-VERSION = 3
+VERSION = 4
 """Of what scores mean: models that were tested under another one are tested again by a study."""
 
 PARTS: dict[str, Callable[[Job], dict[str, Any]]] = {

@@ -23,7 +23,8 @@ def sets(job: Job) -> dict[str, Any]:
         if not any(quantity in errors for quantity in UNITS):
             keys = ", ".join(found_keys(frame.atoms for frame in frames)) or "none"
             raise InputError(
-                f"none of the {len(frames)} structures of {path} has a label (keys found: {keys})."
+                f"none of the {len(frames)} structures of {path} has a label of what is predicted (keys "
+                f"found: {keys})."
             )
         return {
             name: {

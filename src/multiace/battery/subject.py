@@ -125,6 +125,7 @@ def finite(frames: Sequence[Frame], measured: Measured) -> Measured:
     lost = np.flatnonzero(~np.isfinite(energies))
     if len(lost):
         raise InputError(f"the energy predicted for {frames[lost[0]].source} is not finite.")
-    if not np.isfinite(errors.get("forces", {}).get("rmse", 0.0)):
-        raise InputError(f"forces predicted for structures like {frames[0].source} are not finite.")
+    for quantity in ("forces", "stress"):
+        if not np.isfinite(errors.get(quantity, {}).get("rmse", 0.0)):
+            raise InputError(f"{quantity} predicted for structures like {frames[0].source} are not finite.")
     return measured

@@ -68,8 +68,8 @@ def dimer_table(dimers: Mapping[str, Any]) -> Table:
     table = new_table(
         *("dimer", "from", "lowest", "extrema", "repulsive", "hole"),
         right=("from", "lowest", "extrema", "hole"),
-        caption="closest distance in Å; energies in eV, above that at the cutoff; a hole is how far the energy falls "
-        "again at short distances",
+        caption="closest distance in Å; energies in eV, above that at the largest distance; a hole is how far the "
+        "energy falls again at short distances",
     )
     for pair, of in dimers.items():
         scores = of["scores"]

@@ -82,6 +82,7 @@ def run_battery(arguments: argparse.Namespace) -> None:
     """Test a model or a calculator with a battery."""
     from multiace.battery import Battery, run
     from multiace.battery.tables import battery_tables
+    from multiace.evaluation import training_keys
     from multiace.verify.choose import make_calculator
 
     if arguments.files:
@@ -90,7 +91,8 @@ def run_battery(arguments: argparse.Namespace) -> None:
         raise InputError("a battery tests a model file or --calculator module:factory: give one of them.")
     battery = Battery.read(arguments.battery)
     model = make_calculator(arguments.calculator) if arguments.calculator else load(arguments)
-    given = read_fields(arguments, LabelKeys)
+    base = battery.labels or (LabelKeys() if arguments.calculator else training_keys(model))
+    keys = label_keys(arguments, base)
     bars: dict[str, Any] = {}
     with progress_bar(console()) as bar:
 
@@ -104,13 +106,19 @@ def run_battery(arguments: argparse.Namespace) -> None:
             battery,
             arguments.data or (),
             arguments.only.split(",") if arguments.only else (),
-            LabelKeys(**given) if given else None,
+            keys,
             show,
         )
     console().print(battery_tables(results))
     if arguments.json:
         write_json(arguments.json, results)
         print(f"results: {arguments.json}")
+
+
+def label_keys(arguments: argparse.Namespace, base: LabelKeys) -> LabelKeys | None:
+    """Return what the command says of labels, and ``base`` of what it does not; None if it says nothing."""
+    given = read_fields(arguments, LabelKeys)
+    return base.replace(**LabelKeys(**given).model_dump(exclude_unset=True)) if given else None
 
 
 def write_json(path: str, content: Any) -> None:
@@ -124,11 +132,10 @@ def write_json(path: str, content: Any) -> None:
 def evaluate_files(arguments: argparse.Namespace) -> None:
     """Print the errors on labelled structures; write predictions and metrics."""
     from multiace.evaluation import evaluate as evaluate_file
-    from multiace.evaluation import write_metrics, write_predictions
+    from multiace.evaluation import training_keys, write_metrics, write_predictions
 
     potential = load(arguments)
-    given = read_fields(arguments, LabelKeys)
-    keys = LabelKeys(**given) if given else None
+    keys = label_keys(arguments, training_keys(potential))
     names = [Path(file).stem for file in arguments.files]
     evaluations = []
     try:
