@@ -124,7 +124,7 @@ def fitted(folder: Path) -> tuple[LinearRows, KnowledgeOf]:
     data = prepare(run)
     rows = LinearRows(run, data, potential)
     path = place.checkpoints / ROWS
-    saved, frames = rows.read(path) if path.is_file() else (None, 0)
+    saved, frames, _ = rows.read(path) if path.is_file() else (None, 0, None)
     if saved is None or frames != len(data.train):
         raise InputError(f"{path} is not there, or not of the data as they are now; fit again.")
     system = saved.total()

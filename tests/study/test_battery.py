@@ -55,6 +55,10 @@ def test_models_are_tested_once_and_again_when_the_battery_or_its_files_change(s
     (folder / "own.yml").write_text(yaml.safe_dump(battery))
     assert run() == 0
     assert all(set(found["battery"]["sets"]) == {"far"} for found in results(folder))
+    store = Store(folder / "study")
+    store.test_again(store.rows()[0].name)
+    assert "battery" not in results(folder)[0]  # scores of another battery do not count while it is tested
+    assert store.rows()[0].state == "waiting"
     assert times(folder) == trained
 
 

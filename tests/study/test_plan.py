@@ -1,10 +1,13 @@
 """Study files: which points they have, and what is refused."""
 
 import pytest
+import rich
 
 from multiace.errors import InputError
 from multiace.study.config import StudyConfig
 from multiace.study.plan import plan
+from multiace.study.plan_table import plan_table
+from multiace.study.tables import short
 from multiace.train.config import TrainConfig
 from multiace.train.route import is_solved
 
@@ -209,6 +212,10 @@ REFUSED = {
     "given twice": ({"budget": {"epochs": 3}}, "the base has train.max_epochs, and the budget says the same"),
     "unknown key": ({"seed": [1]}, "study has no field 'seed'. Did you mean 'seeds'"),
     "no base": ({"base": {}}, "study, all points: .*no section 'data'"),
+    "several processes": (
+        {"axes": {"processes": {"two": {"train.devices": 2, "train.strategy": "ddp"}}}},
+        "study.axes: processes = two: train.devices or train.num_nodes is above 1, but a run of a study is one",
+    ),
     "a number of seeds": ({"seeds": 3}, r"study.seeds = 3: write each of them; for three, \[1, 2, 3\]"),
 }
 
@@ -218,3 +225,30 @@ def test_what_makes_no_study_is_refused(name, sections):
     changes, sentence = REFUSED[name]
     with pytest.raises(InputError, match=sentence):
         plan(StudyConfig.from_dict(sections | changes))
+
+
+def test_a_seed_of_the_base_is_refused(sections):
+    sections["base"]["train"]["seed"] = 5
+    with pytest.raises(InputError, match=r"the base has train.seed.* say seeds"):
+        plan(StudyConfig.from_dict(sections))
+
+
+def test_values_with_brackets_are_printed_as_they_are(sections, capsys):
+    sections["axes"] = {"data.train": [["a.xyz", "b.xyz"], ["/b.xyz"]]}
+    rich.print(plan_table(plan(StudyConfig.from_dict(sections))))
+    told = capsys.readouterr().out
+    assert "train = [a.xyz, b.xyz]" in told
+    assert "train = [/b.xyz]" in told
+
+
+@pytest.mark.parametrize(
+    ("point", "told"),
+    [
+        ("model.l_max = 2, train.learning_rate = 0.1", "l_max = 2, learning_rate = 0.1"),
+        ("data.train = train.xyz", "train = train.xyz"),
+        ("data.train = mydata.xyz", "train = mydata.xyz"),
+        ("both alone, model.l_max = 2 with model.nu = 3", "both alone, l_max = 2 with nu = 3"),
+    ],
+)
+def test_points_are_told_without_their_sections(point, told):
+    assert short(point) == told

@@ -9,14 +9,17 @@ import sys
 import threading
 
 import pytest
+import rich
 
 from multiace.cli import main
 from multiace.study.config import StudyConfig
 from multiace.study.drive import drive
+from multiace.study.files import check_files
 from multiace.study.frame_errors import kept
 from multiace.study.plan import plan
 from multiace.study.progress import progress
 from multiace.study.store import Store
+from multiace.study.tables import progress_table
 from multiace.study.work import work
 from tests.study.running import begin, finish, undisturbed, until
 
@@ -77,7 +80,7 @@ def test_a_plan_starts_nothing(sections, write, tmp_path, capsys, monkeypatch):
     assert "3 points, 2 seeds: 6 runs" in told
     assert "correlation = 1, l_max = 1 2" in told  # two epochs
     assert "left out: model.correlation = 1, model.l_max = 2: model.l_max = 2 has no effect above 1" in told
-    assert not (tmp_path / "studies").exists()
+    assert not (tmp_path / "runs").exists()
 
 
 def test_what_fails_is_told_and_tried_again(sections, write, tmp_path, capsys, here):
@@ -96,6 +99,66 @@ def test_what_fails_is_told_and_tried_again(sections, write, tmp_path, capsys, h
     assert [row.state for row in store.rows()] == ["done", "waiting"]
     assert main(command) == 1
     assert [row.attempts for row in store.rows()] == [1, 2]
+
+
+def test_what_fails_with_brackets_is_printed_as_it_is(store, capsys):
+    name = store.rows()[0].name
+    store.failed(name, "see [/x.so]")
+    rich.print(progress_table(progress(store)))
+    assert "see [/x.so]" in " ".join(capsys.readouterr().out.split())
+    store.done(name, {"errors": {}})
+    assert store.rows()[0].error is None
+
+
+def test_a_run_has_the_labels_of_the_file_that_was_given_last(store, sections):
+    """The name of a folder has ASCII alone."""
+    for first, second in (("λ", "μ"), ("μ", "λ")):
+        sections["axes"] = {"kind": {first: {"model.correlation": 1}, second: {"model.correlation": 2}}}
+        store.add(plan(StudyConfig.from_dict(sections)).runs)
+        rows = store.rows(store.planned())
+        assert {row.labels["kind"]: row.run.model.correlation for row in rows} == {first: 1, second: 2}
+        assert rows[0].point == f"kind = {first}"
+    assert len(store.rows()) == 8
+
+
+def test_runs_of_earlier_files_are_not_taken(store, sections):
+    sections["base"]["model"] = sections["base"]["model"] | {"cutoff": 3.5}
+    more = plan(StudyConfig.from_dict(sections)).runs
+    store.add(more)
+    assert work(store.folder)
+    assert [row.name for row in store.rows() if row.state == "done"] == [more[0].name]
+
+
+def test_data_that_have_changed_are_refused(sections, data, write, tmp_path, capsys, here):
+    sections["seeds"] = [1]
+    command = ["study", "run", str(write(sections)), "--folder", str(tmp_path / "study"), "--jobs", "1"]
+    assert main(command) == 0
+    with (data / "test.xyz").open("a") as file:
+        file.write("\n")
+    capsys.readouterr()
+    assert main(command) == 2
+    told = capsys.readouterr().err
+    assert f"{data / 'test.xyz'} has changed since" in told
+    assert "--folder" in told
+
+
+def test_finished_runs_of_another_file_are_told(sections, write, tmp_path, capsys, here):
+    sections["seeds"] = [1]
+    command = ["study", "run", str(write(sections)), "--folder", str(tmp_path / "study"), "--jobs", "1"]
+    assert main(command) == 0
+    assert "note:" not in capsys.readouterr().out
+    sections["base"]["model"] = sections["base"]["model"] | {"cutoff": 3.5}
+    write(sections)
+    assert main(command) == 0
+    assert "note: 2 finished runs in" in capsys.readouterr().out
+
+
+def test_a_folder_may_have_an_at_in_its_name(sections, data, tmp_path):
+    place = tmp_path / "user@host"
+    place.mkdir()
+    (place / "train.xyz").write_bytes((data / "clusters.xyz").read_bytes())
+    sections["base"]["data"]["train"] = [str(place / "train.xyz")]
+    check_files(plan(StudyConfig.from_dict(sections)).points)
 
 
 def test_a_process_that_dies_is_a_failure(store, monkeypatch):
@@ -185,7 +248,7 @@ def test_many_processes_take_each_run_once(sections, tmp_path):
     assert sorted(taken) == sorted(row.name for row in store.rows())
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_study_that_was_stopped_finishes_with_the_same_table(how, sections, write, tmp_path, capsys):
     sections["base"]["train"]["max_epochs"] = 25
     sections["seeds"] = [1]

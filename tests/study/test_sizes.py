@@ -42,6 +42,9 @@ def test_a_size_is_put_over_the_rest(sections, write):
         ({"small": 3}, "small", "must hold fields for each size"),
         ({"small": {"sedes": [1]}}, "small", "sedes"),
         ({"small": {"base": {"modell": {}}}}, "small", "modell"),
+        ({"small": {"base": 3}}, "small", "study.base = 3 must hold sections with fields"),
+        ({"small": {"base": {"model": "nequip"}}}, "small", "must hold sections with fields"),
+        ({10: {}, 100: {}}, "1", r"no size '1'"),
     ],
 )
 def test_sizes_that_cannot_be_used_are_refused(sections, write, sizes, size, sentence):

@@ -16,6 +16,7 @@ from multiace.cli import main
 from multiace.deploy.ase import Calculator
 from multiace.errors import InputError, Interrupted
 from multiace.linear.solvers import SOLVERS
+from multiace.linear.store import load, save
 from multiace.model.config import ModelConfig
 from multiace.model.potential import Potential, Statistics
 from multiace.solve.ace import AceRows
@@ -170,7 +171,13 @@ def test_a_stopped_assembly_goes_on_with_the_same_bits(linear, tmp_path, monkeyp
     assert [len(block) for block in made] == [2] * 6
     with pytest.raises(KeyboardInterrupt):
         fit(run, tmp_path / "stopped")
+    rows = tmp_path / "stopped" / "checkpoints" / ROWS
+    data, state = load(rows)
+    save(rows, data, state | {"spent": [1000.0, 2000.0]})
     found = coefficients(fit(run, tmp_path / "stopped"))
+    summary = json.loads((tmp_path / "stopped" / "summary.json").read_text())
+    assert 1000 < summary["seconds"] < 1100
+    assert 2000 < summary["core_seconds"] < 2100
     assert made[6:] == [*made[:3], *made[2:6]]
     np.testing.assert_array_equal(found, expected)
 

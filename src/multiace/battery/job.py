@@ -14,6 +14,7 @@ from multiace.battery.config import Battery
 from multiace.battery.subject import Subject
 from multiace.data.read import Frame, read_frames, read_structures
 from multiace.errors import InputError
+from multiace.train.sources import path_of
 
 __all__ = ["Job", "Show", "search"]
 
@@ -94,7 +95,6 @@ def search(battery: Battery, files: Sequence[str], folders: Sequence[str | Path]
 
     def find(file: str) -> str | None:
         places = [place / file for root in roots for place in (root, root / battery.name)]
-        whole = (place for place in places if Path(str(place).partition("@")[0]).is_file())
-        return next(map(str, whole), None)
+        return next((str(place) for place in places if path_of(str(place)).is_file()), None)
 
     return {file: find(file) for file in files}

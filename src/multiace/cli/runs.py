@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +53,8 @@ def check_options(arguments: argparse.Namespace) -> None:
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise InputError(f"--{name} {value}: one or more.")
+    if arguments.gpus is not None and not all(map(str.strip, arguments.gpus.split(","))):
+        raise InputError(f"--gpus {arguments.gpus}: name each device, as in 0,1.")
     if arguments.gpus and arguments.jobs:
         raise InputError("--jobs has no effect with --gpus, which are one run each: remove one of them.")
     if arguments.quick and not arguments.plan:
@@ -98,17 +99,24 @@ def do_runs(
         InputError: If files are missing.
         KeyboardInterrupt: With what to do.
     """
+    import torch
     from rich.live import Live
 
     from multiace.study import slurm
-    from multiace.study.drive import drive
-    from multiace.study.files import absent_files, check_files
+    from multiace.study.drive import cores, drive
+    from multiace.study.files import absent_files, check_files, check_unchanged
     from multiace.study.store import Store
     from multiace.study.tables import progress_table
     from multiace.study.testing import untested
 
     gpus = arguments.gpus.split(",") if arguments.gpus else None
-    slots = len(gpus) if gpus else arguments.jobs or cores()
+    slots, threads = len(gpus) if gpus else arguments.jobs or cores(), arguments.threads
+    if arguments.on == "slurm":
+        slots, threads = arguments.jobs or len(planned.runs), job_options(arguments).get("cpus_per_task", 1)
+    elif torch.cuda.is_available() and gpus is None and slots > 1:
+        print(
+            f"note: up to {slots} runs share the first GPU; --gpus 0 does one at a time, --gpus 0,1 one on each of two"
+        )
     check_files(planned.points)
     if absent := absent_files(planned.points, battery) if battery else []:
         print(
@@ -116,13 +124,15 @@ def do_runs(
             "there, the same command does so"
         )
     if arguments.plan:
-        show_plan(planned, folder, slots, arguments.threads, arguments.quick)
+        show_plan(planned, folder, slots, threads, arguments.quick)
         return None
     store, names = Store(folder), [run.name for run in planned.runs]
-    again = untested(store.rows(names), battery)
+    rows = store.rows(names)
+    check_unchanged(rows)
+    again = untested(rows, battery)
     store.add(planned.runs, battery)
     for name in again:
-        store.wait(name)
+        store.test_again(name)
     with Live(console=console(), auto_refresh=False) as live:
 
         def show(found: list[Progress]) -> None:
@@ -132,7 +142,7 @@ def do_runs(
             if arguments.on == "slurm":
                 slurm.drive(folder, names, job_options(arguments), arguments.jobs, show)
             else:
-                drive(folder, names, slots, arguments.threads, gpus, show)
+                drive(folder, names, slots, threads, gpus, show)
         except KeyboardInterrupt as interrupt:
             if interrupt.args:
                 raise
@@ -146,9 +156,10 @@ def show_plan(planned: Plan, folder: Path, slots: int, threads: int | None, quic
 
     found = None
     if not quick:
+        from multiace.study.drive import cores
         from multiace.study.estimate import estimates
 
-        place = next(above for above in folder.absolute().parents if above.is_dir())
+        place = next(f for f in (folder.absolute(), *folder.absolute().parents) if f.is_dir())
         threads = threads or max(cores() // slots, 1)
         with progress_bar(console()) as bar:
             show = advance(bar, "timing a few steps of each point")
@@ -168,12 +179,7 @@ def tell_failures(rows: Sequence[Row], folder: Path) -> int:
     for row in stopped:
         print(f"stopped: {row.name}: {row.error}")
     if failed:
-        print(f"once mended: multiace study retry {folder}, and the same command again")
+        print(f"once mended: multiace study retry {folder}, and the command that does the runs again")
     if stopped:
-        print("the same command goes on with those that were stopped")
+        print("the command that does the runs goes on with those that were stopped")
     return 1 if failed or stopped else 0
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))

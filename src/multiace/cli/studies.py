@@ -59,15 +59,28 @@ def run_study(arguments: argparse.Namespace) -> int:
     study = StudyConfig.read(arguments.study, arguments.size)
     planned = plan(study)
     for name, why in planned.left_out.items():
-        console().print(f"left out: {name}: {why}", highlight=False)
+        console().print(f"left out: {name}: {why}", highlight=False, markup=False)
     name = "-".join(filter(None, (Path(arguments.study).stem, arguments.size)))
     folder = Path(arguments.folder or Path("runs") / name)
+    tell_others(folder, {run.name for run in planned.runs})
     store = do_runs(arguments, planned, folder, study.battery)
     if store is None:
         return 0
     status = tell(store, [run.name for run in planned.runs])
     print(f"report: multiace study report {folder}")
     return status
+
+
+def tell_others(folder: Path, names: set[str]) -> None:
+    """Print how many finished runs a folder has that are not of the study file."""
+    from multiace.study.store import NAME, Store
+
+    rows = Store(folder).rows(results=False) if (folder / NAME).is_file() else []
+    if others := [row.name for row in rows if row.state == "done" and row.name not in names]:
+        print(
+            f"note: {len(others)} finished runs in {folder} are not of this study file, which has other fields, paths, "
+            f"labels, or another order of axes; they are not used: {others[0]}, ..."
+        )
 
 
 def tell(store: Store, names: list[str] | None = None) -> int:

@@ -156,6 +156,7 @@ def of_size(values: dict[str, Any], size: str | None) -> dict[str, Any]:
         raise InputError(
             f"sizes = {plain(sizes)} must hold fields for each size, as minutes: {{seeds: [1]}}."
         )
+    sizes = {str(name): fields for name, fields in sizes.items()}
     if size is None and sizes:
         raise InputError(f"the study has sizes: choose one with --size {'|'.join(sizes)}.")
     if size is not None and size not in sizes:
@@ -169,11 +170,25 @@ def of_size(values: dict[str, Any], size: str | None) -> dict[str, Any]:
     if size is None:
         return common
     changes = dict(sizes[size])
-    base, own = common.get("base"), changes.pop("base", {})
-    if isinstance(base, Mapping) and isinstance(own, Mapping):
-        sections = dict.fromkeys([*base, *own])
-        common["base"] = {name: {**(base.get(name) or {}), **(own.get(name) or {})} for name in sections}
-    return common | changes
+    base, own = sections_of(common.get("base")), sections_of(changes.pop("base", None))
+    merged = {name: {**base.get(name, {}), **own.get(name, {})} for name in [*base, *own]}
+    return common | ({"base": merged} if merged else {}) | changes
+
+
+def sections_of(base: Any) -> dict[str, dict[str, Any]]:
+    """Return the sections of a base with their fields; those that are empty have none.
+
+    Raises:
+        InputError: If it is something else.
+    """
+    found = {} if base is None else base
+    if isinstance(found, Mapping):
+        found = {name: {} if fields is None else fields for name, fields in found.items()}
+    if not isinstance(found, dict) or not all(isinstance(fields, Mapping) for fields in found.values()):
+        raise InputError(
+            f"study.base = {plain(base)} must hold sections with fields, such as model: {{preset: mace-small}}."
+        )
+    return found
 
 
 def bundles(axis: str, values: Any) -> dict[str, Changes]:

@@ -19,7 +19,7 @@ from multiace.files import writing
 from multiace.study.progress import Progress, progress
 from multiace.study.store import Store
 
-__all__ = ["THREADS", "drive", "work_command"]
+__all__ = ["THREADS", "cores", "drive", "work_command"]
 
 SECONDS_BETWEEN_LOOKS, SECONDS_BETWEEN_POLLS = 1.0, 0.05
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -35,8 +35,8 @@ def drive(
 ) -> None:
     """Do runs of a study, each in a process of its own; return when all are done or failed.
 
-    Runs that other processes work on, of this machine or others, are left to them, and waited for. On Ctrl-C or SIGTERM
-    all runs save their state.
+    Runs that other processes work on, of this machine or others, are left to them, and waited for. On Ctrl-C, SIGTERM
+    or SIGHUP all runs save their state.
 
     Args:
         folder: Of the study.
@@ -47,9 +47,9 @@ def drive(
         show: Called about once a second with the state of these runs.
     """
     store, slots = Store(folder), len(gpus) if gpus else jobs
-    threads = threads or max(len(os.sched_getaffinity(0)) // slots, 1)
+    threads = threads or max(cores() // slots, 1)
     workers: dict[int, Worker] = {}
-    with obeying_sigterm():
+    with obeying_signals():
         try:
             while True:
                 for slot in range(slots):
@@ -71,23 +71,34 @@ def drive(
                 worker.process.wait()
 
 
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # systems other than Linux
+
+
 @contextmanager
-def obeying_sigterm() -> Iterator[None]:
-    """Take SIGTERM as Ctrl-C inside the ``with`` block, unless somebody handles it, or this is no main thread."""
+def obeying_signals() -> Iterator[None]:
+    """Take SIGTERM and SIGHUP as Ctrl-C inside the ``with`` block, unless they are handled, or this is no main thread.
+
+    SIGHUP comes when a terminal is closed; where it is ignored, as under ``nohup``, it stays so.
+    """
     main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
+    taken = [n for n in (signal.SIGTERM, signal.SIGHUP) if main and signal.getsignal(n) is signal.SIG_DFL]
 
     def stop(number: int, _: Any) -> None:
-        signal.signal(number, signal.SIG_IGN)  # batch systems send it twice
+        for n in taken:
+            signal.signal(n, signal.SIG_IGN)  # batch systems send it twice
         raise Interrupted(number, "; the runs save their state, and the same command goes on")
 
-    signal.signal(signal.SIGTERM, stop)
+    for n in taken:
+        signal.signal(n, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for n in taken:
+            signal.signal(n, signal.SIG_DFL)
 
 
 def rest(workers: dict[int, Worker]) -> None:
@@ -144,7 +155,7 @@ class Worker:
         status = self.process.poll()
         if status is None:
             return False
-        (row,) = store.rows([self.name])
+        (row,) = store.rows([self.name], results=False)
         stopped = row.state == "waiting" and status in (128 + signal.SIGINT, 128 + signal.SIGTERM)
         unwritten = row.state in ("waiting", "running") and not store.is_worked_on(row)
         if status and unwritten and not stopped:

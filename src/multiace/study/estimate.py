@@ -128,7 +128,7 @@ def estimate(run: RunConfig, data: RunData, place: Path, before: float | None) -
     """Estimate a run whose process is started, and whose data are read, with so much memory before [bytes]."""
     growth, began = Growth(torch.device("cpu")), time.perf_counter()
     prepared = prepare(run, data)
-    if not by_gradients(run) or run.train.devices * run.train.num_nodes > 1:
+    if not by_gradients(run):
         return Estimate(sum(parameter.numel() for parameter in initial(prepared).parameters()))
     preparing = time.perf_counter() - began
     fabric = launch(run.train)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from multiace.battery import Battery
 from multiace.battery.job import search
@@ -11,9 +10,11 @@ from multiace.battery.parts import PARTS, files_of, none_found
 from multiace.data.download import DATA_SETS
 from multiace.errors import InputError
 from multiace.study.plan import Point
+from multiace.study.store import Row
 from multiace.study.testing import beside
+from multiace.train.sources import checksum, path_of
 
-__all__ = ["absent_files", "check_files"]
+__all__ = ["absent_files", "check_files", "check_unchanged"]
 
 
 def check_files(points: Sequence[Point]) -> None:
@@ -27,7 +28,7 @@ def check_files(points: Sequence[Point]) -> None:
         parts = {"train": data.train, "valid": data.valid, "test": data.test}
         for part, names in parts.items():
             for name in names if isinstance(names, tuple) else ():
-                path = Path(name.partition("@")[0])  # name@:50 is a part of a file
+                path = path_of(name)
                 if not path.exists():
                     folder = path.parent
                     get = f" multiace data get {folder.name} --folder {folder.parent} gets it."
@@ -35,6 +36,24 @@ def check_files(points: Sequence[Point]) -> None:
                         f"{point.name}: data.{part} has {path}, and there is no such file; paths of a study file are "
                         f"relative to its folder.{get if folder.name in DATA_SETS else ''}"
                     )
+
+
+def check_unchanged(rows: Sequence[Row]) -> None:
+    """Refuse data files that are no longer what runs that are done were trained on and tested on.
+
+    Raises:
+        InputError: If one has changed.
+    """
+    now: dict[str, str] = {}
+    for row in rows:
+        for name, before in ((row.results or {}).get("checksums") or {}).items():
+            if name not in now and path_of(name).exists():
+                now[name] = checksum(name)
+            if now.get(name, before) != before:
+                raise InputError(
+                    f"{name} has changed since {row.name} was done, whose errors would be compared with those on other "
+                    "data; restore it, or do the study in another folder (--folder)."
+                )
 
 
 def absent_files(points: Sequence[Point], name: str) -> list[str]:

@@ -160,6 +160,10 @@ def point(study: StudyConfig, labels: dict[str, str]) -> Point:
                 f"the base has train.max_{name}, and the budget says the same; remove one of them."
             )
         train[f"max_{name}"] = value
+    if "seed" in train:
+        raise InputError(
+            "the base has train.seed, which is set by the study's seeds: remove it, and say seeds."
+        )
     for field, value in changes.items():
         section, _, name = field.partition(".")
         sections.setdefault(section, {})[name] = value
@@ -167,6 +171,11 @@ def point(study: StudyConfig, labels: dict[str, str]) -> Point:
     if not by_gradients(run):
         run = without_gradients(run, changes)
     is_solved(run)
+    if run.train.devices * run.train.num_nodes > 1:
+        raise InputError(
+            "train.devices or train.num_nodes is above 1, but a run of a study is one process, of many at a time: "
+            "remove it, or train that model with multiace train."
+        )
     return Point(labels, changes, run)
 
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
 from rich.table import Table
 
 from multiace.study.config import Budget
@@ -40,7 +41,7 @@ def plan_table(planned: Plan, found: Sequence[Estimate] | None = None, slots: in
             solved = not by_gradients(point.run)
             bounds = (getattr(point.run.train, f"max_{name}") for name in BOUNDS)
             cells = ["solved"] if solved else ["" if b is None else f"{b:,g}" for b in bounds]
-            table.add_row(short(point.name), *cells)
+            table.add_row(escape(short(point.name)), *cells)
         return table
     columns = ("parameters", "epochs", "steps", "a run", "all seeds", "memory")
     table = new_table("point", *columns, right=columns, caption=f"{caption}; {told(planned, found, slots)}")
@@ -56,7 +57,7 @@ def plan_table(planned: Plan, found: Sequence[Estimate] | None = None, slots: in
                 duration(seeds * seconds),
                 memory,
             ]
-        table.add_row(short(point.name), f"{estimate.parameters:,}", *cells)
+        table.add_row(escape(short(point.name)), f"{estimate.parameters:,}", *cells)
     return table
 
 
@@ -64,9 +65,7 @@ def told(planned: Plan, found: Sequence[Estimate], slots: int) -> str:
     """How long a study takes, and how that is known."""
     seconds = [estimate.seconds for estimate in found if estimate.seconds is not None]
     rest = len(found) - len(seconds)
-    without = (
-        f", without those of {rest} points that are solved for or have several processes" if rest else ""
-    )
+    without = f", without those of {rest} points that are solved for" if rest else ""
     total = duration(wall_clock(seconds * len(planned.seeds), slots))
     return (
         f"about {total} with {slots} at a time{without}. Estimated from real steps and predictions of each point, "

@@ -127,13 +127,15 @@ class Cluster:
         """
         states, jobs = job_states(self.store), self.store.jobs()
         rows = [row for row in self.store.rows(names, results=False) if row.state in ("waiting", "running")]
-        found = {name: state for name, state in live(states).items() if name in {row.name for row in rows}}
+        left = {row.name for row in rows}
+        found = {name: state for name, state in live(states).items() if name in left}
         self.given |= found.keys()
         for row in rows:
             if row.name in found or self.store.is_worked_on(row):
                 continue
-            if row.name in self.given:
-                self.put_back(row, jobs[row.name], states.get(row.name, "it is no longer in the queue"))
+            ended = states.get(row.name)
+            if row.name in self.given or (ended in OWN_FAULT and row.state == "running"):
+                self.put_back(row, jobs[row.name], ended or "it is no longer in the queue")
             elif most is None or len(found) < most:
                 self.submit(row.name)
                 found[row.name] = "queued"
@@ -176,7 +178,7 @@ class Cluster:
 
 def job_name(store: Store, run: str) -> str:
     """Name of the job of a run."""
-    return f"{store.folder.absolute().name}/{run}"
+    return f"{store.folder.resolve().name}/{run}"
 
 
 def job_states(store: Store) -> dict[str, str]:

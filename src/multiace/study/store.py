@@ -147,7 +147,7 @@ class Store:
             ) from None
 
     def add(self, runs: list[Run], battery: str | None = None) -> None:
-        """Add the runs of a study file; those that are there stay as they are.
+        """Add the runs of a study file; those that are there stay as they are, under the labels that it has now.
 
         Args:
             runs: Of the file.
@@ -159,7 +159,9 @@ class Store:
         ]
         with self.connection() as connection:
             connection.executemany(
-                "INSERT OR IGNORE INTO runs (name, point, labels, seed, config) VALUES (?, ?, ?, ?, ?)", rows
+                "INSERT INTO runs (name, point, labels, seed, config) VALUES (?, ?, ?, ?, ?) "
+                "ON CONFLICT (name) DO UPDATE SET point = excluded.point, labels = excluded.labels",
+                rows,
             )
             connection.execute("DELETE FROM planned")
             connection.executemany("INSERT INTO planned VALUES (?)", [(run.name,) for run in runs])
@@ -201,7 +203,7 @@ class Store:
 
     def claim(self, names: list[str] | None = None) -> Claim | None:
         """Take the next run that is not finished and that no process works on; None if there is none."""
-        for row in self.rows(names):
+        for row in self.rows(names, results=False):
             if row.state in ("waiting", "running") and (claim := self._take(row)):
                 return claim
         return None
@@ -215,7 +217,7 @@ class Store:
         if not locked(lock):
             lock.close()
             return None
-        (now,) = self.rows([row.name])
+        (now,) = self.rows([row.name], results=False)
         if now.state not in ("waiting", "running"):  # another process has done it in the meantime
             lock.close()
             return None
@@ -242,7 +244,7 @@ class Store:
 
     def done(self, name: str, results: dict[str, Any]) -> None:
         """Write what came out of a run."""
-        self._set(name, state="done", ended=time.time(), results=json.dumps(results))
+        self._set(name, state="done", ended=time.time(), error=None, results=json.dumps(results))
 
     def failed(self, name: str, error: str) -> None:
         """Write why a run failed."""
@@ -251,6 +253,13 @@ class Store:
     def wait(self, name: str, why: str | None = None) -> None:
         """Put a run back: it was stopped, or is to be tried again."""
         self._set(name, state="waiting", error=why)
+
+    def test_again(self, name: str) -> None:
+        """Put a run that is done back, to be tested anew: what it was tested on before no longer counts."""
+        (row,) = self.rows([name])
+        if row.state == "done":
+            trained = {key: value for key, value in (row.results or {}).items() if key != "battery"}
+            self._set(name, state="waiting", error=None, results=json.dumps(trained))
 
     def submitted(self, name: str, job: str) -> None:
         """Write which job does a run."""

@@ -31,13 +31,14 @@ def progress_table(found: Sequence[Progress]) -> Table:
             error = "" if mae is None else f"{mae:.1f}"
             done = f"{100 * p.share:.0f} %"
             last = p.row.error or time_left(p)
-            table.add_row(short(p.row.point), str(p.row.seed), p.state, done, str(p.epoch), error, last)
+            cells = (short(p.row.point), str(p.row.seed), p.state, done, str(p.epoch), error, last)
+            table.add_row(*map(escape, cells))
     return table
 
 
 def short(point: str) -> str:
     """The name of a point without the sections of its fields."""
-    return re.sub(r"\b(model|data|train)\.", "", point)
+    return re.sub(r"(^|, | with | instead of )(?:model|data|train)\.(?=\w+ = )", r"\1", point)
 
 
 def time_left(p: Progress) -> str:

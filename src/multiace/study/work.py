@@ -25,14 +25,14 @@ def work(folder: str | Path, names: list[str] | None = None) -> bool | None:
 
     Args:
         folder: Of the study.
-        names: Only one of these runs.
+        names: Only one of these runs; None for those of the study file as it was last given.
 
     Returns:
         Whether it came to its end; None if there was nothing to do. A failure is written into the file of the study,
         its traceback into ``error.txt`` of the run.
     """
     store = Store(folder)
-    claim = store.claim(names)
+    claim = store.claim(store.planned() if names is None else names)
     if claim is None:
         return None
     name, place = claim.row.name, store.folder / claim.row.name
@@ -70,6 +70,7 @@ def results(place: Path) -> dict[str, Any]:
     summary = json.loads((place / SUMMARY).read_text(encoding="utf-8"))
     kept = (
         "errors",
+        "checksums",
         "parameters",
         "seconds",
         "core_seconds",

@@ -82,6 +82,7 @@ class LinearFit:
         report(self.console, data, self.potential)
         place.describe(run, data.split)
         place.write_json(place.data_check, data.check.to_dict())
+        self.clock = Clock(Spent())
 
     def fit(self) -> Potential:
         """Make the rows, solve, and return the potential."""
@@ -91,7 +92,6 @@ class LinearFit:
         moves = rows.centred and not self.config.keep_weights
         around = "; the prior is centred at the weights of train.start_from" if moves else ""
         self.console.print(f"linear system: {len(rows.columns):,} functions{more}{around}")
-        clock = Clock(Spent())
         with self.stop.listening():
             with self.console.progress("finding directions") as show:
                 rows.reduce(self.obeying(show, "nothing is saved yet, and the same command begins again"))
@@ -107,9 +107,9 @@ class LinearFit:
                 )
         system = data.total()
         del data
-        self.console.print(f"{system.n_rows:,} rows in {clock.read().seconds:.0f} s")
+        self.console.print(f"{system.n_rows:,} rows in {self.clock.read().seconds:.0f} s")
         solved = self.solve(system)
-        self.state.seconds, self.state.core_seconds = clock.read()
+        self.state.seconds, self.state.core_seconds = self.clock.read()
         self.potential.save(self.place.best)
         return finish(self, f"{solved['solver']} of {system.n_rows:,} rows", {"linear_fit": solved}, tested)
 
@@ -257,7 +257,7 @@ class LinearFit:
             done = block[-1] + 1
             late = time.perf_counter() - saved > SECONDS_BETWEEN_SAVES
             if late or self.stop.signal is not None or done == n:
-                save(path, data, self.rows.made_from(done))
+                save(path, data, self.rows.made_from(done) | {"spent": list(self.clock.read())})
                 saved = time.perf_counter()
             what = f"the rows of {done} of {n} structures are saved, and the same command goes on"
             self.obeying(show, what)(done / n)
@@ -267,11 +267,12 @@ class LinearFit:
         """Return the rows that a stopped run has left, and the number of the structure that comes next."""
         if path.exists():
             try:
-                data, first = self.rows.read(path)
+                data, first, spent = self.rows.read(path)
             except InputError as error:
                 self.console.print(f"warning: {error}")
             else:
                 if data is not None:
+                    self.clock = Clock(spent)
                     self.console.print(f"going on after the rows of {first} structures in {path}")
                     return data, first
                 self.console.print(f"{path} has rows of another model or of other data; they are made again")

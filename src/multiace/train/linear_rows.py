@@ -17,6 +17,7 @@ from multiace.linear.system import System
 from multiace.model.potential import Potential
 from multiace.ops import AROUND, VOIGT
 from multiace.solve.design import design_matrix
+from multiace.train.clock import Spent
 from multiace.train.config import RunConfig
 from multiace.train.prepare import Prepared
 from multiace.train.state import to_plain
@@ -162,15 +163,15 @@ class LinearRows:
         folds = self.config.folds
         return Folds(self.n_solved, folds) if folds else System(self.n_solved)
 
-    def read(self, path: Path) -> tuple[Data | None, int]:
-        """Return rows that were saved, None if they are of something else, and how many structures they are of.
+    def read(self, path: Path) -> tuple[Data | None, int, Spent]:
+        """Return rows that were saved, None if they are of something else; of how many structures, and what they took.
 
         Raises:
             InputError: If they cannot be read.
         """
         data, state = load(path)
-        frames = int(state.get("frames", 0))
-        return (data if state == self.made_from(frames) else None), frames
+        frames, spent = int(state.get("frames", 0)), Spent(*state.pop("spent", ()))
+        return (data if state == self.made_from(frames) else None), frames, spent
 
     def of(self, block: list[int]) -> Iterator[Labels]:
         """Rows of the labels of some structures."""
