@@ -1,3 +1,4 @@
+import argparse
 import json
 
 import ase.io
@@ -5,6 +6,7 @@ import numpy as np
 import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from multiace.cli.evaluation import label_keys
 from multiace.data.config import LabelKeys
 from multiace.data.read import Frame
 from multiace.deploy.ase import Calculator
@@ -146,3 +148,11 @@ def test_written_predictions_keep_the_info_of_the_frames(tmp_path):
     written = ase.io.read(tmp_path / "p.xyz")
     assert (written.info["distance"], written.info["config_type"]) == (1.25, "scan")
     assert written.get_potential_energy() == -1.0
+
+
+def test_keys_of_a_command_leave_the_others_as_they_were():
+    base = LabelKeys(energy_unit="kcal/mol", forces_unit="kcal/mol/A", energy_key="E", stress_key="S")
+    given = argparse.Namespace(**dict.fromkeys(LabelKeys.model_fields))
+    assert label_keys(given, base) is None
+    given.energy_key = "energy"
+    assert label_keys(given, base) == base.replace(energy_key="energy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -113,6 +114,47 @@ def test_a_point_with_one_run_does_not_take_the_intervals_of_others():
     points[3] = point(points[3].labels, seeds=(1,))
     found = analysis(points, lambda at: 3 * int(at["a"]) + 2 * int(at["b"]))
     assert all(f.interval.n == 4 for f in found.effects)
+
+
+def test_a_number_that_a_point_lacks_takes_no_effect_from_the_others():
+    points = grid(a="01", b="01", c="01")
+    whole = analysis(points, lambda at: 3 * int(at["a"]) + int(at["b"]))
+    values = {p: dict(of) for p, of in whole.measures[0].values.items()}
+    last = points[-1].folder
+    for rest in ({}, {1: values[last][1]}):
+        found = Analysis(points, [Measure(ERROR, values | {last: rest})]).effects
+        averaged = {f.effect.change: (f.effect.averaged, f.interval.n) for f in found}
+        assert averaged == {"a = 1": (3, 4), "b = 1": (3, 4), "c = 1": (3, 4)}
+    some = Analysis(points, [*whole.measures, Measure(replace(ERROR, where="hot"), values | {last: {}})])
+    assert [(f.effect.change, f.measure.quantity.where) for f in some.effects] == [
+        (change, where) for change in ("a = 1", "b = 1", "c = 1") for where in ("test", "hot")
+    ]
+
+
+def test_points_of_other_seeds_leave_intervals_to_the_rest():
+    points = grid(a="01", b="01")
+    points[3] = point(points[3].labels, seeds=(1, 5, 6))
+    found = analysis(points, lambda at: 3 * int(at["a"]))
+    assert all(f.interval.n == 4 for f in found.effects)
+
+
+def test_the_first_value_of_an_axis_stays_the_first_without_runs_of_the_first_point():
+    points = grid(a="01", b="012")
+    points[0] = point(points[0].labels, seeds=())
+    found = analysis(points, lambda at: 3 * int(at["b"])).effects
+    assert [(f.effect.change, f.effect.against) for f in found] == [
+        ("a = 1", "0"),
+        ("b = 1", "0"),
+        ("b = 2", "0"),
+        ("b = 2", "1"),
+    ]
+
+
+def test_percent_is_of_the_seeds_of_the_difference():
+    points = [point({}, (1, 2, 3)), point({"a": "1"}, (1, 2))]
+    values = {"base": {1: 10.0, 2: 10.2, 3: 100.0}, "a = 1": {1: 9.0, 2: 9.1}}
+    (found,) = Analysis(points, [Measure(ERROR, values)]).effects
+    assert found.percent == pytest.approx(-100 * 1.05 / 10.1)
 
 
 def test_a_study_of_one_seed_has_effects_without_claims():

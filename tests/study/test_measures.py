@@ -51,6 +51,12 @@ def test_scores_are_sizes_and_those_that_do_not_apply_are_none():
     }
 
 
+@pytest.mark.parametrize("survived", [0.1 + 0.2 + 0.4, 0.70004])
+def test_dynamics_that_does_not_fail_loses_nothing(survived):
+    battery = {"dynamics": {"500 K": {"time": 0.7, "survived": survived}}}
+    assert found({"errors": {}, "battery": battery}) == {"time lost, 500 K [%]": (None, 0.0)}
+
+
 def test_dynamics_and_costs_of_the_battery():
     dynamics = {"time": 2.0, "survived": 1.5, "bond_error": 0.1}
     cost = {"parameters": 12, "microseconds_per_atom": 40.0, "memory": None, "threads": 2}

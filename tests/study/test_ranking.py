@@ -30,6 +30,12 @@ def test_a_wide_interval_ties_over_points_between():
     assert ranks(found, list(found.values)) == {"best": 1, "wide": 1, "second": 3}
 
 
+def test_a_point_that_is_lower_on_the_same_seeds_is_not_behind():
+    found = measure(a=[1.0, 2.0, 3.0], b=[0.9, 1.91, 2.9, 20.0])
+    assert found.difference("b", "a").high < 0
+    assert ranks(found, ["a", "b"]) == {"a": 1, "b": 1}
+
+
 def test_points_with_one_run_have_no_rank():
     found = measure(best=[1.0, 1.1], single=[0.1])
     assert ranks(found, ["best", "single", "absent"]) == {"best": 1}

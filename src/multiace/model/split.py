@@ -80,7 +80,7 @@ def by_order(potential: Potential, graph: Graph) -> Split:
         return circle.read(islice(circle.features(scale), depth), of_circle)
 
     with torch.no_grad():
-        orders, condition = powers(polynomial, highest_order(potential.config, depth))
+        orders = powers(polynomial, highest_order(potential.config, depth))
         alone, whole = list(edges.features(0.0)), list(edges.features(1.0))
         rest_alone, rest = (edges.read(h, edges.readouts) - edges.read(h, linear) for h in (alone, whole))
         orders[:, 0] += rest_alone
@@ -89,7 +89,7 @@ def by_order(potential: Potential, graph: Graph) -> Split:
         if linear != edges.readouts:
             terms["remainder"] = rest - rest_alone
             method += "; remainder: what readouts have that is not linear"
-        method += f"; {orders.shape[1]} values of λ on the unit circle, condition number {condition:.1f}"
+        method += f"; {orders.shape[1]} values of λ on the unit circle, condition number 1"
         return finished(potential, graph, terms, edges.read(whole, edges.readouts), method)
 
 
@@ -162,31 +162,31 @@ SPLITS: dict[str, Callable[[Potential, Graph], Split]] = {
 """Every way to split an energy, by name."""
 
 
-def powers(polynomial: Callable[[complex], Tensor], degree: int) -> tuple[Tensor, float]:
+def powers(polynomial: Callable[[complex], Tensor], degree: int) -> Tensor:
     r"""Separate the powers of λ in polynomials with real coefficients.
 
     .. math:: E^{(d)} = \frac{1}{n} \sum_{k=0}^{n-1} \lambda_k^{-d} E(\lambda_k), \qquad
               \lambda_k = e^{2 \pi i (k + 1/2) / n}, \quad n = D + 1
 
     λ_k and λ_{n-1-k} are conjugate, and so are their values: half of them are computed. λ = 1 is not among them, so
-    that the sum of all orders can be compared with E(1).
+    that the sum of all orders can be compared with E(1). The matrix of the λ_k^d is unitary but for a factor: its
+    condition number is 1.
 
     Args:
         polynomial: From λ to values (n_nodes,).
         degree: D, the largest power.
 
     Returns:
-        Coefficients, (n_nodes, D + 1), and the condition number of the matrix of the λ_k^d.
+        Coefficients, (n_nodes, D + 1).
     """
     n = degree + 1
-    circle = np.exp(2j * np.pi * (np.arange(n) + 0.5) / n)
-    matrix = circle[:, None] ** np.arange(n)
     found: list[Tensor] = []
     for k in range((n + 1) // 2):
-        E = polynomial(complex(circle[k]))
+        angle = 2j * np.pi * (k + 0.5) / n
+        E = polynomial(complex(np.exp(angle)))
         share = (1 if 2 * k + 1 == n else 2) / n
-        found.append((E[:, None] * torch.from_numpy(share * matrix[k].conj()).to(E.device)).real)
-    return sum(found[1:], found[0]), float(np.linalg.cond(matrix))
+        found.append((E[:, None] * torch.from_numpy(share * np.exp(-angle * np.arange(n))).to(E.device)).real)
+    return sum(found[1:], found[0])
 
 
 def highest_order(config: ModelConfig, depth: int) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -113,20 +113,33 @@ class Analysis:
     @cached_property
     def effects(self) -> list[Finding]:
         """What each change does to each measure."""
-        return self._findings(effects(self.points))
+        return self._findings(effects)
 
     @cached_property
     def interactions(self) -> list[Finding]:
         """What two changes do together beyond what both do alone."""
-        return self._findings(interactions(self.points))
+        return self._findings(interactions)
 
-    def _findings(self, found: Sequence[Effect]) -> list[Finding]:
-        results = [
-            (effect, measure, measure.interval(effect.contrast), measure.interval(effect.reference))
-            for effect in found
-            for measure in self.tested
-        ]
-        return [Finding(e, m, i, r.mean) for e, m, i, r in results if i is not None and r is not None]
+    def _findings(self, of: Callable[[Sequence[Outcome]], list[Effect]]) -> list[Finding]:
+        """Effects on each measure, from the runs that have it."""
+        results = []
+        for measure in self.tested:
+            having = [
+                replace(p, rows=[row for row in p.rows if row.seed in measure.values.get(p.folder, ())])
+                for p in self.points
+            ]
+            for effect in of(having):
+                interval = measure.interval(effect.contrast)
+                reference = measure.interval(effect.reference, effect.contrast)
+                if interval is not None and reference is not None:
+                    results.append(Finding(effect, measure, interval, reference.mean))
+        order = {words: k for k, words in enumerate(dict.fromkeys(map(told, of(self.points))))}
+        return sorted(results, key=lambda found: order.get(told(found.effect), len(order)))
+
+
+def told(effect: Effect) -> tuple[str, str]:
+    """An effect in words."""
+    return effect.change, effect.against
 
 
 def verdict(interval: Interval | None) -> str:

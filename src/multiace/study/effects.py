@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, pairwise
@@ -39,7 +40,7 @@ class Effect:
 
 def design(points: Sequence[Outcome]) -> str:
     """The design of a study: only a grid changes something in every point, only a path several things at once."""
-    if not any(not point.labels for point in points):
+    if all(point.labels for point in points):
         return "grid"
     return "path" if any(len(point.labels) > 1 for point in points) else "one_at_a_time"
 
@@ -53,7 +54,7 @@ def effects(points: Sequence[Outcome]) -> list[Effect]:
     """
     kind = design(points)
     if kind == "grid":
-        return main_effects(repeated(points))
+        return main_effects(points)
     found = []
     before = next(point for point in points if not point.labels)
     for point in points:
@@ -86,16 +87,19 @@ def successive(labels: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def repeated(points: Sequence[Outcome]) -> list[Outcome]:
-    """Points that have two runs, if any has: one without would take their intervals from all effects."""
+    """Points with runs of the two seeds that most have, if one has two: others would take all intervals away."""
+    runs = Counter(row.seed for point in points for row in point.done)
     least = min(2, max((len(point.done) for point in points), default=0))
-    return [point for point in points if point.done and len(point.done) >= least]
+    shared = {seed for seed, _ in runs.most_common(least)}
+    return [point for point in points if point.done and shared <= {row.seed for row in point.done}]
 
 
 def main_effects(points: Sequence[Outcome]) -> list[Effect]:
     """Mean differences of values of an axis, all other axes being equal."""
+    values, points = axes(points), repeated(points)
     by_labels = {key(point.labels): point.folder for point in points}
     found = []
-    for axis, labels in axes(points).items():
+    for axis, labels in values.items():
         first, *others = labels
         for before, label in [*((first, other) for other in others), *successive(labels)[1:]]:
             pairs = {
@@ -121,10 +125,10 @@ def interactions(points: Sequence[Outcome]) -> list[Effect]:
     """
     if design(points) != "grid":
         return []
-    points = repeated(points)
+    values, points = axes(points), repeated(points)
     by_labels = {key(point.labels): point.folder for point in points}
     found = []
-    for (A, (a0, *of_A)), (B, (b0, *of_B)) in combinations(axes(points).items(), 2):
+    for (A, (a0, *of_A)), (B, (b0, *of_B)) in combinations(values.items(), 2):
         for a, b in ((a, b) for a in of_A for b in of_B):
             squares = {}
             for point in points:

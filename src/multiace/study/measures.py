@@ -56,6 +56,8 @@ SCORES = {
 where they are less, and points are not compared by them."""
 
 LOST = "time lost"
+ROUNDING = 1e-12
+"""Differences below this share of what is subtracted are rounding."""
 
 COSTS = {
     "parameters": ("parameters", ""),
@@ -125,17 +127,22 @@ class Measure:
     resampled: dict[str, dict[int, np.ndarray]] = field(default_factory=dict)
     structures: int = 0
 
-    def interval(self, contrast: Contrast) -> Interval | None:
+    def interval(self, contrast: Contrast, among: Contrast | None = None) -> Interval | None:
         """Return Σ c_p x_p over points, from the seeds that they share; None if they share none.
 
         What seed and structures do to all of these points alike cancels: values of the same seed are subtracted, and
         values of the same resample.
+
+        Args:
+            contrast: The coefficients.
+            among: Points whose shared seeds are taken; by default these.
         """
-        seeds = sorted(set.intersection(*(set(self.values.get(point, ())) for point in contrast)))
+        seeds = sorted(set.intersection(*(set(self.values.get(point, ())) for point in among or contrast)))
         if not seeds:
             return None
-        values = [sum(c * self.values[point][seed] for point, c in contrast.items()) for seed in seeds]
-        if not all(seed in self.resampled.get(point, ()) for point in contrast for seed in seeds):
+        terms = [[c * self.values[point][seed] for point, c in contrast.items()] for seed in seeds]
+        values = [x if abs(x := sum(of)) > ROUNDING * sum(map(abs, of)) else 0.0 for of in terms]
+        if not self.resampled:
             return mean_interval(values)
         each = [[c * self.resampled[point][seed] for point, c in contrast.items()] for seed in seeds]
         resampled = np.mean(np.sum(each, axis=1), axis=0)
@@ -182,7 +189,8 @@ def numbers(results: Mapping[str, Any]) -> Iterator[tuple[Quantity, float]]:
     for name, found in battery.get("dimers", {}).items():
         yield from of_scores("dimer", name, None, found["scores"])
     for name, found in battery.get("dynamics", {}).items():
-        yield Quantity("dynamics", name, None, LOST, "%"), 100 * (1 - found["survived"] / found["time"])
+        lost = round(100 * (1 - found["survived"] / found["time"]), 6)  # times are sums of steps
+        yield Quantity("dynamics", name, None, LOST, "%"), max(lost, 0.0)
         yield from of_scores("dynamics", name, None, found)
     costs = {name: results.get(name) for name in ("parameters", "seconds", "core_seconds")}
     for cost, value in {**costs, **battery.get("cost", {})}.items():

@@ -12,9 +12,9 @@ __all__ = ["beaten", "front", "ranks"]
 def ranks(measure: Measure, points: Sequence[str]) -> dict[str, int]:
     """Rank points from the lowest value up.
 
-    All points whose interval of the difference to the best includes zero share its rank; of those that are left the
-    best begins the next one, which is one more than the number of points before. Points with fewer than two runs have
-    none.
+    All points that are not told apart from the best as higher share its rank, as the interval of the difference says;
+    of those that are left the best begins the next one, which is one more than the number of points before. Points with
+    fewer than two runs have none; those that share no two seeds with the best are not told apart from it.
 
     Args:
         measure: Less is better.
@@ -25,16 +25,16 @@ def ranks(measure: Measure, points: Sequence[str]) -> dict[str, int]:
     found_ranks: dict[str, int] = {}
     while left:
         best = left[0]
-        tied = [point for point in left if not differs(measure, point, best)]
+        tied = [point for point in left if not is_higher(measure, point, best)]
         found_ranks |= dict.fromkeys(tied, len(found_ranks) + 1)
         left = [point for point in left if point not in tied]
     return found_ranks
 
 
-def differs(measure: Measure, point: str, other: str) -> bool:
-    """Whether the interval of a difference excludes zero."""
-    found = measure.difference(point, other)
-    return found is not None and found.excludes_zero
+def is_higher(measure: Measure, point: str, best: str) -> bool:
+    """Whether a point is higher than the best, as the interval of the difference says."""
+    found = measure.difference(point, best)
+    return found is not None and found.low > 0
 
 
 def front(costs: Mapping[str, float], errors: Mapping[str, float]) -> list[str]:

@@ -23,7 +23,6 @@ class Interval:
         low: Lower end of the interval of the mean.
         high: Upper end.
         n: Number of runs.
-        structures: Number of structures that were resampled; 0 if the interval is over seeds alone.
     """
 
     mean: float
@@ -31,7 +30,6 @@ class Interval:
     low: float
     high: float
     n: int
-    structures: int = 0
 
     @property
     def excludes_zero(self) -> bool:
@@ -43,7 +41,6 @@ def mean_interval(
     values: Sequence[float],
     resampled: np.ndarray | None = None,
     structures: int = 0,
-    confidence: float = CONFIDENCE,
 ) -> Interval:
     r"""Return the mean with its interval.
 
@@ -55,25 +52,27 @@ def mean_interval(
               \nu = \frac{(u + v)^2}{u^2 / (n - 1) + v^2 / (N - 1)}
 
     u is the variance of the bootstrap over seeds, which a mean has in closed form, times n / (n - 1), which corrects
-    its bias; v that of the bootstrap over structures. What seed and structure do together is in both. Percentiles of
-    resampled seeds are not used: three seeds hold the true mean between the lowest and the highest in 1 - 2 / 2³ = 75 %
-    of cases at most. With three seeds and forty structures intervals of 95 % hold it in 93 to 95 % (simulated).
+    its bias; v that of the bootstrap over structures, times N / (N - 1). What seed and structure do together is in
+    both. Percentiles of resampled seeds are not used: three seeds hold the true mean between the lowest and the highest
+    in 1 - 2 / 2³ = 75 % of cases at most. Simulated with forty structures, intervals of 95 % hold it in 92 to 95 % with
+    three seeds, 94 to 95 % with five, and 88 to 95 % with two: fewest where v is a tenth of u.
 
     Args:
         values: Of n runs; with one, the interval is without bounds.
         resampled: Their mean on resamples of the structures, (resamples,); None: v = 0, Student's t over seeds.
         structures: N.
-        confidence: Of the interval.
     """
     x = np.asarray(values, dtype=float)
     n, mean = len(x), float(x.mean())
     if n < 2:
         return Interval(mean, float("nan"), -np.inf, np.inf, n)
     deviation = float(x.std(ddof=1))
-    u, v = deviation**2 / n, 0.0 if resampled is None else float(resampled.var(ddof=1))
+    u, v = deviation**2 / n, 0.0
+    if resampled is not None:
+        v = float(resampled.var(ddof=1)) * structures / (structures - 1)
     if u + v == 0:
-        return Interval(mean, deviation, mean, mean, n, structures)
+        return Interval(mean, deviation, mean, mean, n)
     of_structures = v**2 / (structures - 1) if v else 0.0
     freedom = (u + v) ** 2 / (u**2 / (n - 1) + of_structures)
-    half = float(stdtrit(freedom, 0.5 + confidence / 2)) * (u + v) ** 0.5
-    return Interval(mean, deviation, mean - half, mean + half, n, structures if resampled is not None else 0)
+    half = float(stdtrit(freedom, 0.5 + CONFIDENCE / 2)) * (u + v) ** 0.5
+    return Interval(mean, deviation, mean - half, mean + half, n)

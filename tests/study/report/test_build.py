@@ -83,7 +83,7 @@ def test_the_first_rank_is_said_in_words(page):
     text = page.read_text(encoding="utf-8")
     assert "<td class=n>1, the best</td>" in text
     assert "<td class=n>1, tied with the best</td>" in text
-    assert "though its mean is higher than that of a point of a later rank" in text
+    assert "though its mean is higher than one of a later rank" in text
 
 
 def test_names_of_users_are_text(page):

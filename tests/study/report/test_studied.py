@@ -46,6 +46,16 @@ def test_a_grid_is_told_by_what_all_points_share(store):
     assert "hidden_irreps: " in body
 
 
+def test_what_changes_in_a_grid_is_not_told_as_that_of_all(tmp_path):
+    axes = {"data.train": [["a.xyz"], ["b.xyz"]], "train.learning_rate": [0.01, 0.02]}
+    store = write_study(tmp_path / "study", {"axes": axes}, seeds=(1,), battery=False, structures=False)
+    found, _ = told(store)
+    assert "training set" not in found
+    assert found["test sets"] == "near.xyz, far.xyz"
+    assert found["training"] == "as by default"
+    assert "data.train: [a.xyz], [b.xyz]" in found["changes"]
+
+
 def test_changes_alone_are_told_with_all_of_their_base(tmp_path):
     store = write_study(tmp_path / "alone", ALONE, seeds=(1,), battery=False, structures=False)
     found, body = told(store)
@@ -82,8 +92,9 @@ def test_a_model_is_told_by_the_preset_that_it_is_nearest_to(name):
 
 def test_fields_of_training_are_told_that_are_not_as_by_default():
     fields = TrainConfig().model_dump(mode="json") | {"seed": 7, "max_epochs": 9, "max_minutes": 3.0}
-    assert training(fields) == "as by default"
-    assert training(fields | {"learning_rate": 0.5}) == "learning_rate = 0.5, all else as by default"
+    assert training(fields, set()) == "as by default"
+    assert training(fields | {"learning_rate": 0.5}, {"learning_rate"}) == "as by default"
+    assert training(fields | {"learning_rate": 0.5}, set()) == "learning_rate = 0.5, all else as by default"
 
 
 @pytest.mark.parametrize(

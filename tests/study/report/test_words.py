@@ -164,6 +164,24 @@ def test_a_reference_of_zero_has_no_percent():
     assert "forces RMSE: +2 meV/Å on test (+2 to +2)." in told(study)
 
 
+def test_time_lost_where_none_was_is_in_percentage_points():
+    lost = Quantity("dynamics", "500 K", None, "time lost", "%")
+    study = Analysis(
+        [point({}), point({"a": "1"})],
+        [Measure(lost, {"base": {1: 0.0, 2: 0.0}, "a = 1": {1: 44.0, 2: 46.0}})],
+    )
+    assert "time lost: +45 percentage points on 500 K (+32 to +58)." in told(study)
+
+
+def test_errors_of_the_validation_set_are_told_as_such():
+    valid = Quantity("set", "valid", None, "forces RMSE", "meV/Å")
+    study = analysis([point({}), point({"a": "1"})], test=lambda at: -5.0 * ("a" in at))
+    text = told(Analysis(study.points, [Measure(valid, study.measures[0].values)]))
+    assert "a = 1 lowers errors on the validation set." in text
+    assert "On the validation set" in text
+    assert "test set" not in text
+
+
 def test_points_without_runs_are_named():
     points = [point({}), point({"a": "1"}, ()), point({"b": "1"}, (1,))]
     text = told(analysis(points, test=lambda at: 0.0))

@@ -25,9 +25,9 @@ from multiace.study.report.tables import (
     priced,
     ranking_table,
     rule,
-    short,
 )
 from multiace.study.statistics import Interval
+from multiace.study.tables import short
 
 __all__ = ["cost_section", "effect_section", "error_section", "panels", "scroll"]
 
@@ -121,15 +121,14 @@ def scroll(table: str) -> str:
 def effect_section(analysis: Analysis) -> Section:
     """What each change does, and which depend on each other."""
     main = {measure.quantity for measure in analysis.main}
-    chosen = [
-        found for found in analysis.effects if found.measure.quantity in main and found.percent is not None
-    ]
-    legend = of_sets([found.measure for found in chosen])
+    chosen = [found for found in analysis.effects if found.measure.quantity in main]
+    drawn = [found for found in chosen if found.percent is not None]
+    legend = of_sets([found.measure for found in drawn])
     shown: dict[str, list[Bar]] = {}
-    for title, of in forests([found.measure for found in chosen]).items():
-        for found in chosen:
+    for title, of in forests([found.measure for found in drawn]).items():
+        for found in drawn:
             if found.measure in of:
-                q, scale = found.measure.quantity, 100 / abs(found.reference)
+                q, scale = found.measure.quantity, 100 / found.reference
                 tip = f"{found.effect.change}, against {found.effect.against}\n{q.name}: "
                 tip += told(found.interval, q.unit)
                 mean, low, high = (
@@ -147,7 +146,8 @@ def effect_section(analysis: Analysis) -> Section:
             figures.forest(shown, legend, differences=True),
             legend.values(),
             "What each change does to errors in and out of the domain, in percent",
-            f"Changes of the mean error in percent, {words[analysis.design]}; left of the line errors are lower. "
+            f"Changes of the mean error in percent, {words[analysis.design]}; left of the line errors are lower. What "
+            "is zero without the change is in the table alone. "
             + (BARS if analysis.is_repeated else ONE_SEED),
         )
         if shown

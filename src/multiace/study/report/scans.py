@@ -20,8 +20,9 @@ from multiace.study.report.errors import panels, scroll
 from multiace.study.report.figures import Curve, Panel
 from multiace.study.report.formats import to_html
 from multiace.study.report.svg import Series
-from multiace.study.report.tables import score_table, short, titled
+from multiace.study.report.tables import score_table, titled
 from multiace.study.store import Row
+from multiace.study.tables import short
 
 __all__ = ["battery_sections", "gaps", "learning_section"]
 

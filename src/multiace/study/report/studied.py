@@ -42,11 +42,13 @@ def studied_section(analysis: Analysis, store: Store) -> Section:
     """What was studied, and a hint where the budget was short."""
     first, rows = analysis.reference.rows[0], [row for point in analysis.points for row in point.rows]
     run, place = first.config, store.folder / first.name
+    grid = analysis.design == "grid"
+    changing = {section: varied(rows, section) if grid else set() for section in ("model", "data", "train")}
     facts = {
-        **data(run["data"], place / "data_check.json"),
+        **data(run["data"], place / "data_check.json", changing["data"]),
         "battery": battery(rows),
-        "model": model(run["model"], varied(rows, "model") if analysis.design == "grid" else set()),
-        "training": training(run["train"]),
+        "model": model(run["model"], changing["model"]),
+        "training": training(run["train"], changing["train"]),
         "changes": "; ".join(
             f"{axis}: {', '.join(labels)}" for axis, labels in axes(analysis.points).items()
         ),
@@ -63,8 +65,8 @@ def studied_section(analysis: Analysis, store: Store) -> Section:
     return Section("What was studied", f"<dl class=facts>{body}</dl>{hint}{file}")
 
 
-def data(section: Mapping[str, Any], check: Path) -> dict[str, str]:
-    """Files of each set; how many structures they hold, the data check of a run has."""
+def data(section: Mapping[str, Any], check: Path, without: set[str]) -> dict[str, str]:
+    """Files of each set, but those that change; how many structures they hold, the data check of a run has."""
     try:
         found = json.loads(check.read_text(encoding="utf-8"))["files"]
     except (OSError, ValueError, KeyError):
@@ -82,7 +84,12 @@ def data(section: Mapping[str, Any], check: Path) -> dict[str, str]:
     files["valid"] = [] if drawn else [Path(name).name for name in section["valid"]]
     lists = {kind: ", ".join(told[kind] or files[kind]) for kind in told}
     valid = " ".join(filter(None, (lists["valid"], drawn)))
-    return {"training set": lists["train"], "validation set": valid, "test sets": lists["test"]}
+    sets = {
+        "train": ("training set", lists["train"]),
+        "valid": ("validation set", valid),
+        "test": ("test sets", lists["test"]),
+    }
+    return {title: text for kind, (title, text) in sets.items() if kind not in without}
 
 
 def frames(facts: Mapping[str, Any]) -> str:
@@ -130,9 +137,10 @@ def model(section: Mapping[str, Any], without: set[str]) -> str:
     return "; ".join(filter(None, (", ".join(shape), f"all else as in the preset {nearest}{but}")))
 
 
-def training(section: Mapping[str, Any]) -> str:
-    """Fields of training that are not as by default."""
-    found = list(changed(section, TrainConfig().model_dump(mode="json")))
+def training(section: Mapping[str, Any], without: set[str]) -> str:
+    """Fields of training that are not as by default, but those that change."""
+    fixed = {name: value for name, value in section.items() if name not in without}
+    found = list(changed(fixed, TrainConfig().model_dump(mode="json")))
     return ", ".join([*found, "all else as by default"]) if found else "as by default"
 
 

@@ -10,6 +10,7 @@ from multiace.study.measures import EXACT, MEASURED_BY_THE_CLOCK, OF_CORES, Meas
 from multiace.study.ranking import beaten, ranks
 from multiace.study.report.formats import MINUS, Cell, Column, Table, decimals, number
 from multiace.study.statistics import Interval
+from multiace.study.tables import short
 
 __all__ = [
     "ONE_SEED",
@@ -25,7 +26,6 @@ __all__ = [
     "ranking_table",
     "rule",
     "score_table",
-    "short",
     "titled",
 ]
 
@@ -41,9 +41,9 @@ def rule(analysis: Analysis) -> str:
         return f"{ONE_SEED} Difference to {reference}."
     return (
         f"Mean over seeds, standard deviation of a sample (n {MINUS} 1). Difference to {reference}, paired by seed and "
-        "structure, with its 95 % interval. Rank: points whose difference to the best has an interval that includes 0 "
-        "share its rank; the next rank begins with the best of the others. A point with a wide interval may be tied "
-        "with the best, though its mean is higher than that of a point of a later rank."
+        "structure, with its 95 % interval. Rank: points whose difference to the best has an interval that includes 0, "
+        "or that share no two seeds with it, share its rank; the next rank begins with the best of the others. A point "
+        "with a wide interval may be tied with the best, though its mean is higher than one of a later rank."
     )
 
 
@@ -81,13 +81,6 @@ def even(measure: Measure, analysis: Analysis) -> int | None:
     found = [mean for point in analysis.folders if (mean := measure.mean(point))]
     of_deviations = decimals(mean.deviation for mean in found)
     return decimals((mean.mean for mean in found), 3) if of_deviations is None else of_deviations
-
-
-def short(name: str) -> str:
-    """The name of a point or change, without sections of the run file, for figures."""
-    for section in ("model.", "train.", "data."):
-        name = name.replace(section, "")
-    return name
 
 
 def described(effect: Effect) -> str:
@@ -144,10 +137,12 @@ def ranking_table(measure: Measure, analysis: Analysis) -> Table:
     ranked = ranks(measure, analysis.folders)
     told = {point: "1, tied with the best" if rank == 1 else str(rank) for point, rank in ranked.items()}
     told |= dict.fromkeys(list(ranked)[:1], "1, the best")
+    changes = {p: measure.difference(p, analysis.reference.folder) for p in analysis.folders}
+    fine = decimals((c.high - c.low) / 2 for c in changes.values() if c and c.n > 1)
     rows: list[Sequence[Cell]] = []
     for point in analysis.points:
         if (found := measure.mean(point.folder)) is not None:
-            change = measure.difference(point.folder, analysis.reference.folder)
+            change = changes[point.folder]
             numbers = (found.mean, found.deviation, found.n, *bounds(change), told.get(point.folder))
             rows.append((point.name, verdict(change), *numbers))
     digits = even(measure, analysis)
@@ -157,7 +152,8 @@ def ranking_table(measure: Measure, analysis: Analysis) -> Table:
         Column("s.d.", decimals=digits),
         Column("seeds"),
     ]
-    head += [Column(title, signed=True, decimals=digits) for title in ("difference", "from", "to")] + [
+    of_changes = digits if fine is None else fine
+    head += [Column(title, signed=True, decimals=of_changes) for title in ("difference", "from", "to")] + [
         Column("rank")
     ]
     unit = f"{measure.quantity.unit}; " if measure.quantity.unit else ""

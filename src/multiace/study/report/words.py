@@ -7,10 +7,11 @@ from html import escape
 
 from multiace.report import html
 from multiace.study.analysis import Analysis, Finding, verdict
-from multiace.study.measures import HOLE, Quantity
+from multiace.study.measures import HOLE, SEEN, Quantity
 from multiace.study.ranking import ranks
 from multiace.study.report.formats import MINUS
-from multiace.study.report.tables import described, means, plus_minus, short
+from multiace.study.report.tables import described, means, plus_minus
+from multiace.study.tables import short
 
 __all__ = ["bullets", "cards", "summary"]
 
@@ -19,13 +20,14 @@ DOMAINS = {
     "out": "Outside of the domain of the training data",
     None: "On the test sets",
     "dynamics": "In dynamics",
+    "valid": "On the validation set",
 }
 MOST_CARDS = 5
-SIDES = {"in": "in the domain", "out": "outside", None: "on the test sets"}
+SIDES = {"in": "in the domain", "out": "outside", None: "on the test sets", "valid": "on the validation set"}
 AGAINST = {"grid": "", "one_at_a_time": " against the base", "path": " against the point before"}
 SHOWN = (
-    "Changes of mean errors{against} in percent, in brackets their 95 % intervals; below zero is better. The table "
-    "below has them in their units."
+    "Changes of mean errors{against} in percent of what they are without the change, which is taken as exact, in "
+    "brackets their 95 % intervals; below zero is better. The table below has them in their units."
 )
 NOTHING = "No change makes a difference that its interval tells apart from none."
 MIXED = "lowers some errors and raises others"
@@ -61,6 +63,8 @@ def summary(analysis: Analysis) -> str:
 
 def place(quantity: Quantity) -> str | None:
     """Under which heading a quantity is told."""
+    if quantity.where in SEEN:
+        return "valid"
     return "dynamics" if quantity.kind == "dynamics" else quantity.domain
 
 
@@ -104,7 +108,8 @@ def by_change(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
 def claim(found: Finding) -> str:
     """A difference whose interval excludes zero: in percent, or in its unit where the reference is zero."""
     interval, quantity = found.interval, found.measure.quantity
-    scale, unit = (100 / found.reference, "%") if found.reference else (1.0, quantity.unit)
+    own = quantity.unit if quantity.unit != "%" else "percentage points"
+    scale, unit = (100 / found.reference, "%") if found.reference else (1.0, own)
     mean, low, high = (signed(scale * x) for x in (interval.mean, interval.low, interval.high))
     return (
         f"{mean} {unit} on {quantity.where} ({'; '.join(filter(None, (f'{low} to {high}', hidden(found))))})"
@@ -235,7 +240,8 @@ def caveats(analysis: Analysis, tested: Sequence[Finding]) -> Iterable[str]:
         n, k = len(tested), sum(found.interval.excludes_zero for found in tested)
         yield (
             f"Of {n} intervals {k} exclude zero; about {n / 20:.1f} would by chance if no change made any "
-            "difference. One that is not told apart from none may still be one: more seeds narrow its interval."
+            "difference, with two or three seeds up to twice as many. One that is not told "
+            "apart from none may still be one: more seeds narrow its interval."
         )
 
 
