@@ -33,7 +33,7 @@ def plan_table(planned: Plan, found: Sequence[Estimate] | None = None, slots: in
         slots: How many runs there are at a time.
     """
     points, seeds = planned.points, len(planned.seeds)
-    caption = f"{len(points)} points, {seeds} seeds: {len(planned.runs)} runs"
+    caption = f"{len(points)} points, {seeds} seed{'s' * (seeds > 1)}: {len(planned.runs)} runs"
     if found is None:
         columns = tuple(name.replace("_", " ") for name in BOUNDS)
         table = new_table("point", *columns, right=columns, caption=caption)
