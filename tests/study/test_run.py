@@ -284,6 +284,25 @@ def test_options_that_make_no_sense_are_refused(sections, write, capsys):
         (["--jobs", "0"], "--jobs 0: one or more"),
         (["--jobs", "2", "--gpus", "0"], "--jobs has no effect with --gpus"),
         (["--quick"], "--quick says what --plan shows"),
+        (["--gpus", "0,"], "--gpus 0,: name each device, as in 0,1"),
+        (["--gpus", ""], "name each device, as in 0,1"),
     ):
         assert main(["study", "run", file, *options]) == 2
         assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "told"), [(["--jobs", "3"], True), (["--jobs", "1"], False), (["--gpus", "0,1"], False)]
+)
+def test_runs_that_would_share_a_gpu_are_told(options, told, sections, write, capsys, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert main(["study", "run", str(write(sections)), "--plan", "--quick", *options]) == 0
+    assert ("up to 3 runs share the first GPU" in capsys.readouterr().out) == told
+
+
+def test_a_plan_on_a_cluster_has_all_jobs_at_once_with_their_threads(sections, write, capsys, monkeypatch):
+    seen = []
+    monkeypatch.setattr("multiace.cli.runs.show_plan", lambda planned, *of: seen.append(of[1:3]))
+    command = ["study", "run", str(write(sections)), "--plan", "--on", "slurm", "--slurm", "time=9"]
+    assert main([*command, "cpus_per_task=4"]) == 0
+    assert seen == [(4, 4)]
