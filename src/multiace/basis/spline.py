@@ -20,9 +20,9 @@ def hermite(r: Tensor, table: Tensor, spacing: float, code: Tensor | None) -> Te
     k = x.detach().long().clamp(0, n_knots - 2)
     t = (x - k)[:, None]
     first = k if code is None else code * n_knots + k
-    at, after = (table.flatten(0, 1).index_select(0, first + step) for step in (0, 1))
-    value = (1 + t * t * (2 * t - 3)) * at[:, 0] + t * t * (3 - 2 * t) * after[:, 0]
-    return value + t * (t - 1) * ((t - 1) * at[:, 1] + t * after[:, 1])
+    at, after = (table.flatten(0, 1).index_select(0, knot) for knot in (first, first + 1))
+    step = after[:, 0] - at[:, 0]  # derivatives are made of it, not of values, and keep their digits
+    return at[:, 0] + t * t * (3 - 2 * t) * step + t * (t - 1) * ((t - 1) * at[:, 1] + t * after[:, 1])
 
 
 class SplinedEmbedding(nn.Module):
