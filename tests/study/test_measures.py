@@ -51,6 +51,21 @@ def test_scores_are_sizes_and_those_that_do_not_apply_are_none():
     }
 
 
+def test_summary_speaks_of_one_number_of_each_thing():
+    scores = dict.fromkeys(("rmse", "forces_rmse", "barrier_error", "dissociation_error", "roughness"), 3.0)
+    curve = {"scan": {"domain": "out", "scores": scores}}
+    dynamics = {"500 K": {"time": 2.0, "survived": 1.5, "bond_error": 0.1}}
+    results = {"errors": {"valid": ERRORS, "test.xyz": ERRORS}, "parameters": 12}
+    results["battery"] = {"curves": curve, "dynamics": dynamics}
+    assert [quantity.name for quantity, _ in numbers(results) if quantity.is_main] == [
+        "forces RMSE, test.xyz",
+        "energy RMSE, scan",
+        "barrier error, scan",
+        "dissociation error, scan",
+        "time lost, 500 K",
+    ]
+
+
 @pytest.mark.parametrize("survived", [0.1 + 0.2 + 0.4, 0.70004])
 def test_dynamics_that_does_not_fail_loses_nothing(survived):
     battery = {"dynamics": {"500 K": {"time": 0.7, "survived": survived}}}

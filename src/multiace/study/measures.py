@@ -108,7 +108,9 @@ class Quantity:
             return False
         if self.kind == "set":
             return self.title in ("energy RMSE", "forces RMSE", "stress RMSE")
-        return (self.kind == "curve" and self.title in ("energy RMSE", "barrier error")) or self.title == LOST
+        if self.kind == "curve":
+            return self.title in ("energy RMSE", "barrier error", "dissociation error")
+        return self.title == LOST
 
 
 @dataclass(frozen=True, eq=False)
