@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from multiace.layers.activations import ACTIVATIONS
-from multiace.layers.radial import RADIAL_SPECIES, RadialNetwork
+from multiace.layers.radial import RADIAL_SPECIES, RadialNetwork, itself
 from tests.layers.structure import graph, radial
 
 ATTRIBUTES = {
@@ -90,6 +90,23 @@ def test_the_linear_network_is_one_matrix_per_element_seen(species, attributes):
     torch.testing.assert_close(R[pair] if species == "none" else R, expected)
 
 
+@both_networks
+@every_embedding
+@pytest.mark.parametrize("species", RADIAL_SPECIES)
+def test_weights_are_recorded_with_the_layers_unless_there_are_biases_or_norms(species, attributes, widths):
+    at = graph()
+
+    def recorded(norm="none", **options):
+        network = build(species, attributes, widths, norm=norm, **options)
+        rows = radial(at) if norm == "none" else with_envelope(at)
+        rows = rows[at.pairs[1]] if network.per_edge else rows
+        return network.on(at, rows, attributes).of is not itself
+
+    assert recorded()
+    assert not recorded(bias=True)
+    assert recorded(norm="layer") == (not widths)  # nothing hidden, nothing normalised
+
+
 def with_envelope(at):
     """The functions of ``radial``, and an envelope in a column behind."""
     lengths = at.edge_lengths()[at.pairs[0][:, 0]]
@@ -103,7 +120,8 @@ def test_normalised_weights_are_those_of_the_equation(species, attributes, bias)
     """Linear map, normalisation with gain and bias, activation; the envelope at the end."""
     network, at = build(species, attributes, (5, 4), bias, norm="layer"), graph()
     rows = with_envelope(at)[at.pairs[1]]
-    a = network.edge_attributes(attributes, at.species[at.senders], at.species[at.receivers])
+    a_j, a_i = attributes[at.species[at.senders]], attributes[at.species[at.receivers]]
+    a = {"none": None, "sender": a_j, "pair": torch.einsum("ed,ef->edf", a_j, a_i).flatten(1)}[species]
     x = rows[:, :3] if a is None else torch.einsum("en,ed->end", rows[:, :3], a).flatten(1)
     for layer, W in enumerate(network.mlp.matrices()):
         if layer > 0:

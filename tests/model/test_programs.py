@@ -30,6 +30,7 @@ RECORDED = [
     "base/both parities, correlation=2",
     "base/nonlinearity=gate",
     "base/radial_species=sender",
+    "base/radial_species=pair",
     "base/element_embedding=continuous",
     "base/readout=last",
     "base/readout_function=finnis_sinclair",

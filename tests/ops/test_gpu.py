@@ -56,9 +56,14 @@ def test_launching_a_product_waits_for_nothing(slot, no_kernels):
     assert len(no_kernels) == 1
 
 
-@pytest.mark.parametrize("largest", [-1, gpu_linear.LARGEST], ids=["in tiles", "one by one"])
-def test_maps_by_element_wait_for_nothing(largest, monkeypatch):
+@pytest.mark.parametrize(
+    ("largest", "narrow"),
+    [(-1, 0), (gpu_linear.LARGEST, 0), (-1, gpu_linear.NARROW)],
+    ids=["in tiles", "one by one", "among zeros"],
+)
+def test_maps_by_element_wait_for_nothing(largest, narrow, monkeypatch):
     monkeypatch.setattr(gpu_linear, "LARGEST", largest)
+    monkeypatch.setattr(gpu_linear, "NARROW", narrow)
     x, W = torch.ones(4, IRREPS.dim, requires_grad=True), torch.ones(2, 13, requires_grad=True)
 
     def gradients():
@@ -69,12 +74,20 @@ def test_maps_by_element_wait_for_nothing(largest, monkeypatch):
     torch.testing.assert_close(recorded(gradients)(), gradients())
 
 
-@pytest.mark.parametrize("norms", [{}, {"radial_norm": "layer", "feature_norm": "layer"}], ids=str)
-def test_a_model_on_the_path_of_a_gpu_is_its_definition(monkeypatch, norms):
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"radial_norm": "layer", "feature_norm": "layer"}, {"radial_species": "pair"}],
+    ids=["plain", "normalised", "pair"],
+)
+def test_a_model_on_the_path_of_a_gpu_is_its_definition(monkeypatch, options):
     """Energy, forces, and the gradient of a loss on forces by every parameter, in Triton's interpreter."""
     pytest.importorskip("triton")
     potential = small_potential(
-        hidden_irreps="2x0e + 2x1o", correlation=2, product_elements=True, self_connection="residual", **norms
+        hidden_irreps="2x0e + 2x1o",
+        correlation=2,
+        product_elements=True,
+        self_connection="residual",
+        **options,
     )
     water = Atoms("OHH", [[0.0, 0.0, 0.1], [0.0, 0.8, -0.5], [0.1, -0.7, -0.5]])
     graph, results = build_graph(water, potential.elements, potential.cutoff), []

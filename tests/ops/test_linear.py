@@ -9,16 +9,23 @@ from multiace.ops import cpu, gpu_linear, reference
 from tests.ops.operands import MAPS, every_map, linear_operands, random
 
 
-def in_tiles(*operands):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gpu_linear, "LARGEST", -1)  # also where a matrix for each atom would take little memory
-        return gpu_linear.linear(*operands)
+def on_gpu(largest, narrow):
+    """What a GPU runs, in one of its ways whatever the sizes."""
+
+    def linear(*operands):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(gpu_linear, "LARGEST", largest)
+            patch.setattr(gpu_linear, "NARROW", narrow)
+            return gpu_linear.linear(*operands)
+
+    return linear
 
 
+in_tiles = on_gpu(-1, 0)
 every_linear = pytest.mark.parametrize(
     "linear",
-    [reference.linear, cpu.linear, gpu_linear.linear, in_tiles],
-    ids=["reference", "cpu", "gpu", "tiles"],
+    [reference.linear, cpu.linear, on_gpu(2**24, 0), in_tiles, on_gpu(-1, 2**24)],
+    ids=["reference", "cpu", "one by one", "tiles", "among zeros"],
 )
 
 

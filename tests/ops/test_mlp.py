@@ -19,9 +19,11 @@ every_mlp = pytest.mark.parametrize("mlp", [reference.mlp, cpu.mlp], ids=["refer
 
 @every_mlp
 @every_size
-def test_mlp_is_matrices_and_activations(mlp, sizes):
+@pytest.mark.parametrize("first", [0, 3])
+def test_mlp_is_matrices_and_activations(mlp, sizes, first):
     x, W = mlp_operands(sizes)
-    expected, start = x, 0
+    W = torch.cat([random(1, first, seed=3), W], dim=1)
+    expected, start = x, first
     for layer, (n, m) in enumerate(pairwise(sizes)):
         if layer > 0:
             expected = 1.7 * expected / (1 + torch.exp(-expected))
@@ -29,18 +31,21 @@ def test_mlp_is_matrices_and_activations(mlp, sizes):
         expected, start = expected @ matrix / (n if layer else 2) ** 0.5, start + n * m
     activation = Activation("silu")
     activation.scale.fill_(1.7)
-    torch.testing.assert_close(mlp(x, W, sizes, 2, activation), expected, rtol=1e-13, atol=1e-13)
+    found = mlp(x, W, sizes, 2, activation, (), first)
+    torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-13)
 
 
+@pytest.mark.parametrize("start", [0, 4])
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_gradients_of_mlp_are_those_of_its_definition(name):
+def test_gradients_of_mlp_are_those_of_its_definition(name, start):
     """Up to the third, for every activation, with more rows than a tile has and arguments of any size."""
     sizes, activation, results = [5, 9, 6, 7], Activation(name), []
     x, W = mlp_operands(sizes, n_rows=101)
+    W = torch.cat([random(1, start, seed=3), W], dim=1)
     x, W = (10.0 * x).requires_grad_(), W.requires_grad_()
     for function in (cpu.mlp, reference.mlp):
         of_function = []
-        y = function(x, W, sizes, 5, activation)
+        y = function(x, W, sizes, 5, activation, (), start)
         total = (y * y.tanh()).sum()
         for order in range(3):
             g_x, g_W = torch.autograd.grad(total, (x, W), create_graph=True)

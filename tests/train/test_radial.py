@@ -70,8 +70,8 @@ def test_tables_are_for_steps_of_many_pairs_and_end_at_the_nearest(potential, ba
     pairs, nearest = batch.graph.n_edges // 2, float(batch.graph.edge_lengths().min())
     assert tables_for(potential.network, batch.graph, 256) is None
     tables = tables_for(potential.network, batch.graph, 16)
-    for values in tables.values:
-        read = values[0].flatten(1).any(dim=1)
+    for of_layer in tables.layers:
+        read = of_layer.values[0].flatten(1).any(dim=1)
         assert torch.equal(read[:-1], torch.arange(16) >= int(nearest / 3.5 * 16) - 1)  # R is 0 at the last
         assert pairs >= radial.PAYS * int(read.sum())
 

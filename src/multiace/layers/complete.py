@@ -13,7 +13,7 @@ from multiace.basis.ace import AceBasis
 from multiace.graph import Graph
 from multiace.layers.density import DENSITIES
 from multiace.layers.embedding import ElementEmbedding, FixedElements
-from multiace.layers.radial import RadialNetwork
+from multiace.layers.radial import RadialNetwork, RadialWeights, itself
 
 __all__ = ["CHANNEL_COUPLINGS", "CompleteDensity", "CompleteProduct", "CompleteRadial", "ElementChannels"]
 
@@ -106,18 +106,29 @@ class CompleteRadial(nn.Module):
         return self.network is None or self.network.is_plain
 
     @property
+    def per_edge(self) -> bool:
+        """Whether R has a row for each edge, not for each pair."""
+        return self.sees_elements
+
+    @property
     def is_deep(self) -> bool:
         """Whether R is not linear in the basis."""
         return self.network is not None and self.network.is_deep
 
     def forward(self, radial: Tensor, attributes: Tensor, graph: Graph) -> Tensor:
         """Return R, (n_edges, n_weights), or (n_pairs, n_weights) where it sees no elements."""
+        rows = radial.index_select(0, graph.pairs[1]) if self.sees_elements else radial
+        return self.on(graph, rows, attributes).values
+
+    def on(self, graph: Graph, rows: Tensor, attributes: Tensor) -> RadialWeights:
+        """Return the same before it is made, of the basis of each pair, or of each edge where R sees elements."""
         if self.network is None:
-            return radial
-        g = radial[:, self.num_radial :]
-        if self.sees_elements:
-            g = g.index_select(0, graph.pairs[1])
-        return beside(self.network(radial[:, : self.num_radial], attributes, graph), g)
+            return RadialWeights(itself, rows)
+        n = self.num_radial
+        R = self.network.on(graph, rows[:, :n], attributes)
+        if R.of is itself:
+            return RadialWeights(itself, beside(R.rows, rows[:, n:]))
+        return RadialWeights(lambda rows: beside(R.of(rows[:, :n]), rows[:, n:]), rows, R.code, R.others)
 
     def of_rows(self, radial: Tensor, attributes: Tensor, z_j: Tensor, z_i: Tensor) -> Tensor:
         """Return R of each row of the basis, (n, n_weights), whose ends are of elements z_j and z_i, (n,)."""

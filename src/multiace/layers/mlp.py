@@ -55,5 +55,27 @@ class MLP(nn.Module):
             before = sum(n * m for n, m in pairwise([*widths, n_L]))
             sizes = [*widths, n_L, (weight.shape[1] - before) // n_L]
         W = self.weight if weight is None else weight
-        norms = [cast("LayerNorm", norm).weight for norm in self.norms]
-        return ops.mlp(x, W, sizes, self.fan_in, self.activation, norms)
+        return ops.mlp(x, W, sizes, self.fan_in, self.activation, self.gains)
+
+    @property
+    def gains(self) -> list[Tensor]:
+        """Gains and biases of each normalisation."""
+        return [cast("LayerNorm", norm).weight for norm in self.norms]
+
+    def first(self, x: Tensor, code: Tensor, W: Tensor) -> Tensor:
+        """Map (n_rows, F) to (n_rows, n_1), with row ``code`` of matrices W (n_matrices, F n_1) in the place of W_0."""
+        return ops.linear(x, W, code, *(Irreps([(n, Irrep(0, 1))]) for n in (self.fan_in, self.sizes[1])))
+
+    def of(self, x: Tensor, code: Tensor | None = None, W: Tensor | None = None) -> Tensor:
+        """Map (n_rows, n_0) to (n_rows, n_(L+1)); with matrices for :meth:`first`, (n_rows, F)."""
+        if code is None or W is None:
+            return self(x)
+        n_0, *sizes = self.sizes
+        x, gains = self.first(x, code, W), self.gains
+        if len(sizes) == 1:
+            return x
+        hidden = Irreps([(sizes[0], Irrep(0, 1))])
+        if gains:
+            x = ops.layer_norm(x, gains[0], hidden)
+        x = ops.gate(x, hidden, self.activation, self.activation)  # there are scalars alone
+        return ops.mlp(x, self.weight, sizes, sizes[0], self.activation, gains[1:], n_0 * sizes[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,28 +12,39 @@ from multiace import ops
 from multiace.graph import Graph
 from multiace.layers.mlp import MLP
 
-__all__ = ["RADIAL_NETWORKS", "RADIAL_NORMS", "RADIAL_SPECIES", "RadialNetwork"]
+__all__ = ["RADIAL_NETWORKS", "RADIAL_NORMS", "RADIAL_SPECIES", "RadialNetwork", "RadialWeights", "itself"]
 
 
-def _none(attributes: Tensor, senders: Tensor, receivers: Tensor) -> None:
-    return None
+class RadialSpecies(NamedTuple):
+    """Which elements R sees.
+
+    Attributes:
+        power: How many of both ends.
+        matrices: Σ a_d(z) W_d of each element, or Σ a_d(z_j) a_d'(z_i) W_dd' of each pair of them, from a
+            (n_species, D) and W (D ** power, ...).
+        code: Which of these an edge takes, from z_j, z_i (n_edges,) and n_species.
+    """
+
+    power: int
+    matrices: Callable[[Tensor, Tensor], Tensor]
+    code: Callable[[Tensor, Tensor, int], Tensor | None]
 
 
-def _sender(attributes: Tensor, senders: Tensor, receivers: Tensor) -> Tensor:
-    return attributes.index_select(0, senders)
+def _of_element(a: Tensor, W: Tensor) -> Tensor:
+    return torch.einsum("zd,d...->z...", a, W)
 
 
-def _pair(attributes: Tensor, senders: Tensor, receivers: Tensor) -> Tensor:
-    both = torch.einsum("yd,ze->yzde", attributes, attributes)
-    return both.flatten(2).flatten(0, 1).index_select(0, senders * len(attributes) + receivers)
+def _of_pair(a: Tensor, W: Tensor) -> Tensor:
+    W = torch.einsum("ze,de...->dz...", a, W.unflatten(0, (a.shape[1], -1)))
+    return torch.einsum("yd,dz...->yz...", a, W).flatten(0, 1)
 
 
-RADIAL_SPECIES: dict[str, tuple[int, Callable[[Tensor, Tensor, Tensor], Tensor | None]]] = {
-    "none": (0, _none),
-    "sender": (1, _sender),
-    "pair": (2, _pair),
+RADIAL_SPECIES: dict[str, RadialSpecies] = {
+    "none": RadialSpecies(0, lambda a, W: W, lambda z_j, z_i, n: None),
+    "sender": RadialSpecies(1, _of_element, lambda z_j, z_i, n: z_j),
+    "pair": RadialSpecies(2, _of_pair, lambda z_j, z_i, n: z_j * n + z_i),
 }
-"""Choices of ``ModelConfig.radial_species``: power of the embedding dimension, and the attributes of an edge."""
+"""Choices of ``ModelConfig.radial_species``."""
 
 RADIAL_NETWORKS = ("linear", "mlp", "none")
 """Choices of ``ModelConfig.radial_network``."""
@@ -40,6 +52,27 @@ RADIAL_NETWORKS = ("linear", "mlp", "none")
 
 RADIAL_NORMS = ("none", "layer")
 """Choices of ``ModelConfig.radial_norm``."""
+
+
+class RadialWeights(NamedTuple):
+    """R of one layer on a graph, as a function of what depends on distances.
+
+    Attributes:
+        of: Makes R, (n_edges or n_pairs, n_weights), of ``rows``, by operations that can be recorded.
+        rows: Of each pair, or of each edge where R sees elements: e_n, r where tables are read, or R itself.
+        code: Which matrix, or table, each row takes, or None.
+        others: What else ``of`` uses that is differentiated, beside parameters.
+    """
+
+    of: Callable[[Any], Any]
+    rows: Tensor
+    code: Tensor | None = None
+    others: Sequence[Tensor] = ()
+
+    @property
+    def values(self) -> Tensor:
+        """R."""
+        return self.of(self.rows)
 
 
 class RadialNetwork(nn.Module):
@@ -98,9 +131,9 @@ class RadialNetwork(nn.Module):
     ):
         super().__init__()
         self.num_radial, self.species = num_radial, species
-        power, self.edge_attributes = RADIAL_SPECIES[species]
-        self.sees_elements = power > 0
-        n_attributes = embedding_dim**power
+        self.seen = RADIAL_SPECIES[species]
+        self.sees_elements = self.seen.power > 0
+        n_attributes = embedding_dim**self.seen.power
         sizes = [num_radial * n_attributes, *widths, n_weights]
         self.mlp = MLP(sizes, num_radial, activation, normalised=norm == "layer")
         bias_sizes = [(n_attributes, self.mlp.sizes[1]), *((m,) for m in self.mlp.sizes[2:])] if bias else []
@@ -113,6 +146,11 @@ class RadialNetwork(nn.Module):
         return self.mlp.sizes[-1]
 
     @property
+    def per_edge(self) -> bool:
+        """Whether R has a row for each edge, not for each pair."""
+        return self.sees_elements
+
+    @property
     def is_deep(self) -> bool:
         """Whether R is not linear in the basis."""
         return len(self.mlp.sizes) > 2
@@ -120,7 +158,12 @@ class RadialNetwork(nn.Module):
     @property
     def is_plain(self) -> bool:
         """Whether R is a perceptron of the basis alone."""
-        return not self.sees_elements and not len(self.biases) and not self.is_normalised
+        return not self.sees_elements and self.is_recordable
+
+    @property
+    def is_recordable(self) -> bool:
+        """Whether it does only what :class:`~multiace.ops.recorder.Symbol` takes."""
+        return not len(self.biases) and not self.is_normalised
 
     @property
     def is_normalised(self) -> bool:
@@ -135,32 +178,49 @@ class RadialNetwork(nn.Module):
             attributes: a(z) of every element, (n_species, embedding_dim).
             graph: The edges.
         """
-        if not self.sees_elements:
-            return self.network(radial, None)
-        z_j, z_i = graph.species[graph.senders], graph.species[graph.receivers]
-        return self.of_rows(radial.index_select(0, graph.pairs[1]), attributes, z_j, z_i)
+        rows = radial.index_select(0, graph.pairs[1]) if self.sees_elements else radial
+        return self.on(graph, rows, attributes).values
+
+    def on(self, graph: Graph, rows: Tensor, attributes: Tensor) -> RadialWeights:
+        """Return the same before it is made, of the basis of each pair, or of each edge where R sees elements."""
+        return self._of(rows, attributes, graph.species[graph.senders], graph.species[graph.receivers])
 
     def of_rows(self, radial: Tensor, attributes: Tensor, z_j: Tensor, z_i: Tensor) -> Tensor:
         """Return R of each row of the basis, (n, num_radial), whose ends are of elements z_j and z_i, (n,)."""
-        return self.network(radial, self.edge_attributes(attributes, z_j, z_i))
+        return self._of(radial, attributes, z_j, z_i).values
 
-    def network(self, radial: Tensor, a: Tensor | None) -> Tensor:
-        """Return R of each row of the basis, with the attributes ``a`` of its edge."""
-        e = radial if radial.shape[1] == self.num_radial else radial[:, : self.num_radial]
-        x = e if a is None else torch.einsum("en,ed->end", e, a).flatten(1)
+    def _of(self, rows: Tensor, a: Tensor, z_j: Tensor, z_i: Tensor) -> RadialWeights:
+        code = self.seen.code(z_j, z_i, len(a))
+        W = [] if code is None else [self._first(a, self.mlp.matrices()[0])]
+        e = rows if rows.shape[1] == self.num_radial else rows[:, : self.num_radial]
+        network = RadialWeights(lambda e: self.mlp.of(e, code, *W), e, code, W)
+        if self.is_recordable:
+            return network
         if len(self.biases):
-            R = self._biased(x, a)
-        elif self.is_normalised:
-            R = ops.fused(self.recorder, ops.Computation(self.mlp, [x], []))
+            R = self._biased(e, a, network)
         else:
-            R = self.mlp(x)
-        return R * radial[:, self.num_radial :] if self.is_normalised else R
+            codes = [] if code is None else [code]
+            R = ops.fused(self.recorder, ops.Computation(lambda e, *W: network.of(e), [e, *W], codes))
+        return RadialWeights(itself, R * rows[:, self.num_radial :] if self.is_normalised else R)
 
-    def _biased(self, x: Tensor, a: Tensor | None) -> Tensor:
+    def _first(self, a: Tensor, W: Tensor) -> Tensor:
+        """The first matrix for each element or pair of them, (n, num_radial n_1)."""
+        return self.seen.matrices(a, W.unflatten(0, (self.num_radial, -1)).transpose(0, 1)).flatten(1)
+
+    def _biased(self, e: Tensor, a: Tensor, network: RadialWeights) -> Tensor:
         """Apply the perceptron with the biases."""
-        for layer, (W, b) in enumerate(zip(self.mlp.matrices(), self.biases, strict=True)):
-            if layer > 0:
-                x = self.mlp.activation(self.mlp.norms[layer - 1](x) if self.is_normalised else x)
-            x = x @ (W * (W.shape[0] if layer > 0 else self.mlp.fan_in) ** -0.5)
-            x = x + b if layer > 0 or a is None else x + a @ b
+        (W, *others), (b, *more) = self.mlp.matrices(), self.biases
+        if network.code is None:
+            x = e @ (W * self.num_radial**-0.5) + b
+        else:
+            x = self.mlp.first(e, network.code, *network.others)
+            x = x + self.seen.matrices(a, b).index_select(0, network.code)
+        for layer, (W, b) in enumerate(zip(others, more, strict=True)):
+            x = self.mlp.activation(self.mlp.norms[layer](x) if self.is_normalised else x)
+            x = x @ (W * len(W) ** -0.5) + b
         return x
+
+
+def itself(R: Tensor) -> Tensor:
+    """R, where it is made already."""
+    return R

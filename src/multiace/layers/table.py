@@ -19,7 +19,7 @@ from multiace.basis.spline import SplinedEmbedding
 from multiace.graph import Graph
 from multiace.layers.complete import CompleteRadial
 from multiace.layers.embedding import ElementEmbedding, FixedElements
-from multiace.layers.radial import RadialNetwork
+from multiace.layers.radial import RADIAL_SPECIES, RadialNetwork, RadialWeights
 
 __all__ = [
     "INTERVALS",
@@ -63,32 +63,25 @@ class RadialTable:
     n_species: int
     per_edge: bool
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether R is read from one table, with r of each pair alone."""
-        return self.sees == "none"
-
-    def __call__(self, lengths: Tensor, attributes: Tensor, graph: Graph) -> Tensor:
-        """Return R, (n_edges or n_pairs, n_weights), in the dtype of the table.
+    def on(self, graph: Graph, rows: Tensor, attributes: Tensor) -> RadialWeights:
+        """Return R, in the dtype of the table, before it is read.
 
         Args:
-            lengths: r of each pair [Å], (n_pairs,).
-            attributes: a(z) of every element; they went into the table.
             graph: The edges.
+            rows: r of each pair [Å], or of each edge where there is a row for each.
+            attributes: a(z) of every element; they went into the table.
         """
-        edges, pair = graph.pairs
-        if self.per_edge:
-            lengths = lengths.index_select(0, pair)
-        code = None
-        if self.sees != "none":
-            senders, receivers = graph.senders, graph.receivers
-            if not self.per_edge:
-                senders, receivers = senders[edges[:, 0]], receivers[edges[:, 0]]
-            code = graph.species[senders]
-            if self.sees == "pair":
-                code = code * self.n_species + graph.species[receivers]
+        senders, receivers = graph.senders, graph.receivers
+        if not self.per_edge:
+            senders, receivers = senders[graph.pairs[0][:, 0]], receivers[graph.pairs[0][:, 0]]
+        z_j, z_i = graph.species[senders], graph.species[receivers]
+        code = RADIAL_SPECIES[self.sees].code(z_j, z_i, self.n_species)
         spacing = self.cutoff / (self.values.shape[1] - 1)
-        return ops.interpolate(lengths.to(self.values.dtype), self.values, spacing, code)
+
+        def read(rows: Tensor) -> Tensor:
+            return ops.interpolate(rows, self.values, spacing, code)
+
+        return RadialWeights(read, rows.to(self.values.dtype), code, [self.values])
 
 
 @dataclass(frozen=True)
@@ -128,11 +121,6 @@ class RadialTables:
     error: float = math.nan
     version: tuple[Any, ...] = ()
     pieces: RadialPieces | None = None
-
-    @property
-    def values(self) -> list[Tensor]:
-        """The numbers in the tables of each layer."""
-        return [table.values for table in self.layers]
 
     @property
     def made(self) -> list[Tensor]:

@@ -21,7 +21,7 @@ from multiace.layers.complete import CompleteDensity, CompleteProduct, CompleteR
 from multiace.layers.density import DENSITIES, NEIGHBOR_NORMS
 from multiace.layers.embedding import ELEMENT_EMBEDDINGS, ElementEmbedding, FixedElements, InitialFeatures
 from multiace.layers.product import PRODUCTS, IdentityProduct
-from multiace.layers.radial import RadialNetwork
+from multiace.layers.radial import RadialNetwork, RadialWeights
 from multiace.layers.readout import FinnisSinclairReadout, Readout
 from multiace.layers.table import TOLERANCE, RadialFunction, RadialTable, RadialTables, piecewise, tabulate
 from multiace.layers.update import FEATURE_NORMS, NONLINEARITIES, Layer, LayerIrreps
@@ -147,24 +147,28 @@ class MultiACE(nn.Module):
             networks = tables.layers or networks
         pieces = None if tables is None else tables.pieces
         h = self.embedding(graph.species, elements)  # h⁰
-        recorded = all(network.is_plain for network in networks)  # else R is made before
-        if pieces is not None:
-            R = []
-        elif recorded:
-            R = [self.radial(graph, tables)]
-        else:
+        R: list[RadialWeights] = []  # of each layer
+        if pieces is None:
             radial = self.radial(graph, tables)
-            R = [network(radial, elements.table, graph) for network in networks]
-        values = tables.values if tables is not None and recorded else []  # of tables that are read below
+            per_edge = any(network.per_edge for network in networks)
+            of_edges = radial.index_select(0, graph.pairs[1]) if per_edge else radial
+            for network in networks:
+                R.append(network.on(graph, of_edges if network.per_edge else radial, elements.table))
+        rows: list[Tensor] = []  # that differ
+        for of_layer in R:
+            if not any(of_layer.rows is tensor for tensor in rows):
+                rows.append(of_layer.rows)
+        places = [next(n for n, tensor in enumerate(rows) if of_layer.rows is tensor) for of_layer in R]
+        used = [tensor for of_layer in R for tensor in of_layer.others]
+        codes = [of_layer.code for of_layer in R if of_layer.code is not None]
 
         def site_energies(vectors: Tensor, h: Tensor, *others: Tensor) -> Tensor:
-            R, weights = others[: len(others) - len(heads)], others[len(others) - len(heads) :]
+            weights = others[len(others) - len(heads) :]
             Y = ops.spherical_harmonics(vectors, self.angular)  # Y_lm(r̂)
-            if pieces is not None:
-                R = (pieces(vectors, graph),)
             energies: list[Tensor] = []
-            for t, (layer, network) in enumerate(zip(self.layers, networks, strict=True)):
-                h = layer(h, Y, network(R[0], elements.table, graph) if recorded else R[t], elements, graph)
+            for t, layer in enumerate(self.layers):
+                R_t = pieces(vectors, graph) if pieces is not None else R[t].of(others[places[t]])
+                h = layer(h, Y, R_t, elements, graph)
                 if t >= len(self.layers) - len(self.readouts):
                     readout = self.readouts[len(energies)]
                     weight = weights[len(energies) :][:1]
@@ -173,10 +177,10 @@ class MultiACE(nn.Module):
                 return sum(energies[1:], energies[0])
             return torch.cat(energies, dim=1) if len(energies) > 1 else energies[0]
 
-        tensors = [vectors.to(self.dtype), h, *R, *values, *heads]
+        tensors = [vectors.to(self.dtype), h, *rows, *used, *heads]
         persistent = [] if tables is None else tables.made
-        moving = [0, *range(2, 2 + len(R))]
-        return ops.Computation(site_energies, tensors, graph.indices, persistent), moving
+        moving = [0, *range(2, 2 + len(rows))]
+        return ops.Computation(site_energies, tensors, [*graph.indices, *codes], persistent), moving
 
     def radial(self, graph: Graph, tables: RadialTables | None = None) -> Tensor:
         """Return what R of each undirected pair is made of: e_n(r) with its envelope, or r where tables are read."""

@@ -151,9 +151,10 @@ def mlp(
     fan_in: int,
     activation: Activation,
     norms: Sequence[Tensor] = (),
+    start: int = 0,
 ) -> Tensor:
     """Apply a perceptron without biases; see :func:`multiace.ops.reference.mlp`."""
-    return _implementation(x).mlp(x, W, sizes, fan_in, activation, norms)
+    return _implementation(x).mlp(x, W, sizes, fan_in, activation, norms, start)
 
 
 def finnis_sinclair(x: Tensor, exponents: Sequence[float]) -> Tensor:

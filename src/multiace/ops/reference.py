@@ -213,6 +213,7 @@ def mlp(
     fan_in: int,
     activation: Activation,
     norms: Sequence[Tensor] = (),
+    start: int = 0,
 ) -> Tensor:
     r"""Perceptron without biases.
 
@@ -220,17 +221,18 @@ def mlp(
 
     Args:
         x: (n_rows, n_0).
-        W: The matrices (n_l, n_(l+1)) one after another, (1, Σ n_l n_(l+1)).
+        W: The matrices (n_l, n_(l+1)) one after another, (1, start + Σ n_l n_(l+1)).
         sizes: n_0 ... n_L.
         fan_in: F, how many inputs of a row are not zero.
         activation: f, scaled to unit second moment.
         norms: Gains and biases of the normalisation N of each hidden layer, (1, 2 n_l) each; none: N is the identity.
+        start: Where W_0 begins in W.
 
     Returns:
         h_L, (n_rows, n_L).
     """
     shapes = list(pairwise(sizes))
-    parts = W[0].split([n * m for n, m in shapes])
+    parts = W[0, start:].split([n * m for n, m in shapes])
     for layer, (part, shape) in enumerate(zip(parts, shapes, strict=True)):
         if layer > 0:
             if norms:

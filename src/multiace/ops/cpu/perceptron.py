@@ -38,12 +38,13 @@ def mlp(
     fan_in: int,
     activation: Activation,
     norms: Sequence[Tensor] = (),
+    start: int = 0,
 ) -> Tensor:
     """Same as :func:`multiace.ops.reference.mlp`."""
     if activation.name not in ACTIVATIONS:
-        return reference.mlp(x, W, sizes, fan_in, activation, norms)
-    if norms:
-        return _normalised(x, W, sizes, fan_in, activation, norms)
+        return reference.mlp(x, W, sizes, fan_in, activation, norms, start)
+    if norms or start:
+        return _one_by_one(x, W, sizes, fan_in, activation, norms, start)
     *widths, n_out = sizes
     n_in, start = widths[-1], sum(n * m for n, m in pairwise(widths))
     if len(widths) > 1:
@@ -52,15 +53,21 @@ def mlp(
     return LINEAR((x, W), (None, 1, encode_layer(n_in, n_out, start, fan_in)))
 
 
-def _normalised(
-    x: Tensor, W: Tensor, sizes: Sequence[int], fan_in: int, activation: Activation, norms: Sequence[Tensor]
+def _one_by_one(
+    x: Tensor,
+    W: Tensor,
+    sizes: Sequence[int],
+    fan_in: int,
+    activation: Activation,
+    norms: Sequence[Tensor],
+    start: int,
 ) -> Tensor:
     """Linear maps, normalisations and activations one after another; an activation is a gate without gates."""
-    start = 0
     for layer, (n, m) in enumerate(pairwise(sizes)):
         if layer > 0:
             hidden = Irreps([(n, Irrep(0, 1))])
-            x = gate(layer_norm(x, norms[layer - 1], hidden), hidden, activation, activation)
+            x = layer_norm(x, norms[layer - 1], hidden) if norms else x
+            x = gate(x, hidden, activation, activation)
         x = LINEAR((x, W), (None, 1, encode_layer(n, m, start, n if layer > 0 else fan_in, W.shape[1])))
         start += n * m
     return x
