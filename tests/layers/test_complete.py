@@ -64,6 +64,6 @@ def test_linear_radial_functions_start_as_the_basis(name: str, n_max: int) -> No
     at = graph()
     e, table = radial(at, N_RADIAL), torch.eye(N_ELEMENTS).double()
     R = network(e, table, at).unflatten(1, (L_MAX + 1, n_max))
-    e = e[at.pairs[1]] if network.sees_elements else e
+    e = e[at.pairs[1]] if network.per_edge else e
     same = min(n_max, N_RADIAL)
     torch.testing.assert_close(R[:, :, :same], e[:, None, :same].expand(-1, L_MAX + 1, -1))

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from multiace.layers.activations import ACTIVATIONS
+from multiace.layers.embedding import ContinuousEmbedding
 from multiace.layers.radial import RADIAL_SPECIES, RadialNetwork, itself
 from tests.layers.structure import graph, radial
 
@@ -94,13 +95,14 @@ def test_the_linear_network_is_one_matrix_per_element_seen(species, attributes):
 @every_embedding
 @pytest.mark.parametrize("species", RADIAL_SPECIES)
 def test_weights_are_recorded_with_the_layers_unless_there_are_biases_or_norms(species, attributes, widths):
-    at = graph()
+    at, elements = graph(), ContinuousEmbedding(*attributes.shape)
+    elements.table = torch.nn.Parameter(attributes)
 
     def recorded(norm="none", **options):
         network = build(species, attributes, widths, norm=norm, **options)
         rows = radial(at) if norm == "none" else with_envelope(at)
         rows = rows[at.pairs[1]] if network.per_edge else rows
-        return network.on(at, rows, attributes).of is not itself
+        return network.on(at, rows, elements).of is not itself
 
     assert recorded()
     assert not recorded(bias=True)

@@ -5,6 +5,7 @@ import torch
 
 from multiace.basis.radial import ConstantBasis, PairedEmbedding, RadialEmbedding
 from multiace.layers import table
+from multiace.layers.embedding import OneHotEmbedding
 from multiace.layers.radial import RadialNetwork
 from multiace.layers.table import RadialFunction, tabulate
 from tests.layers.structure import CUTOFF, graph
@@ -45,7 +46,7 @@ def exact(network, basis, attributes, at):
 def read_from(table, lengths, attributes, at):
     """R of all edges or pairs, from lengths of pairs."""
     rows = lengths[at.pairs[1]] if table.per_edge else lengths
-    return table.on(at, rows, attributes).values
+    return table.on(at, rows, OneHotEmbedding(*attributes.shape)).values  # they are in the table
 
 
 @pytest.mark.parametrize("attributes", ATTRIBUTES.values(), ids=ATTRIBUTES)

@@ -69,7 +69,12 @@ class OfTensors(nn.Module):
 @pytest.mark.filterwarnings("ignore:.*functools.lru_cache.*:UserWarning")
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"nonlinearity": "gate", "correlation": 2}, {"radial_norm": "layer", "feature_norm": "layer"}],
+    [
+        {},
+        {"nonlinearity": "gate", "correlation": 2},
+        {"radial_norm": "layer", "feature_norm": "layer"},
+        {"radial_species": "pair"},
+    ],
     ids=str,
 )
 def test_a_network_is_one_graph_for_compilers(changes, compiled):

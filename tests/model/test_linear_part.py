@@ -33,6 +33,12 @@ MODELS = {
     },
     "ace, a two-body term and splines": {**ACE, "pair_num_radial": 3, "radial_knots": 200},
     "botnet": {"preset": "botnet-small", **SMALL, "num_layers": 2},
+    "botnet, weights of pairs": {
+        "preset": "botnet-small",
+        **SMALL,
+        "num_layers": 2,
+        "radial_species": "pair",
+    },
     "nequip": {"preset": "nequip-small", **SMALL},
     "mace": {"preset": "mace-small", **SMALL},
     "schnet": {"preset": "schnet-small", "hidden_irreps": "6x0e"},

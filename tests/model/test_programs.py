@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import ase.build
@@ -38,6 +39,10 @@ RECORDED = [
     "base/feature_norm=layer",
     "base/norms, both parities, correlation=2",
     "base/complete, densities",
+    "base/complete, R of pairs",
+    "base/complete, MLP",
+    "base/continuous, pair",
+    "base/linear, biased",
 ]
 UNRECORDED = ["base/nonlinearity=norm", "base/channel_coupling=full", "base/neighbor_norm=learned"]
 
@@ -73,7 +78,14 @@ def test_a_program_gives_what_its_operations_give(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["base", "base/radial_species=sender", "base/norms, both parities, correlation=2"]
+    "name",
+    [
+        "base",
+        "base/radial_species=sender",
+        "base/continuous, pair",
+        "base/complete, R of pairs",
+        "base/norms, both parities, correlation=2",
+    ],
 )
 def test_a_program_that_reads_tables_gives_what_its_operations_give(name):
     """Before and after one that does not; derivatives go through the tables to the weights."""
@@ -235,6 +247,15 @@ def test_a_copy_of_a_model_has_programs_of_its_own():
             parameter.zero_()
     assert torch.equal(twin(graph).energy, energy)
     assert twin.network.recorder.module is twin.network
+
+
+@pytest.mark.parametrize("species", ["none", "pair"])
+def test_a_model_can_be_sent_to_another_process(species):
+    """Pickled, as ``spawn`` does; its files are no pickles."""
+    at = small_potential(radial_species=species)
+    graph = graph_of(methanol(), at)
+    energy = at(graph).energy
+    assert torch.equal(pickle.loads(pickle.dumps(at))(graph).energy, energy)
 
 
 def test_threads_may_change_between_calls():

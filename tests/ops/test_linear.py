@@ -24,8 +24,8 @@ def on_gpu(largest, narrow):
 in_tiles = on_gpu(-1, 0)
 every_linear = pytest.mark.parametrize(
     "linear",
-    [reference.linear, cpu.linear, on_gpu(2**24, 0), in_tiles, on_gpu(-1, 2**24)],
-    ids=["reference", "cpu", "one by one", "tiles", "among zeros"],
+    [reference.linear, cpu.linear, gpu_linear.linear, on_gpu(2**24, 0), in_tiles, on_gpu(-1, 2**24)],
+    ids=["reference", "cpu", "gpu", "one by one", "tiles", "among zeros"],
 )
 
 

@@ -96,19 +96,14 @@ class CompleteRadial(nn.Module):
         return "none" if self.network is None else self.network.species
 
     @property
-    def sees_elements(self) -> bool:
-        """Whether R depends on elements."""
-        return self.network is not None and self.network.sees_elements
+    def per_edge(self) -> bool:
+        """Whether R depends on elements, and has a row for each edge, not for each pair."""
+        return self.network is not None and self.network.per_edge
 
     @property
     def is_plain(self) -> bool:
         """Whether R is a function of the basis alone."""
         return self.network is None or self.network.is_plain
-
-    @property
-    def per_edge(self) -> bool:
-        """Whether R has a row for each edge, not for each pair."""
-        return self.sees_elements
 
     @property
     def is_deep(self) -> bool:
@@ -117,16 +112,19 @@ class CompleteRadial(nn.Module):
 
     def forward(self, radial: Tensor, attributes: Tensor, graph: Graph) -> Tensor:
         """Return R, (n_edges, n_weights), or (n_pairs, n_weights) where it sees no elements."""
-        rows = radial.index_select(0, graph.pairs[1]) if self.sees_elements else radial
-        return self.on(graph, rows, attributes).values
+        if self.network is None:
+            return radial
+        g = radial[:, self.num_radial :]
+        g = g.index_select(0, graph.pairs[1]) if self.per_edge else g
+        return beside(self.network(radial[:, : self.num_radial], attributes, graph), g)
 
-    def on(self, graph: Graph, rows: Tensor, attributes: Tensor) -> RadialWeights:
-        """Return the same before it is made, of the basis of each pair, or of each edge where R sees elements."""
+    def on(self, graph: Graph, rows: Tensor, elements: ElementEmbedding) -> RadialWeights:
+        """Return R on a graph, as :meth:`RadialNetwork.on`."""
         if self.network is None:
             return RadialWeights(itself, rows)
         n = self.num_radial
-        R = self.network.on(graph, rows[:, :n], attributes)
-        if R.of is itself:
+        R = self.network.on(graph, rows[:, :n], elements)
+        if not self.network.runs_with_layers:
             return RadialWeights(itself, beside(R.rows, rows[:, n:]))
         return RadialWeights(lambda rows: beside(R.of(rows[:, :n]), rows[:, n:]), rows, R.code, R.others)
 
@@ -173,7 +171,7 @@ class CompleteDensity(nn.Module):
 
     def forward(self, h: Tensor, Y: Tensor, R: Tensor, graph: Graph) -> Tensor:
         """Return A."""
-        pairs = None if self.radial_network.sees_elements else graph.pairs
+        pairs = None if self.radial_network.per_edge else graph.pairs
         edges = (graph.senders, graph.receivers)
         return ops.density(h, Y, self.norm(R), *edges, self.radial_network.products, pairs, graph.order)
 

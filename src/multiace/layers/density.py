@@ -55,7 +55,7 @@ class ChannelwiseDensity(nn.Module):
     def forward(self, h: Tensor, Y: Tensor, R: Tensor, graph: Graph) -> Tensor:
         """Return A, (n_nodes, irreps_out.dim)."""
         j, i = graph.senders, graph.receivers
-        pairs = None if self.radial_network.sees_elements else graph.pairs
+        pairs = None if self.radial_network.per_edge else graph.pairs
         A = ops.convolution(self.linear_up(h), Y, R, j, i, self.paths, pairs, graph.order)
         return self.norm(self.linear(A))
 
@@ -86,7 +86,7 @@ class FullDensity(nn.Module):
     def forward(self, h: Tensor, Y: Tensor, R: Tensor, graph: Graph) -> Tensor:
         """Return A, (n_nodes, irreps_out.dim)."""
         j, i = graph.senders, graph.receivers
-        pairs = None if self.radial_network.sees_elements else graph.pairs
+        pairs = None if self.radial_network.per_edge else graph.pairs
         h = self.linear_up(h)
         blocks = []
         parts = R.split([paths.n_weights for paths in self.paths], dim=1)

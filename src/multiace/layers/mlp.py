@@ -34,8 +34,9 @@ class MLP(nn.Module):
         self.sizes, self.fan_in = list(sizes), fan_in
         self.weight = nn.Parameter(torch.randn(1, sum(n * m for n, m in pairwise(sizes))))
         self.activation = Activation(activation)
-        hidden = self.sizes[1:-1] if normalised else []
-        self.norms = nn.ModuleList(LayerNorm(Irreps([(n, Irrep(0, 1))])) for n in hidden)
+        self.irreps = [Irreps([(n, Irrep(0, 1))]) for n in (fan_in, *self.sizes[1:])]
+        hidden = self.irreps[1:-1] if normalised else []
+        self.norms = nn.ModuleList(LayerNorm(irreps) for irreps in hidden)
 
     def matrices(self) -> list[Tensor]:
         """W_l, (n_l, n_(l+1)) each: views of ``weight``."""
@@ -64,17 +65,16 @@ class MLP(nn.Module):
 
     def first(self, x: Tensor, code: Tensor, W: Tensor) -> Tensor:
         """Map (n_rows, F) to (n_rows, n_1), with row ``code`` of matrices W (n_matrices, F n_1) in the place of W_0."""
-        return ops.linear(x, W, code, *(Irreps([(n, Irrep(0, 1))]) for n in (self.fan_in, self.sizes[1])))
+        return ops.linear(x, W, code, *self.irreps[:2])
 
-    def of(self, x: Tensor, code: Tensor | None = None, W: Tensor | None = None) -> Tensor:
-        """Map (n_rows, n_0) to (n_rows, n_(L+1)); with matrices for :meth:`first`, (n_rows, F)."""
-        if code is None or W is None:
+    def of(self, x: Tensor, *first: Tensor) -> Tensor:
+        """Map (n_rows, n_0) to (n_rows, n_(L+1)); with ``code`` and W of :meth:`first`, (n_rows, F)."""
+        if not first:
             return self(x)
-        n_0, *sizes = self.sizes
-        x, gains = self.first(x, code, W), self.gains
+        (n_0, *sizes), hidden = self.sizes, self.irreps[1]
+        x, gains = self.first(x, *first), self.gains
         if len(sizes) == 1:
             return x
-        hidden = Irreps([(sizes[0], Irrep(0, 1))])
         if gains:
             x = ops.layer_norm(x, gains[0], hidden)
         x = ops.gate(x, hidden, self.activation, self.activation)  # there are scalars alone

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from multiace import ops
+from multiace.basis.irreps import Irreps
 from multiace.graph import Graph
+from multiace.layers.embedding import ElementEmbedding, FixedElements
 from multiace.layers.mlp import MLP
 
 __all__ = ["RADIAL_NETWORKS", "RADIAL_NORMS", "RADIAL_SPECIES", "RadialNetwork", "RadialWeights", "itself"]
+
+
+OfElements = Callable[[Tensor], Tensor]
+"""Σ a_d(z) W_d of all elements, (D, ...) -> (n_species, ...): an embedding."""
 
 
 class RadialSpecies(NamedTuple):
@@ -20,29 +28,38 @@ class RadialSpecies(NamedTuple):
 
     Attributes:
         power: How many of both ends.
-        matrices: Σ a_d(z) W_d of each element, or Σ a_d(z_j) a_d'(z_i) W_dd' of each pair of them, from a
-            (n_species, D) and W (D ** power, ...).
+        matrices: Σ a_d(z) W_d of each element, or Σ a_d(z_j) a_d'(z_i) W_dd' of each pair of them, from an embedding
+            and W (D ** power, ...).
         code: Which of these an edge takes, from z_j, z_i (n_edges,) and n_species.
     """
 
     power: int
-    matrices: Callable[[Tensor, Tensor], Tensor]
-    code: Callable[[Tensor, Tensor, int], Tensor | None]
+    matrices: Callable[[OfElements, Tensor], Tensor]
+    code: Callable[[Tensor, Tensor, int], Tensor]
 
 
-def _of_element(a: Tensor, W: Tensor) -> Tensor:
-    return torch.einsum("zd,d...->z...", a, W)
+def _of_element(elements: OfElements, W: Tensor) -> Tensor:
+    return elements(W)
 
 
-def _of_pair(a: Tensor, W: Tensor) -> Tensor:
-    W = torch.einsum("ze,de...->dz...", a, W.unflatten(0, (a.shape[1], -1)))
-    return torch.einsum("yd,dz...->yz...", a, W).flatten(0, 1)
+def _of_pair(elements: OfElements, W: Tensor) -> Tensor:
+    D = math.isqrt(len(W))
+    of_sender = elements(W.unflatten(0, (D, D))).transpose(0, 1)  # [d', z_j]
+    return elements(of_sender).transpose(0, 1).flatten(0, 1)
 
 
-RADIAL_SPECIES: dict[str, RadialSpecies] = {
-    "none": RadialSpecies(0, lambda a, W: W, lambda z_j, z_i, n: None),
-    "sender": RadialSpecies(1, _of_element, lambda z_j, z_i, n: z_j),
-    "pair": RadialSpecies(2, _of_pair, lambda z_j, z_i, n: z_j * n + z_i),
+def _sender(z_j: Tensor, z_i: Tensor, n_species: int) -> Tensor:
+    return z_j
+
+
+def _pair(z_j: Tensor, z_i: Tensor, n_species: int) -> Tensor:
+    return z_j * n_species + z_i
+
+
+RADIAL_SPECIES: dict[str, RadialSpecies | None] = {
+    "none": None,
+    "sender": RadialSpecies(1, _of_element, _sender),
+    "pair": RadialSpecies(2, _of_pair, _pair),
 }
 """Choices of ``ModelConfig.radial_species``."""
 
@@ -60,13 +77,13 @@ class RadialWeights(NamedTuple):
     Attributes:
         of: Makes R, (n_edges or n_pairs, n_weights), of ``rows``, by operations that can be recorded.
         rows: Of each pair, or of each edge where R sees elements: e_n, r where tables are read, or R itself.
-        code: Which matrix, or table, each row takes, or None.
+        code: Which matrix, or table, each row takes, (n_rows,), if there are several.
         others: What else ``of`` uses that is differentiated, beside parameters.
     """
 
     of: Callable[[Any], Any]
     rows: Tensor
-    code: Tensor | None = None
+    code: Sequence[Tensor] = ()
     others: Sequence[Tensor] = ()
 
     @property
@@ -79,9 +96,10 @@ class RadialNetwork(nn.Module):
     r"""Radial weights R of all paths of one layer.
 
     Without elements R is a function of the distance; with them the basis is multiplied by the attributes
-    a of the sender, or of both ends, before the first matrix:
+    a of the sender, or of both ends, before the first matrix, whose sums over these are made for each element, or pair:
 
-    .. math:: R_{k\eta}(r_{ij}; z_i, z_j) = \mathrm{net}\bigl[e_n(r_{ij})\, a_d(z_j)\, a_{d'}(z_i)\bigr]
+    .. math:: R_{k\eta}(r_{ij}; z_i, z_j) = \mathrm{net}\bigl[e_n(r_{ij})\, a_d(z_j)\, a_{d'}(z_i)\bigr], \qquad
+              W_0(z_j, z_i) = \sum_{dd'} a_d(z_j)\, a_{d'}(z_i)\, W_{0, dd'}
 
     The basis is given once per undirected pair; where R sees no elements, so is the network evaluated.
     The network has no biases, so R vanishes where the basis does: at the cutoff. ``bias`` adds them; the
@@ -132,8 +150,8 @@ class RadialNetwork(nn.Module):
         super().__init__()
         self.num_radial, self.species = num_radial, species
         self.seen = RADIAL_SPECIES[species]
-        self.sees_elements = self.seen.power > 0
-        n_attributes = embedding_dim**self.seen.power
+        self.per_edge = self.seen is not None
+        n_attributes = embedding_dim**self.seen.power if self.seen else 1
         sizes = [num_radial * n_attributes, *widths, n_weights]
         self.mlp = MLP(sizes, num_radial, activation, normalised=norm == "layer")
         bias_sizes = [(n_attributes, self.mlp.sizes[1]), *((m,) for m in self.mlp.sizes[2:])] if bias else []
@@ -146,11 +164,6 @@ class RadialNetwork(nn.Module):
         return self.mlp.sizes[-1]
 
     @property
-    def per_edge(self) -> bool:
-        """Whether R has a row for each edge, not for each pair."""
-        return self.sees_elements
-
-    @property
     def is_deep(self) -> bool:
         """Whether R is not linear in the basis."""
         return len(self.mlp.sizes) > 2
@@ -158,11 +171,11 @@ class RadialNetwork(nn.Module):
     @property
     def is_plain(self) -> bool:
         """Whether R is a perceptron of the basis alone."""
-        return not self.sees_elements and self.is_recordable
+        return not self.per_edge and self.runs_with_layers
 
     @property
-    def is_recordable(self) -> bool:
-        """Whether it does only what :class:`~multiace.ops.recorder.Symbol` takes."""
+    def runs_with_layers(self) -> bool:
+        """Whether it does only what :class:`~multiace.ops.recorder.Symbol` takes: no biases, no envelope behind."""
         return not len(self.biases) and not self.is_normalised
 
     @property
@@ -178,46 +191,66 @@ class RadialNetwork(nn.Module):
             attributes: a(z) of every element, (n_species, embedding_dim).
             graph: The edges.
         """
-        rows = radial.index_select(0, graph.pairs[1]) if self.sees_elements else radial
-        return self.on(graph, rows, attributes).values
-
-    def on(self, graph: Graph, rows: Tensor, attributes: Tensor) -> RadialWeights:
-        """Return the same before it is made, of the basis of each pair, or of each edge where R sees elements."""
-        return self._of(rows, attributes, graph.species[graph.senders], graph.species[graph.receivers])
+        rows = radial.index_select(0, graph.pairs[1]) if self.per_edge else radial
+        return self.of_rows(rows, attributes, graph.species[graph.senders], graph.species[graph.receivers])
 
     def of_rows(self, radial: Tensor, attributes: Tensor, z_j: Tensor, z_i: Tensor) -> Tensor:
         """Return R of each row of the basis, (n, num_radial), whose ends are of elements z_j and z_i, (n,)."""
-        return self._of(radial, attributes, z_j, z_i).values
+        code = () if self.seen is None else (self.seen.code(z_j, z_i, len(attributes)),)
+        return self._of(radial, partial(torch.tensordot, attributes, dims=1), *code).values
 
-    def _of(self, rows: Tensor, a: Tensor, z_j: Tensor, z_i: Tensor) -> RadialWeights:
-        code = self.seen.code(z_j, z_i, len(a))
-        W = [] if code is None else [self._first(a, self.mlp.matrices()[0])]
+    def on(self, graph: Graph, rows: Tensor, elements: ElementEmbedding) -> RadialWeights:
+        """Return R on a graph; biased or normalised, it is made already.
+
+        Args:
+            graph: The edges.
+            rows: The basis of each pair, or of each edge where R sees elements.
+            elements: Makes what depends on elements.
+        """
+        if self.seen is None:
+            return self._of(rows, elements)
+        z_j, z_i = graph.species[graph.senders], graph.species[graph.receivers]
+        return self._of(rows, elements, self.seen.code(z_j, z_i, len(elements.table)))
+
+    def _of(self, rows: Tensor, elements: OfElements, *code: Tensor) -> RadialWeights:
+        first = (*code, self._first(elements)) if code else ()
         e = rows if rows.shape[1] == self.num_radial else rows[:, : self.num_radial]
-        network = RadialWeights(lambda e: self.mlp.of(e, code, *W), e, code, W)
-        if self.is_recordable:
+        network = RadialWeights(lambda e: self.mlp.of(e, *first), e, code, first[1:])
+        if self.runs_with_layers:
             return network
         if len(self.biases):
-            R = self._biased(e, a, network)
+            R = self._biased(e, elements, *first)
         else:
-            codes = [] if code is None else [code]
-            R = ops.fused(self.recorder, ops.Computation(lambda e, *W: network.of(e), [e, *W], codes))
+            R = ops.fused(self.recorder, ops.Computation(lambda e, *_: network.of(e), [e, *first[1:]], code))
         return RadialWeights(itself, R * rows[:, self.num_radial :] if self.is_normalised else R)
 
-    def _first(self, a: Tensor, W: Tensor) -> Tensor:
+    def _first(self, elements: OfElements) -> Tensor:
         """The first matrix for each element or pair of them, (n, num_radial n_1)."""
-        return self.seen.matrices(a, W.unflatten(0, (self.num_radial, -1)).transpose(0, 1)).flatten(1)
 
-    def _biased(self, e: Tensor, a: Tensor, network: RadialWeights) -> Tensor:
+        def make(_: Tensor) -> Tensor:
+            W = self.mlp.matrices()[0].unflatten(0, (self.num_radial, -1)).transpose(0, 1)
+            return self._of_elements(elements, W).flatten(1)
+
+        if isinstance(elements, FixedElements):
+            return elements.once(self.mlp.weight, make)
+        return make(self.mlp.weight)
+
+    def _of_elements(self, elements: OfElements, W: Tensor) -> Tensor:
+        assert self.seen is not None
+        return self.seen.matrices(elements, W)
+
+    def _biased(self, e: Tensor, elements: OfElements, *first: Tensor) -> Tensor:
         """Apply the perceptron with the biases."""
         (W, *others), (b, *more) = self.mlp.matrices(), self.biases
-        if network.code is None:
-            x = e @ (W * self.num_radial**-0.5) + b
+        if first:
+            ones, one = e.new_ones(len(e), 1), Irreps.parse("1x0e")
+            bias = ops.linear(ones, self._of_elements(elements, b), first[0], one, self.mlp.irreps[1])
+            x = self.mlp.first(e, *first) + bias
         else:
-            x = self.mlp.first(e, network.code, *network.others)
-            x = x + self.seen.matrices(a, b).index_select(0, network.code)
-        for layer, (W, b) in enumerate(zip(others, more, strict=True)):
+            x = e @ (W * self.num_radial**-0.5) + b
+        for layer, (W_l, b_l) in enumerate(zip(others, more, strict=True)):
             x = self.mlp.activation(self.mlp.norms[layer](x) if self.is_normalised else x)
-            x = x @ (W * len(W) ** -0.5) + b
+            x = x @ (W_l * len(W_l) ** -0.5) + b_l
         return x
 
 

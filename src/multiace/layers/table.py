@@ -63,23 +63,24 @@ class RadialTable:
     n_species: int
     per_edge: bool
 
-    def on(self, graph: Graph, rows: Tensor, attributes: Tensor) -> RadialWeights:
-        """Return R, in the dtype of the table, before it is read.
+    def on(self, graph: Graph, rows: Tensor, elements: ElementEmbedding) -> RadialWeights:
+        """Return R on a graph, in the dtype of the table.
 
         Args:
             graph: The edges.
             rows: r of each pair [Å], or of each edge where there is a row for each.
-            attributes: a(z) of every element; they went into the table.
+            elements: What they are went into the table.
         """
-        senders, receivers = graph.senders, graph.receivers
-        if not self.per_edge:
-            senders, receivers = senders[graph.pairs[0][:, 0]], receivers[graph.pairs[0][:, 0]]
-        z_j, z_i = graph.species[senders], graph.species[receivers]
-        code = RADIAL_SPECIES[self.sees].code(z_j, z_i, self.n_species)
+        code: tuple[Tensor, ...] = ()
+        seen = RADIAL_SPECIES[self.sees]
+        if seen is not None:
+            edges = slice(None) if self.per_edge else graph.pairs[0][:, 0]
+            z_j, z_i = (graph.species[nodes[edges]] for nodes in (graph.senders, graph.receivers))
+            code = (seen.code(z_j, z_i, self.n_species),)
         spacing = self.cutoff / (self.values.shape[1] - 1)
 
         def read(rows: Tensor) -> Tensor:
-            return ops.interpolate(rows, self.values, spacing, code)
+            return ops.interpolate(rows, self.values, spacing, *(code or (None,)))
 
         return RadialWeights(read, rows.to(self.values.dtype), code, [self.values])
 
@@ -195,9 +196,7 @@ class RadialFunction(NamedTuple):
             (slope,) = torch.autograd.grad(along.sum(), g, create_graph=differentiable)
         rows = torch.stack([values, spacing * slope], dim=2)
         rows = torch.nn.functional.pad(rows, (0, 0, 0, 0, unread, 0))
-        return RadialTable(
-            rows, self.basis.cutoff, self.sees, len(self.attributes), self.network.sees_elements
-        )
+        return RadialTable(rows, self.basis.cutoff, self.sees, len(self.attributes), self.network.per_edge)
 
     def error(self, table: RadialTable) -> float:
         """Largest error of a table halfway between its knots, relative to the root mean square of R."""

@@ -153,14 +153,14 @@ class MultiACE(nn.Module):
             per_edge = any(network.per_edge for network in networks)
             of_edges = radial.index_select(0, graph.pairs[1]) if per_edge else radial
             for network in networks:
-                R.append(network.on(graph, of_edges if network.per_edge else radial, elements.table))
+                R.append(network.on(graph, of_edges if network.per_edge else radial, elements))
         rows: list[Tensor] = []  # that differ
         for of_layer in R:
             if not any(of_layer.rows is tensor for tensor in rows):
                 rows.append(of_layer.rows)
         places = [next(n for n, tensor in enumerate(rows) if of_layer.rows is tensor) for of_layer in R]
         used = [tensor for of_layer in R for tensor in of_layer.others]
-        codes = [of_layer.code for of_layer in R if of_layer.code is not None]
+        codes = [code for of_layer in R for code in of_layer.code]
 
         def site_energies(vectors: Tensor, h: Tensor, *others: Tensor) -> Tensor:
             weights = others[len(others) - len(heads) :]

@@ -87,7 +87,7 @@ def radial_functions(network: MultiACE, graph: Graph) -> Iterator[Tensor]:
     radial = network.radial(graph)
     for net in network.radial_networks:
         R = net(radial, network.elements.table, graph)
-        yield R if net.sees_elements else R.index_select(0, graph.pairs[1])
+        yield R if net.per_edge else R.index_select(0, graph.pairs[1])
 
 
 def one_edge_a_pair(graph: Graph) -> Graph:

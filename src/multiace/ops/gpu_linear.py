@@ -23,7 +23,7 @@ from multiace.ops.paths import linear_blocks
 __all__ = ["linear"]
 
 TILE = 16
-LARGEST = 2**24  # numbers in a matrix for each node
+LARGEST = 2**24  # numbers in a matrix for each node, and in its row of those that say which
 NARROW = 256  # numbers of a node, those of all elements together
 
 
@@ -61,7 +61,7 @@ def linear(x: Tensor, W: Tensor, species: Tensor | None, irreps_in: Irreps, irre
     if species is None or len(W) == 1:
         return reference.linear(x, W, None, irreps_in, irreps_out)
     is_narrow = len(W) * x.shape[1] <= NARROW
-    if is_narrow or len(species) * W.shape[1] <= LARGEST:
+    if is_narrow or len(species) * max(W.shape) <= LARGEST:
         elements = (species[:, None] == torch.arange(len(W), device=species.device)).to(x.dtype)
         if is_narrow:
             return _among_zeros(x, W, elements, irreps_in, irreps_out)

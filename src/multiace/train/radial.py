@@ -74,7 +74,7 @@ def tables_for(network: MultiACE, graph: Graph, intervals: int) -> RadialTables 
     nearest = int(lengths.min() * intervals / network.config.cutoff)
     unread = max(nearest - 1, 0)  # one more is kept for the rounding of float32
     n_pairs = graph.n_edges // 2
-    rows = sum(graph.n_edges if f.network.sees_elements else n_pairs for f in functions)
+    rows = sum(graph.n_edges if f.network.per_edge else n_pairs for f in functions)
     knots = sum(function.n_tables for function in functions) * (intervals + 1 - unread)
     if rows < PAYS * knots:
         return None
