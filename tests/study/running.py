@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -26,6 +27,11 @@ def undisturbed(sections, folder):
     return store
 
 
+def hears_hangups():
+    """What a process inherits from ``nohup`` does not count."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def begin(file, folder):
     """Start ``multiace study run``; what it complains of is in FOLDER.err."""
     command = [
@@ -41,7 +47,7 @@ def begin(file, folder):
         "2",
     ]
     with folder.with_suffix(".err").open("w") as errors:
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, preexec_fn=hears_hangups)
 
 
 def until(condition, otherwise="it does not happen", seconds=300):
