@@ -250,7 +250,7 @@ def test_many_processes_take_each_run_once(sections, tmp_path):
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_study_that_was_stopped_finishes_with_the_same_table(how, sections, write, tmp_path, capsys):
-    sections["base"]["train"]["max_epochs"] = 25
+    sections["base"]["train"]["max_epochs"] = 100
     sections["seeds"] = [1]
     file, stopped = write(sections), tmp_path / "stopped"
     process = begin(file, stopped)
