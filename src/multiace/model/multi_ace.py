@@ -154,11 +154,11 @@ class MultiACE(nn.Module):
             of_edges = radial.index_select(0, graph.pairs[1]) if per_edge else radial
             for network in networks:
                 R.append(network.on(graph, of_edges if network.per_edge else radial, elements))
-        rows: list[Tensor] = []  # that differ
+        rows: list[Tensor] = []  # those that differ, and which of them a layer has
+        places: list[int] = []
         for of_layer in R:
-            if not any(of_layer.rows is tensor for tensor in rows):
-                rows.append(of_layer.rows)
-        places = [next(n for n, tensor in enumerate(rows) if of_layer.rows is tensor) for of_layer in R]
+            places.append(next((n for n, seen in enumerate(rows) if of_layer.rows is seen), len(rows)))
+            rows += [of_layer.rows] if places[-1] == len(rows) else []
         used = [tensor for of_layer in R for tensor in of_layer.others]
         codes = [code for of_layer in R for code in of_layer.code]
 
