@@ -118,6 +118,25 @@ def test_neighbours_are_searched_again_when_the_list_no_longer_holds(change):
     assert abs(energy - before) > 1e-6
 
 
+def test_a_structure_is_predicted_once_and_after_each_change_anew(monkeypatch):
+    calculated = []
+    atoms = attach(crystal())
+    original = atoms.calc.calculate
+    monkeypatch.setattr(atoms.calc, "calculate", lambda *args: calculated.append(original(*args)))
+    atoms.get_forces()
+    first = atoms.get_potential_energy()
+    atoms.get_stress()
+    atoms.set_initial_magnetic_moments([1.0] * len(atoms))  # no potential sees them
+    atoms.get_potential_energies()
+    assert len(calculated) == 1
+    atoms.positions[0, 0] += 1e-12
+    assert atoms.get_potential_energy() == pytest.approx(first)
+    for number, change in enumerate((stretch_cell, change_element, open_cell, remove_atom)):
+        change(atoms)
+        atoms.get_forces()
+        assert len(calculated) == 3 + number
+
+
 def test_atoms_that_come_within_the_cutoff_inside_the_skin_are_seen():
     calculator = Calculator(small_potential(), skin=1.0)
     atoms = Atoms("HO", [[0, 0, 0], [0, 0, 3.8]], calculator=calculator)

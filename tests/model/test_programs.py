@@ -154,8 +154,11 @@ def test_every_small_preset_is_recorded(dtype):
         assert at.network.recorder.succeeds, name
 
 
-def test_weights_are_looked_up_for_each_call():
-    at = small_potential()
+@pytest.mark.parametrize(
+    "change", [{}, {"correlation": 2}, {"correlation": 2, "product_elements": True}], ids=str
+)
+def test_weights_are_looked_up_for_each_call(change):
+    at = small_potential(**change)
     graph = graph_of(methanol(), at)
     before, recorded = at(graph).energy, at.network.recorder.recorded
     assert recorded is not None

@@ -176,6 +176,22 @@ class Calculator(AseCalculator):
         if cuda_graphs and self.potential.device.type == "cuda":
             self.predictor = Predictor(self.potential)
 
+    def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
+        """Return what has changed since the last structure, of what a potential sees; called by ASE.
+
+        Numbers must be equal: this costs a tenth of a comparison with a tolerance, and ASE asks before each property.
+        """
+        last = self.atoms
+        if last is None:
+            return list(all_changes)
+        pairs = {
+            "positions": (last.positions, atoms.positions),
+            "numbers": (last.numbers, atoms.numbers),
+            "cell": (last.cell.array, atoms.cell.array),
+            "pbc": (last.pbc, atoms.pbc),
+        }
+        return [name for name, (before, now) in pairs.items() if not np.array_equal(before, now)]
+
     def calculate(
         self,
         atoms: Atoms | None = None,
@@ -263,9 +279,10 @@ class Calculator(AseCalculator):
     def _tabulate(self) -> RadialTables | None:
         """Return the tables, made anew if weights have changed."""
         network = self.potential.network
-        if self.fixed is None or self.fixed.version != network.version():
+        version = network.version()
+        if self.fixed is None or self.fixed.version != version:
             self.fixed = network.fixed()
-        if self.tabulates and (self.tables is None or self.tables.version != network.version()):
+        if self.tabulates and (self.tables is None or self.tables.version != version):
             self.tables, self.passed = network.tabulate(), False
             self.tabulates = self.tables is not None
             if self.radial == "table" and not self.tabulates:

@@ -79,11 +79,17 @@ class ChannelwiseProduct(nn.Module):
         )
         self.linear = Linear(Irreps((self.channels, irrep) for irrep in irreps_out.irreps), irreps_out)
 
-    def forward(self, A: Tensor, species: Tensor, elements: ElementEmbedding) -> Tensor:
-        """Return m, (n_nodes, irreps_out.dim)."""
+    def coefficients(self, elements: ElementEmbedding) -> Tensor:
+        """Return W of all paths, with their norm, (n_species or 1, paths, channels)."""
         W = torch.cat([W * W.shape[1] ** -0.5 for W in self.weights.values()], dim=1)
-        if self.sees_element:
-            W = elements(W)
+        return elements(W) if self.sees_element else W
+
+    def forward(
+        self, A: Tensor, species: Tensor, elements: ElementEmbedding, W: Tensor | None = None
+    ) -> Tensor:
+        """Return m, (n_nodes, irreps_out.dim), with W if it is made already."""
+        if W is None:
+            W = self.coefficients(elements)
         A = A.unflatten(1, (-1, self.channels))
         m = ops.symmetric_product(A, W, species if self.sees_element else None, self.paths)
         return self.linear(m.flatten(1))

@@ -13,6 +13,7 @@ from multiace.layers.complete import CompleteDensity
 from multiace.layers.density import ChannelwiseDensity, FullDensity
 from multiace.layers.embedding import ElementEmbedding
 from multiace.layers.equivariant import ElementLinear, Gate, LayerNorm, NormActivation
+from multiace.layers.product import ChannelwiseProduct
 
 __all__ = ["FEATURE_NORMS", "NONLINEARITIES", "SELF_CONNECTIONS", "Layer", "LayerIrreps"]
 
@@ -79,7 +80,14 @@ class Layer(nn.Module):
         self.nonlinearity = nonlinearity
         self.irreps = irreps
 
-    def forward(self, h: Tensor, Y: Tensor, R: Tensor, elements: ElementEmbedding, graph: Graph) -> Tensor:
+    def made(self, elements: ElementEmbedding) -> list[Tensor]:
+        """Return what is made of parameters alone, as the coefficients of products, to be given to a call."""
+        product = self.product
+        return [product.coefficients(elements)] if isinstance(product, ChannelwiseProduct) else []
+
+    def forward(
+        self, h: Tensor, Y: Tensor, R: Tensor, elements: ElementEmbedding, graph: Graph, *made: Tensor
+    ) -> Tensor:
         """Return h', (n_nodes, irreps.h_out.dim).
 
         Args:
@@ -88,11 +96,12 @@ class Layer(nn.Module):
             R: Radial weights of each undirected pair, or of each edge where they see elements.
             elements: a(z) of all elements.
             graph: The atoms and edges.
+            made: As of :meth:`made`, if it is there already.
         """
         A = self.density(self.norm(h), Y, R, graph)
         if self.selector is not None:
             A = self.selector(A, graph.species, elements)
-        m = self.product(A, graph.species, elements)
+        m = self.product(A, graph.species, elements, *made)
         if self.residual is not None:
             m = m + self.residual(h, graph.species, elements)
         return self.nonlinearity(m)

@@ -159,7 +159,8 @@ class MultiACE(nn.Module):
         for of_layer in R:
             places.append(next((n for n, seen in enumerate(rows) if of_layer.rows is seen), len(rows)))
             rows += [of_layer.rows] if places[-1] == len(rows) else []
-        used = [tensor for of_layer in R for tensor in of_layer.others]
+        made = [cast("Layer", layer).made(elements) for layer in self.layers]
+        used = [tensor for of_layer in (*(weights.others for weights in R), *made) for tensor in of_layer]
         codes = [code for of_layer in R for code in of_layer.code]
 
         def site_energies(vectors: Tensor, h: Tensor, *others: Tensor) -> Tensor:
@@ -168,7 +169,7 @@ class MultiACE(nn.Module):
             energies: list[Tensor] = []
             for t, layer in enumerate(self.layers):
                 R_t = pieces(vectors, graph) if pieces is not None else R[t].of(others[places[t]])
-                h = layer(h, Y, R_t, elements, graph)
+                h = layer(h, Y, R_t, elements, graph, *made[t])
                 if t >= len(self.layers) - len(self.readouts):
                     readout = self.readouts[len(energies)]
                     weight = weights[len(energies) :][:1]
