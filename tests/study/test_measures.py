@@ -37,6 +37,9 @@ def test_sets_of_the_battery_have_a_domain_and_come_once():
         "forces RMSE, hot [meV/Å]": ("out", 3.0),
         "forces MAE, hot [meV/Å]": ("out", 2.0),
     }
+    other = {"forces": ERRORS["forces"] | {"rmse": 3.1}}  # another file of that name
+    both = found({"errors": {"test.xyz": other}, "battery": battery})
+    assert (both["forces RMSE, test.xyz [meV/Å]"], len(both)) == ((None, 3.1), 4)
 
 
 def test_scores_are_sizes_and_those_that_do_not_apply_are_none():

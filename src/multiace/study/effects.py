@@ -9,7 +9,7 @@ from itertools import combinations, pairwise
 
 from multiace.study.outcomes import Outcome
 
-__all__ = ["Effect", "design", "effects", "interactions"]
+__all__ = ["Effect", "axes", "design", "effects", "interactions", "rest", "successive"]
 
 
 @dataclass(frozen=True)

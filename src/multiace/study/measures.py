@@ -56,6 +56,8 @@ SCORES = {
 where they are less, and points are not compared by them."""
 
 LOST = "time lost"
+SAME_ERRORS = 1e-4
+"""Relative difference of what are the errors of one set, predicted in other batches."""
 ROUNDING = 1e-12
 """Differences below this share of what is subtracted are rounding."""
 
@@ -180,9 +182,8 @@ def numbers(results: Mapping[str, Any]) -> Iterator[tuple[Quantity, float]]:
     """Yield every number of a run that points are compared by."""
     battery = results.get("battery") or {}
     sets = battery.get("sets", {})
-    again = {Path(found["file"]).name for found in sets.values()}
     for name, errors in results.get("errors", {}).items():
-        if Path(name).name not in again:
+        if not any(is_same_set(name, errors, found) for found in sets.values()):
             yield from of_set(name, None, errors)
     for name, found in sets.items():
         yield from of_set(name, found["domain"], found["errors"])
@@ -198,6 +199,15 @@ def numbers(results: Mapping[str, Any]) -> Iterator[tuple[Quantity, float]]:
     for cost, value in {**costs, **battery.get("cost", {})}.items():
         if cost in COSTS and value is not None:
             yield Quantity("cost", "", None, *COSTS[cost]), float(value)
+
+
+def is_same_set(name: str, errors: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
+    """Whether a set of a battery is a test set of the run file: the file's name, and the errors but for rounding."""
+    pairs = [
+        (errors[q]["rmse"], of["rmse"]) for q, of in found["errors"].items() if q in UNITS and q in errors
+    ]
+    same = all(math.isclose(*pair, rel_tol=SAME_ERRORS) for pair in pairs)
+    return Path(found["file"]).name == Path(name).name and bool(pairs) and same
 
 
 def of_set(name: str, domain: str | None, errors: Mapping[str, Any]) -> Iterator[tuple[Quantity, float]]:

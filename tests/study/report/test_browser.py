@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from multiace.study.report.build import write_study_report
+from tests.study.synthetic import ALONE, PATH, write_study
+
+NUMBERS = {"axes": {"model.l_max": [1, 2, 3], "model.nonlinearity": ["none", "gate"]}}
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason=f"no browser found, none of {', '.join(BROWSERS)}")
@@ -21,9 +25,26 @@ addEventListener("unhandledrejection", (e) => failures.push(String(e.reason)));
 document.addEventListener("securitypolicyviolation", (e) => failures.push(e.violatedDirective));
 </script>"""
 
-PROBE = """<script>
-const found = {};
-const column = (table, k) => [...table.tBodies[0].rows].map((row) => row.cells[k].textContent);
+SEE = """const found = {};
+found.figures = [...document.querySelectorAll("figure.drawn")].map((figure) => {
+  const off = figure.closest(".panels > .off");
+  off?.classList.remove("off");
+  const svg = figure.querySelector("svg[role=img]").getBoundingClientRect();
+  const marks = [...figure.querySelectorAll("svg [data-series]")];
+  const seen = marks.filter((mark) => mark.getBoundingClientRect().width + mark.getBoundingClientRect().height > 0);
+  off?.classList.add("off");
+  return { width: svg.width, height: svg.height, marks: marks.length, seen: seen.length };
+});
+"""
+TELL = """found.width = [document.documentElement.scrollWidth, innerWidth];
+found.ids = [...document.querySelectorAll("[id]")].map((part) => part.id);
+found.failures = failures;
+const told = document.createElement("pre");
+told.id = "probe";
+told.textContent = JSON.stringify(found);
+document.body.append(told);
+"""
+CLICK = """const column = (table, k) => [...table.tBodies[0].rows].map((row) => row.cells[k].textContent);
 const click = (part) => part.dispatchEvent(new MouseEvent("click", { bubbles: true }));
 const tables = [...document.querySelectorAll("table.sortable")];
 const ranking = tables.find((table) => table.tHead.textContent.includes("rank"));
@@ -43,15 +64,6 @@ const points = document.querySelector("table.points");
 const name = points.tHead.rows[0].cells[2];
 click(name.firstChild);
 found.points = [...points.tBodies].map((body) => [body.id, body.rows[0].cells[2].textContent, body.rows.length]);
-found.figures = [...document.querySelectorAll("figure.drawn")].map((figure) => {
-  const off = figure.closest(".panels > .off");
-  off?.classList.remove("off");
-  const svg = figure.querySelector("svg[role=img]").getBoundingClientRect();
-  const marks = [...figure.querySelectorAll("svg [data-series]")];
-  const seen = marks.filter((mark) => mark.getBoundingClientRect().width + mark.getBoundingClientRect().height > 0);
-  off?.classList.add("off");
-  return { width: svg.width, height: svg.height, marks: marks.length, seen: seen.length };
-});
 const figure = document.querySelector("figure.drawn");
 const button = figure.querySelector(".legend button");
 const all = [...figure.querySelectorAll("svg [data-series]")];
@@ -83,14 +95,7 @@ found.panels = [select.options.length, visible().indexOf(true)];
 select.value = "1";
 select.dispatchEvent(new Event("change"));
 found.panels.push(visible().indexOf(true), visible().filter(Boolean).length);
-found.width = [document.documentElement.scrollWidth, innerWidth];
-found.ids = [...document.querySelectorAll("[id]")].map((part) => part.id);
-found.failures = failures;
-const told = document.createElement("pre");
-told.id = "probe";
-told.textContent = JSON.stringify(found);
-document.body.append(told);
-</script>"""
+"""
 
 
 def browse(path, *options):
@@ -100,16 +105,33 @@ def browse(path, *options):
     ).stdout
 
 
-@pytest.fixture(scope="module")
-def found(page, tmp_path_factory):
-    """What a script saw that clicked through the page."""
+def probed(page, folder, script=""):
+    """What a script saw on a page."""
     text = page.read_text(encoding="utf-8").replace("<head>", f"<head>{WATCH}", 1)
-    path = tmp_path_factory.mktemp("browser") / "report.html"
-    path.write_text(text.replace("</body>", f"{PROBE}</body>", 1), encoding="utf-8")
+    path = folder / "probed.html"
+    probe = f"<script>{SEE}{script}{TELL}</script>"
+    path.write_text(text.replace("</body>", f"{probe}</body>", 1), encoding="utf-8")
     dom = browse(path, "--virtual-time-budget=2000", "--dump-dom")
     told = re.search(r'<pre id="probe">(.*?)</pre>', dom, flags=re.DOTALL)
     assert told, "the probe has not come to its end"
     return json.loads(told[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+
+
+@pytest.fixture(scope="module")
+def found(page, tmp_path_factory):
+    """What a script saw that clicked through the page."""
+    return probed(page, tmp_path_factory.mktemp("browser"), CLICK)
+
+
+@pytest.mark.parametrize("design", [ALONE, PATH, NUMBERS], ids=["alone", "path", "numbers"])
+def test_reports_of_all_designs_are_drawn(design, tmp_path):
+    found = probed(write_study_report(write_study(tmp_path / "study", design).folder), tmp_path)
+    assert found["failures"] == []
+    assert found["width"][0] <= found["width"][1] == 1280
+    assert len(found["figures"]) >= 8
+    for figure in found["figures"]:
+        assert figure["width"] > 900
+        assert figure["seen"] == figure["marks"] > 0
 
 
 def test_scripts_run_without_errors(found):

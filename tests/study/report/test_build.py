@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import shlex
 
 import pytest
 
@@ -16,6 +17,7 @@ from multiace.study.measures import LOST, SCORES
 from multiace.study.plan import plan
 from multiace.study.report import build, svg
 from multiace.study.report.build import write_study_report
+from multiace.study.report.points import commands
 from multiace.study.store import Store
 from tests.study.synthetic import ALONE, BASE, GRID, PATH, write_study
 
@@ -109,6 +111,47 @@ def test_every_point_leads_to_its_runs_changes_and_commands(page, store):
     assert "<td>model.nonlinearity</td><td>none</td><td>gate</td>" in gate
     assert "<td>model.shift</td><td>none</td><td>mean</td>" in gate
     assert "train.seed" not in gate
+
+
+@pytest.mark.parametrize("others", [{}, {"model.nonlinearity": ["none", "gate"]}], ids=["alone", "grid"])
+def test_errors_are_drawn_against_an_axis_of_numbers(others, monkeypatch, tmp_path):
+    figures = {}
+    monkeypatch.setattr(svg, "inline", lambda content, description: figures.setdefault(description, content))
+    axes = {"model.l_max": [3, 1, 2], **others}  # not in their order
+    text = write_study_report(write_study(tmp_path / "study", {"axes": axes}).folder).read_text("utf-8")
+    assert "Errors against l max" in sections(text)
+    drawn = figures["Forces RMSE against l max"]
+    for panel in drawn.axes:
+        lines = [line for line in panel.lines if len(line.get_xdata()) == 3]
+        assert [list(line.get_xdata()) for line in lines] == [[1, 2, 3]] * (2 if others else 1)
+    assert [panel.get_title(loc="left") for panel in drawn.axes] == ["near", "far"]
+
+
+def test_every_change_leads_to_its_points(page, tmp_path, undrawn):
+    text = page.read_text(encoding="utf-8")
+    assert '<a href="#points">nonlinearity = gate</a>' in text  # a mean over points of a grid
+    assert "<div class=wide id=points>" in text
+    alone = write_study_report(write_study(tmp_path / "alone", ALONE).folder).read_text(encoding="utf-8")
+    assert '<a href="#point-3">nonlinearity = gate</a>' in alone
+
+
+def test_what_a_battery_found_has_its_command(store):
+    row, *_ = store.rows()
+    row.config["data"]["test"] = ["/data/near.xyz"]
+    train, evaluate = commands(row, store.folder, "acac")
+    assert train.startswith("multiace train ")
+    model = str(store.folder / row.name)
+    assert shlex.split(evaluate) == [
+        "multiace",
+        "evaluate",
+        model,
+        "--battery",
+        "acac",
+        "--data",
+        "/data",
+        ".",
+    ]
+    assert list(commands(row, store.folder, None)) == [train]
 
 
 def test_tables_are_written_in_each_format(page, store):

@@ -23,6 +23,7 @@ from multiace.study.report.points import anchors, points_section, unfinished_sec
 from multiace.study.report.scans import battery_sections, gaps, learning_section
 from multiace.study.report.studied import studied_section
 from multiace.study.report.tables import ONE_SEED, all_tables
+from multiace.study.report.trends import trend_sections
 from multiace.study.report.words import bullets, cards, summary
 from multiace.study.store import Store
 
@@ -43,7 +44,7 @@ METHOD = (
 )
 
 SCORES = {
-    "barrier error": "how far off the barrier of a curve is, its highest energy above the start.",
+    "barrier error": "how far off the barrier is: the highest point above the lower of the minima beside it.",
     "dissociation error": "how far off the energy at the end of a curve is, above the lowest one.",
     "spurious extrema": "minima and maxima of a predicted curve beyond those of the reference.",
     "roughness of the error": "root mean square of the second difference of the error along a curve, x its coordinate.",
@@ -88,10 +89,14 @@ def write_study_report(
 
     links = anchors(analysis)
     sections: list[Section | None] = [studied_section(analysis, store)]
-    sections += [Section("Summary", summary(analysis)), effect_section(analysis)]
-    sections += [error_section(analysis, links), *battery_sections(analysis, links)]
+    sections += [Section("Summary", summary(analysis)), effect_section(analysis, links)]
+    sections += [error_section(analysis, links), *trend_sections(analysis)]
+    sections += battery_sections(analysis, links)
     sections += [cost_section(analysis, links), learning_section(analysis, store.folder)]
-    sections += [points_section(analysis, store.folder, path.parent), unfinished_section(found)]
+    sections += [
+        points_section(analysis, store.folder, path.parent, store.battery),
+        unfinished_section(found),
+    ]
     sections += [method_section(analysis, notes + gaps(analysis), store.folder, path, tables)]
 
     states = Counter(p.state for p in found)

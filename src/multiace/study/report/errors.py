@@ -7,12 +7,13 @@ from dataclasses import replace
 from html import escape
 
 from multiace.report.html import Section, paragraph
-from multiace.study.analysis import Analysis
+from multiace.study.analysis import Analysis, Finding
 from multiace.study.measures import OF_DOMAIN, Measure
 from multiace.study.ranking import beaten, front
 from multiace.study.report import figures, svg
 from multiace.study.report.figures import Bar, Dot
 from multiace.study.report.formats import Table, number, to_html
+from multiace.study.report.points import ALL
 from multiace.study.report.svg import Series
 from multiace.study.report.tables import (
     ONE_SEED,
@@ -29,7 +30,7 @@ from multiace.study.report.tables import (
 from multiace.study.statistics import Interval
 from multiace.study.tables import short
 
-__all__ = ["cost_section", "effect_section", "error_section", "panels", "scroll"]
+__all__ = ["cost_section", "effect_section", "error_section", "forests", "panels", "scroll", "told"]
 
 IN, OUT, UNKNOWN = (
     ("#0b6e8f", "#2f5fd0", "#44546a"),
@@ -118,7 +119,17 @@ def scroll(table: str) -> str:
     return f"<div class=scroll>{table}</div>"
 
 
-def effect_section(analysis: Analysis) -> Section:
+def of_changes(found: Sequence[Finding], analysis: Analysis, links: Mapping[str, str]) -> dict[str, str]:
+    """Where the points of each change are on the page: its own, or the table of all where it is a mean of several."""
+    places = {point.folder: links[point.name] for point in analysis.points}
+    changed = {
+        short(one.effect.change): [p for p, weight in one.effect.contrast.items() if weight > 0]
+        for one in found
+    }
+    return {change: places[of[0]] if len(of) == 1 else ALL for change, of in changed.items()}
+
+
+def effect_section(analysis: Analysis, links: Mapping[str, str]) -> Section:
     """What each change does, and which depend on each other."""
     main = {measure.quantity for measure in analysis.main}
     chosen = [found for found in analysis.effects if found.measure.quantity in main]
@@ -154,11 +165,17 @@ def effect_section(analysis: Analysis) -> Section:
         else ""
     )
     tables = {"main errors": chosen, "everything measured": analysis.effects}
-    parts = {title: scroll(to_html(shortened(effect_table(of, "effects")))) for title, of in tables.items()}
+    changes = of_changes([*analysis.effects, *analysis.interactions], analysis, links)
+    parts = {
+        title: scroll(to_html(shortened(effect_table(of, "effects")), changes))
+        for title, of in tables.items()
+    }
     body += panels(parts, printed=1)
     if analysis.interactions:
         few = [found for found in analysis.interactions if found.measure.quantity in main]
-        body += "<h3>Interactions</h3>" + scroll(to_html(shortened(effect_table(few, "interactions"))))
+        body += "<h3>Interactions</h3>" + scroll(
+            to_html(shortened(effect_table(few, "interactions")), changes)
+        )
     return Section("What each change does", body)
 
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from multiace.report.figures import COLORS, GREY, INK, STYLE, plain_log_ticks, subplots
 from multiace.study.report.svg import Series, mark
 
-__all__ = ["Bar", "Curve", "Dot", "curves", "forest", "pareto", "series"]
+__all__ = ["Bar", "Curve", "Dot", "Panel", "Trend", "curves", "forest", "pareto", "series", "trends"]
 
 PALETTE = (*COLORS[:5], "#2f5fd0", "#c8323a", "#44546a")
 FAR = 10  # ranges of the reference: a curve that is farther from it leaves its panel
@@ -209,9 +209,9 @@ def limits(ax: Axes, panel: Panel) -> None:
 
 @dataclass(frozen=True)
 class Dot:
-    """A point of a Pareto plot: its cost, its error with an interval, and whether another point beats it."""
+    """A point of a plot: x, such as its cost, its error with an interval, and whether another point beats it."""
 
-    cost: float
+    x: float
     value: float
     low: float
     high: float
@@ -237,17 +237,17 @@ def pareto(
     figure, axes = subplots(1, len(panels), 3.4)
     for ax, (title, dots) in zip(axes[0], panels.items(), strict=True):
         line = [dots[key] for key in fronts[title]]
-        ax.step([d.cost for d in line], [d.value for d in line], where="post", color=GREY, lw=1.0, zorder=1)
+        ax.step([d.x for d in line], [d.value for d in line], where="post", color=GREY, lw=1.0, zorder=1)
         for key, dot in dots.items():
             color, parts = legend[key].color, []
             if np.isfinite([dot.low, dot.high]).all():
-                parts += ax.plot([dot.cost] * 2, [dot.low, dot.high], color=color, lw=1.2, alpha=0.7)
+                parts += ax.plot([dot.x] * 2, [dot.low, dot.high], color=color, lw=1.2, alpha=0.7)
             face = "white" if dot.beaten else color
             marker = "s" if legend[key].dashed else "o"
-            parts += ax.plot(dot.cost, dot.value, marker, ms=7, mec=color, mfc=face, mew=1.5)
+            parts += ax.plot(dot.x, dot.value, marker, ms=7, mec=color, mfc=face, mew=1.5)
             mark(parts, key, dot.tip)
-        costs, values = (np.array([getattr(d, name) for d in dots.values()]) for name in ("cost", "value"))
-        if costs.min() > 0 and costs.max() > 3 * costs.min():
+        costs, values = (np.array([getattr(d, name) for d in dots.values()]) for name in ("x", "value"))
+        if spans(costs):
             ax.set_xscale("log")
             plain_log_ticks(ax.xaxis)
         else:
@@ -256,4 +256,64 @@ def pareto(
             ylim=around(values, [x for d in dots.values() for x in (d.low, d.high)], floor=0.0), xlabel=title
         )
     axes[0, 0].set_ylabel(y)
+    return figure
+
+
+def spans(values: np.ndarray) -> bool:
+    """Whether positive numbers are so different that their axis is logarithmic."""
+    return bool(values.min() > 0 and values.max() > 3 * values.min())
+
+
+@dataclass(frozen=True)
+class Trend:
+    """A panel of an error against a number.
+
+    Attributes:
+        title: Above it.
+        x: What the number is.
+        y: What the error is.
+        lines: Points of each series, by rising x.
+    """
+
+    title: str
+    x: str
+    y: str
+    lines: Mapping[str, Sequence[Dot]]
+
+
+@styled
+def trends(panels: Sequence[Trend], legend: Mapping[str, Series]) -> Figure:
+    """Errors against a number with their intervals, two panels beside each other."""
+    columns = min(len(panels), 2)
+    rows = -(-len(panels) // columns)
+    figure, axes = subplots(rows, columns, 3.3 * rows)
+    for ax in axes.ravel()[len(panels) :]:
+        ax.set_axis_off()
+    for ax, panel in zip(axes.ravel(), panels, strict=False):
+        for key, dots in panel.lines.items():
+            color, dashes = legend[key].color, "--" if legend[key].dashed else "-"
+            line = ax.plot(
+                [d.x for d in dots], [d.value for d in dots], dashes, color=color, lw=1.2, alpha=0.7
+            )
+            mark(line, key, legend[key].name)
+            for dot in dots:
+                parts = ax.plot(dot.x, dot.value, "o", ms=5.5, color=color)
+                if np.isfinite([dot.low, dot.high]).all() and dot.low < dot.high:
+                    parts += ax.plot([dot.x] * 2, [dot.low, dot.high], color=color, lw=1.4)
+                mark(parts, key, dot.tip)
+        every = [dot for dots in panel.lines.values() for dot in dots]
+        x, y = (np.array([getattr(dot, name) for dot in every]) for name in ("x", "value"))
+        if spans(x):
+            ax.set_xscale("log")
+            ax.set_xticks(np.unique(x), [f"{value:,g}" for value in np.unique(x)])
+            ax.set_xticks([], minor=True)
+        else:
+            ax.set_xticks(np.unique(x))
+        if spans(y):
+            ax.set_yscale("log")
+            ax.set_ylim(y.min() / 1.3, y.max() * 1.3)
+            plain_log_ticks(ax.yaxis)
+        else:
+            ax.set_ylim(*around(y, [end for dot in every for end in (dot.low, dot.high)], floor=0.0))
+        ax.set(title=panel.title, xlabel=panel.x, ylabel=panel.y)
     return figure

@@ -17,8 +17,12 @@ from multiace.study.outcomes import Outcome
 from multiace.study.progress import Progress
 from multiace.study.report.tables import even, plus_minus
 from multiace.study.store import Row
+from multiace.study.testing import beside as folders_of
 
-__all__ = ["anchors", "points_section", "unfinished_section"]
+__all__ = ["ALL", "anchors", "points_section", "unfinished_section"]
+
+ALL = "#points"
+"""Where the table of points is on the page."""
 
 SHOWN = 4  # errors of a point in the table of points
 
@@ -28,13 +32,14 @@ def anchors(analysis: Analysis) -> dict[str, str]:
     return {point.name: f"#point-{k}" for k, point in enumerate(analysis.points)}
 
 
-def points_section(analysis: Analysis, folder: Path, beside: Path) -> Section:
+def points_section(analysis: Analysis, folder: Path, beside: Path, battery: str | None) -> Section:
     """A row for each point, which opens to its runs, its changes and its commands.
 
     Args:
         analysis: Of the study.
         folder: Of the study.
         beside: Folder of the page, which links are relative to.
+        battery: Of the study.
     """
     main = analysis.main[:SHOWN]
     digits = [even(measure, analysis) for measure in main]
@@ -52,15 +57,15 @@ def points_section(analysis: Analysis, folder: Path, beside: Path) -> Section:
         ]
         name = f"<button type=button class=point>{escape(point.name)}</button>"
         row = f"<td>{name}</td>" + "".join(f"<td class=n>{escape(cell)}</td>" for cell in numbers)
-        more = f"<td colspan={len(titles)}>{opened(point, analysis, folder, beside)}</td>"
+        more = f"<td colspan={len(titles)}>{opened(point, analysis, folder, beside, battery)}</td>"
         place = anchors(analysis)[point.name].removeprefix("#")
         bodies.append(f'<tbody id="{place}"><tr>{row}</tr><tr class=more>{more}</tr></tbody>')
     caption = "<caption>A click on a point opens its runs, its changes, and the commands that give it again.</caption>"
     table = f'<table class="sortable points">{caption}<thead><tr>{head}</tr></thead>{"".join(bodies)}</table>'
-    return Section("Points and runs", f"<div class=wide>{table}</div>")
+    return Section("Points and runs", f"<div class=wide id={ALL.removeprefix('#')}>{table}</div>")
 
 
-def opened(point: Outcome, analysis: Analysis, folder: Path, beside: Path) -> str:
+def opened(point: Outcome, analysis: Analysis, folder: Path, beside: Path, battery: str | None) -> str:
     """What a row opens to."""
     rows = [run_cells(row, folder, beside) for row in point.rows]
     runs = html.table(("seed", "state", "run folder", "best epoch", "training [s]", ""), rows)
@@ -70,7 +75,7 @@ def opened(point: Outcome, analysis: Analysis, folder: Path, beside: Path) -> st
         changes = html.paragraph("What the other points are compared with.")
     else:
         changes = html.table(("field", "there", "here"), changed, f"What it changes against {other}.")
-    return runs + changes + html.code(command(row, folder) for row in point.rows)
+    return runs + changes + html.code(line for row in point.rows for line in commands(row, folder, battery))
 
 
 def run_cells(row: Row, folder: Path, beside: Path) -> list[str]:
@@ -92,12 +97,16 @@ def link(place: Path, beside: Path, text: str) -> str:
     return f'<a href="{escape(target)}">{escape(text)}</a>'
 
 
-def command(row: Row, folder: Path) -> str:
-    """The command that gives a run again."""
-    config = folder / row.name / "config.yaml"
-    if config.exists():
-        return shlex.join(["multiace", "train", str(config), "--folder", "NEW_FOLDER"])
-    return shlex.join(["multiace", "study", "work", str(folder), row.name])
+def commands(row: Row, folder: Path, battery: str | None) -> Iterator[str]:
+    """The commands that give a run again, and what its model was tested on."""
+    place = folder / row.name
+    if not (place / "config.yaml").exists():
+        yield shlex.join(["multiace", "study", "work", str(folder), row.name])
+        return
+    yield shlex.join(["multiace", "train", str(place / "config.yaml"), "--folder", "NEW_FOLDER"])
+    if battery is not None and row.results:
+        data = map(str, folders_of(row.config["data"]))
+        yield shlex.join(["multiace", "evaluate", str(place), "--battery", battery, "--data", *data])
 
 
 def differences(base: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, str, str]]:
