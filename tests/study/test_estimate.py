@@ -17,7 +17,7 @@ from multiace.study.config import StudyConfig
 from multiace.study.estimate import Length, estimates
 from multiace.study.plan import plan
 from multiace.study.plan_table import duration, plan_table, wall_clock
-from multiace.study.progress import last_line, progress
+from multiace.study.progress import SUMMARY, last_line, progress, seconds_left
 from multiace.study.store import Store
 from multiace.study.tables import progress_table
 from multiace.train.config import TrainConfig
@@ -118,6 +118,25 @@ def test_larger_models_need_more_time_and_memory(sections, tmp_path, quick):
     assert large.memory > small.memory + 4 * 3 * large.parameters  # weights and moments
 
 
+def test_the_time_of_a_battery_is_that_of_its_dynamics(sections, data, write, tmp_path, quick):
+    points = plan(StudyConfig.from_dict(sections)).points[:1]
+
+    def seconds(name, **battery):
+        path = str(write(battery, name)) if battery else None
+        (found,) = estimates(points, 1, tmp_path, path)
+        return found.seconds
+
+    file = str(data / "test.xyz")
+    without = seconds("none")
+    sets = seconds("sets.yaml", sets={"test": {"file": file, "domain": "in"}})
+    hot = {"file": file, "temperature": 500, "time": 100, "replicas": 2}  # 400,000 steps
+    absent = {"file": "absent.xyz", "temperature": 500}
+    one = seconds("one.yaml", dynamics={"hot": hot | {"replicas": 1}, "not there": absent})
+    two = seconds("two.yaml", dynamics={"hot": hot})
+    assert sets < without + 10 < 100 < one - without
+    assert 1.4 < (two - without) / (one - without) < 2.8
+
+
 def test_faults_of_data_are_told_before_anything_starts(sections, write, tmp_path, capsys, quick):
     sections["axes"] = {"model.energy_reference": ["mean", "isolated"]}
     assert main(["study", "run", str(write(sections)), "--plan"]) == 2
@@ -174,6 +193,41 @@ def test_looking_at_36_runs_costs_less_than_2_percent_of_the_time_between_looks(
     assert (time.process_time() - began) / 10 < 0.02
     assert len(found) == 36
     assert found[0].share == 0.5  # of the steps, which are nearer than the epochs
+
+
+def test_runs_at_work_say_what_they_do_and_how_long_it_will_take(sections, tmp_path):
+    sections["seeds"] = [1, 2, 3]
+    sections["base"]["train"]["max_epochs"] = 10
+    store = Store(tmp_path)
+    store.add(plan(StudyConfig.from_dict(sections)).runs)
+    names = [row.name for row in store.rows()]
+    claims = [store.claim([name]) for name in names[:4]]
+
+    def curve(name, epochs, column="valid_forces_mae"):
+        rows = [f"{n},{10 * n},{n}" for n in range(1, epochs + 1)]
+        (tmp_path / name / "metrics.csv").write_text("\n".join([f"epoch,seconds,{column}", *rows]) + "\n")
+
+    assert seconds_left(progress(store)) is None
+    curve(names[0], 5)
+    assert seconds_left(progress(store)) == pytest.approx((6 * 100 - 50) / 4)  # as the one that is known
+    for name in names[:3]:
+        curve(name, 10)
+    store.done(names[0], {"errors": {}})
+    store.done(names[1], {"errors": {}})
+    (tmp_path / names[2] / SUMMARY).write_text("{}")
+    curve(names[3], 4, "valid_energy_per_atom_mae")
+    found = progress(store)
+    assert [p.state for p in found] == ["done", "done", "testing", "running", "waiting", "waiting"]
+    assert [p.share for p in found[2:4]] == [1.0, 0.4]
+    assert seconds_left(found) == pytest.approx((0 + 60 + 100 + 100) / 2, abs=1)
+    table = progress_table(found)
+    assert table.caption == "2 done, 1 testing, 1 running, 2 waiting; about 2.2 min left"
+    cells = [list(column.cells) for column in table.columns]
+    assert cells[2] == ["testing", "running"]
+    assert cells[5] == ["10.0 meV/Å", "4.0 meV/atom"]
+    for claim in claims:
+        claim.release()
+    assert seconds_left(progress(store)) is None
 
 
 def test_a_plan_without_estimates_shows_bounds(sections):

@@ -302,7 +302,7 @@ def test_runs_that_would_share_a_gpu_are_told(options, told, sections, write, ca
 
 def test_a_plan_on_a_cluster_has_all_jobs_at_once_with_their_threads(sections, write, capsys, monkeypatch):
     seen = []
-    monkeypatch.setattr("multiace.cli.runs.show_plan", lambda planned, *of: seen.append(of[1:3]))
+    monkeypatch.setattr("multiace.cli.runs.show_plan", lambda planned, *of: seen.append(of[2:4]))
     command = ["study", "run", str(write(sections)), "--plan", "--on", "slurm", "--slurm", "time=9"]
     assert main([*command, "cpus_per_task=4"]) == 0
     assert seen == [(4, 4)]

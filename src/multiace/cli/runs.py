@@ -124,7 +124,7 @@ def do_runs(
             "there, the same command does so"
         )
     if arguments.plan:
-        show_plan(planned, folder, slots, threads, arguments.quick)
+        show_plan(planned, folder, battery, slots, threads, arguments.quick)
         return None
     store, names = Store(folder), [run.name for run in planned.runs]
     rows = store.rows(names)
@@ -150,7 +150,9 @@ def do_runs(
     return store
 
 
-def show_plan(planned: Plan, folder: Path, slots: int, threads: int | None, quick: bool) -> None:
+def show_plan(
+    planned: Plan, folder: Path, battery: str | None, slots: int, threads: int | None, quick: bool
+) -> None:
     """Print the points of a plan, and what their runs cost; ``quick``: what is known without running."""
     from multiace.study.plan_table import plan_table
 
@@ -164,7 +166,7 @@ def show_plan(planned: Plan, folder: Path, slots: int, threads: int | None, quic
         with progress_bar(console()) as bar:
             show = advance(bar, "timing a few steps of each point")
             found = []
-            for estimate in estimates(planned.points, threads, place):
+            for estimate in estimates(planned.points, threads, place, battery):
                 found.append(estimate)
                 show(len(found), len(planned.points))
     console().print(plan_table(planned, found, slots))

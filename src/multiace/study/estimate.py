@@ -14,12 +14,20 @@ from pathlib import Path
 
 import torch
 
+from multiace.battery import Battery
+from multiace.battery.cost import microseconds
+from multiace.battery.job import search
+from multiace.battery.parts import files_of
+from multiace.battery.subject import subject_of
 from multiace.data.dataset import Dataset
+from multiace.data.read import read_structures
 from multiace.data.split import RunData, read_data
 from multiace.errors import InputError
 from multiace.files import writing
 from multiace.memory import Growth, resident
+from multiace.model.potential import Potential
 from multiace.study.plan import Point
+from multiace.study.testing import beside
 from multiace.train.clock import Clock, Spent
 from multiace.train.config import RunConfig, TrainConfig
 from multiace.train.folder import RunFolder
@@ -35,6 +43,7 @@ __all__ = ["Estimate", "Length", "estimates"]
 WARM_UP = 3  # steps that are not timed: kernels are compiled, memory grows
 SECONDS = 1.0  # that steps are timed
 SAMPLE = 50  # frames that are predicted
+REPEATS = 5  # predictions of one structure, of which the fastest counts
 
 
 @dataclass(frozen=True)
@@ -92,13 +101,16 @@ class Estimate:
     memory: float | None = None
 
 
-def estimates(points: Sequence[Point], threads: int, place: Path) -> Iterator[Estimate]:
+def estimates(
+    points: Sequence[Point], threads: int, place: Path, battery: str | None = None
+) -> Iterator[Estimate]:
     """Estimate a run of each point, one after another; data that several have are read once.
 
     Args:
         points: Of the study.
         threads: CPU threads of a run.
         place: A folder on the disk of the study, for files whose writing is timed.
+        battery: What else models are tested on.
 
     Raises:
         InputError: If the data of a point cannot be used.
@@ -112,7 +124,7 @@ def estimates(points: Sequence[Point], threads: int, place: Path) -> Iterator[Es
             with cpu_threads(point.run.train.threads or threads):
                 known[data] = known.get(data) or read(point.run)
                 frames, reading, size = known[data]
-                found = estimate(point.run, frames, place, added(bare, size))
+                found = estimate(point.run, frames, place, added(bare, size), battery)
         except InputError as error:
             raise InputError(f"study, {point.name}: {error}") from None
         yield replace(found, seconds=added(found.seconds, start, reading))
@@ -124,7 +136,9 @@ def read(run: RunConfig) -> tuple[RunData, float, float | None]:
     return read_data(run.data), time.perf_counter() - began, growth.most()
 
 
-def estimate(run: RunConfig, data: RunData, place: Path, before: float | None) -> Estimate:
+def estimate(
+    run: RunConfig, data: RunData, place: Path, before: float | None, battery: str | None = None
+) -> Estimate:
     """Estimate a run whose process is started, and whose data are read, with so much memory before [bytes]."""
     growth, began = Growth(torch.device("cpu")), time.perf_counter()
     prepared = prepare(run, data)
@@ -139,11 +153,15 @@ def estimate(run: RunConfig, data: RunData, place: Path, before: float | None) -
         batches, step, cores = step_time(training)
         prediction = prediction_time(training)
         writing_out = writing_time(training, Path(folder))
+        testing = 0.0
+        if battery is not None:
+            folders = beside(run.data.model_dump())
+            testing = testing_time(training.potential, Battery.read(battery), folders, prediction)
     datasets = (prepared.train, prepared.valid, *prepared.test.values())
     atoms = [dataset.all.graph.n_nodes for dataset in datasets]
     length = Length.of(run.train, batches, step, atoms[1] * prediction + writing_out, cores)
     parameters = sum(parameter.numel() for parameter in training.potential.parameters())
-    seconds = preparing + length.seconds + sum(atoms) * prediction
+    seconds = preparing + length.seconds + sum(atoms) * prediction + testing
     return Estimate(parameters, length, seconds, added(before, growth.most()))
 
 
@@ -166,6 +184,22 @@ def prediction_time(training: Training) -> float:
     arguments = training.loss, training.config, training.fabric, training.predictor
     spent = timed(lambda: validate(training.potential, sample, *arguments), SECONDS / 4)
     return spent.seconds / sample.all.graph.n_nodes
+
+
+def testing_time(potential: Potential, battery: Battery, folders: Sequence[Path], prediction: float) -> float:
+    """Return the time that a battery takes [s]: its structures, and its dynamics if none ends early."""
+    found = search(battery, files_of(battery, ("sets", "curves", "dynamics")), folders)
+    labelled = [
+        path for file, path in found.items() if path and file in files_of(battery, ("sets", "curves"))
+    ]
+    seconds = prediction * sum(len(atoms) for path in labelled for atoms in read_structures(path))
+    subject = subject_of(potential, battery.labels)
+    for entry in battery.dynamics.values():
+        if (path := found[entry.file]) is not None:
+            start = read_structures(path)[0]
+            step = 1e-6 * len(start) * microseconds(subject, start, REPEATS)
+            seconds += entry.replicas * entry.md(0).n_steps * step
+    return seconds
 
 
 def writing_time(training: Training, folder: Path) -> float:

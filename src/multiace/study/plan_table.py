@@ -70,8 +70,9 @@ def told(planned: Plan, found: Sequence[Estimate], slots: int) -> str:
     return (
         f"about {total} with {slots} at a time{without}. Estimated from real steps and predictions of each point, "
         "timed alone on this machine: runs beside each other are slower, runs that stop early shorter. Time is from "
-        "the start of a process to its tests on all sets, without verification and battery; memory the most that it "
-        f"needs at once. Load of this machine: {os.getloadavg()[0]:.1f}."
+        "the start of a process to its tests on all sets and on the battery, with dynamics to their end, without "
+        "verification; memory the most that training needs at once. "
+        f"Load of this machine: {os.getloadavg()[0]:.1f}."
     )
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from multiace.study.store import Row, Store
 
-__all__ = ["Progress", "progress"]
+__all__ = ["SUMMARY", "Progress", "progress", "seconds_left"]
+
+SUMMARY = "summary.json"  # which a run has once it is trained
 
 LONGEST_ROW = 4096  # bytes of the end of a learning curve that have its last line
 
@@ -20,7 +23,7 @@ class Progress:
 
     Attributes:
         row: The run.
-        state: waiting, queued, starting, running, interrupted, done or failed.
+        state: waiting, queued, starting, running, testing (it is trained), interrupted, done or failed.
         share: How much of it is done, 0 to 1.
         epoch: Epochs that are complete.
         seconds: Time that they took [s].
@@ -55,10 +58,33 @@ def look(store: Store, row: Row, jobs: Mapping[str, str]) -> Progress:
         state = "interrupted"
     if state in ("waiting", "interrupted"):
         state = jobs.get(row.name, state)
-    last = last_line(store.folder / row.name / "metrics.csv")
-    share = 1.0 if state == "done" else nearest(row.config["train"], last)
+    place = store.folder / row.name
+    if state == "running" and (place / SUMMARY).is_file():
+        state = "testing"
+    last = last_line(place / "metrics.csv")
+    share = 1.0 if state in ("testing", "done") else nearest(row.config["train"], last)
     errors = {key: value for key, value in last.items() if key.startswith("valid_")}
     return Progress(row, state, share, int(last.get("epoch", 0)), last.get("seconds", 0.0), errors)
+
+
+def seconds_left(found: Sequence[Progress]) -> float | None:
+    """How long all runs will take that are not done [s], with as many at a time as now; None if no length is known.
+
+    Runs are as long as those of their point that are done, else as all that are done, else as those at work seem to be.
+    """
+    lengths: dict[str, list[float]] = {}
+    for p in found:
+        if p.state == "done" and p.row.started and p.row.ended:
+            lengths.setdefault(p.row.folder, []).append(max(p.row.ended - p.row.started, p.seconds))
+    at_work = [p for p in found if p.state in ("running", "testing")]
+    seem = [p.seconds / p.share for p in at_work if p.share and p.seconds]
+    known = [seconds for of_point in lengths.values() for seconds in of_point] or seem
+    if not at_work or not known:
+        return None
+    open_runs = [p for p in found if p.state not in ("done", "failed")]
+    whole = [fmean(lengths.get(p.row.folder, known)) for p in open_runs]
+    left = [max(seconds - p.seconds, 0.0) for p, seconds in zip(open_runs, whole, strict=True)]
+    return sum(left) / len(at_work)
 
 
 def nearest(train: Mapping[str, Any], last: Mapping[str, float]) -> float:

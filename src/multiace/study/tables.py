@@ -10,25 +10,30 @@ from rich.markup import escape
 from rich.table import Table
 
 from multiace.study.analysis import Analysis
-from multiace.study.progress import Progress
+from multiace.study.progress import Progress, seconds_left
 from multiace.study.statistics import Interval
 from multiace.tables import new_table
 
 __all__ = ["duration", "progress_table", "result_table", "short"]
 
 QUANTITIES = ("energy RMSE", "forces RMSE", "stress RMSE")
+SHOWN = {"valid_forces_mae": "meV/Å", "valid_energy_per_atom_mae": "meV/atom"}
+"""Errors that are shown of a run at work: the first that it has."""
 
 
 def progress_table(found: Sequence[Progress]) -> Table:
     """A line for each run that is at work or failed, and how many there are of each state."""
     states = Counter(p.state for p in found)
     caption = ", ".join(f"{number} {state}" for state, number in states.items())
-    columns = ("run", "seed", "state", "done", "epoch", "force MAE [meV/Å]", "")
-    table = new_table(*columns, right=("seed", "done", "epoch", "force MAE [meV/Å]"), caption=caption)
+    if left := seconds_left(found):
+        caption += f"; about {duration(left)} left"
+    columns = ("run", "seed", "state", "done", "epoch", "validation MAE", "")
+    table = new_table(*columns, right=("seed", "done", "epoch", "validation MAE"), caption=caption)
     for p in found:
         if p.state not in ("waiting", "done") or p.row.error or (p.state == "waiting" and p.epoch):
-            mae = p.errors.get("valid_forces_mae")
-            error = "" if mae is None else f"{mae:.1f}"
+            error = next(
+                (f"{p.errors[name]:.1f} {unit}" for name, unit in SHOWN.items() if name in p.errors), ""
+            )
             done = f"{100 * p.share:.0f} %"
             last = p.row.error or time_left(p)
             cells = (short(p.row.point), str(p.row.seed), p.state, done, str(p.epoch), error, last)

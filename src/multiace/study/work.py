@@ -11,13 +11,14 @@ from multiace.errors import InputError, brief
 from multiace.model.config import outside_choices
 from multiace.model.potential import Potential
 from multiace.study.frame_errors import files_of_sets, keep
+from multiace.study.progress import SUMMARY
 from multiace.study.store import Store
 from multiace.study.testing import tested
 from multiace.train.config import RunConfig
 
 __all__ = ["work"]
 
-TRACEBACK, SUMMARY = "error.txt", "summary.json"
+TRACEBACK = "error.txt"
 
 
 def work(folder: str | Path, names: list[str] | None = None) -> bool | None:
