@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from multiace.fields import plain
+from multiace.model.config import ModelConfig
 from multiace.study.plan import Plan
 from multiace.study.published.printed import difference
 from multiace.study.published.table import QUANTITIES, Model, PublishedTable, Size, Source
@@ -17,6 +18,7 @@ from multiace.train.config import RunConfig
 __all__ = ["Page", "Section", "published_page", "result_page"]
 
 UNITS = {"energy": "meV", "forces": "meV/Å"}
+OF_DATA = ("elements", "isolated_energies")  # fields of a model
 TITLES = {"full": "full size", "reduced": "REDUCED SIZE, no reproduction"}
 
 
@@ -164,25 +166,32 @@ def settings(table: PublishedTable, planned: Mapping[Size, Plan]) -> Section:
     """Fields of the run files: what the source states, what is chosen, and what the reduced size has instead."""
     trained = next(iter(table.sets))
     given = {name: {s: table.fields(name, trained, s) for s in planned} for name in table.models}
-    fields = dict.fromkeys(field for name in table.models for s in planned for field in given[name][s])
     runs = {size: points_of(table, plan) for size, plan in planned.items()}
+    configs = [run.model for of_size in runs.values() for of_model in of_size.values() for run in of_model]
+    fields = dict.fromkeys(field for name in table.models for s in planned for field in given[name][s])
+    fields |= dict.fromkeys(f"model.{field}" for config in configs for field in changed(config))
     lines = []
     for field in fields:
         cells = []
         for name in table.models:
-            if not any(field in of_size for of_size in given[name].values()):
-                cells.append("")
-                continue
             full, reduced = (of_runs(field, given[name][s], runs[s][name]) for s in ("full", "reduced"))
-            chosen = field in given[name]["full"] and not table.is_stated(name, field)
-            cells.append(f"{full}{'*' if chosen else ''}" + (f" → {reduced}" if reduced != full else ""))
+            mark = "°" if field not in given[name]["full"] else "" if table.is_stated(name, field) else "*"
+            cells.append(f"{full}{mark}" + (f" → {reduced}" if reduced != full else ""))
         lines.append((field, *cells))
     seeds = [plain(list(table.seeds[size])) for size in ("full", "reduced")]
     caption = (
-        "Fields of the run files; * not stated by the source, chosen here; → in the reduced size; empty: that of the "
-        f"preset. Seeds: {seeds[0]} → {seeds[1]}."
+        "Fields of the run files, all others have their defaults; * not stated by the source, chosen here; ° as of the "
+        f"preset or by default; → in the reduced size. Seeds: {seeds[0]} → {seeds[1]}."
     )
     return Section(("field", *table.models), lines, 0, caption)
+
+
+def changed(config: ModelConfig) -> Iterator[str]:
+    """Fields of a model that are not the default, without those that data set."""
+    default = ModelConfig()
+    for field in ModelConfig.model_fields:
+        if field not in OF_DATA and getattr(config, field) != getattr(default, field):
+            yield field
 
 
 def points_of(table: PublishedTable, planned: Plan) -> dict[str, list[RunConfig]]:
