@@ -10,7 +10,8 @@ from multiace.errors import InputError
 from multiace.study.config import StudyConfig
 from multiace.study.plan import plan
 
-SHIPPED = sorted((Path(__file__).parents[2] / "studies").glob("*.yaml"))
+STUDIES = Path(__file__).parents[2] / "studies"
+SHIPPED = sorted(STUDIES.glob("[a-z]-*.yaml"))
 SIZES = ("minutes", "hours", "full")
 
 
@@ -62,6 +63,22 @@ def test_shipped_studies_can_be_planned_in_all_sizes(path, size):
     assert len(planned.seeds) > 1
     assert set(yaml.safe_load(path.read_text())["sizes"]) == set(SIZES)
     assert study.battery is None or Battery.read(study.battery).files("sets")
+
+
+@pytest.mark.parametrize(
+    ("quick", "whole"),
+    [("acac_far/quick.yaml", str(STUDIES / "acac_far/battery.yaml")), ("ethanol_quick.yaml", "ethanol")],
+)
+def test_quick_batteries_are_the_others_without_dynamics(quick, whole):
+    short, long = Battery.read(STUDIES / quick), Battery.read(whole)
+    assert (short.sets, short.curves, short.dimers, short.cost) == (
+        long.sets,
+        long.curves,
+        long.dimers,
+        long.cost,
+    )
+    assert long.dynamics
+    assert not short.dynamics
 
 
 def test_eight_studies_are_shipped():
