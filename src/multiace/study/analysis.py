@@ -37,6 +37,14 @@ class Finding:
         """The difference as a share of the reference; None where that is zero."""
         return 100 * self.interval.mean / self.reference if self.reference else None
 
+    @property
+    def relative(self) -> tuple[float, str] | None:
+        """What a difference is multiplied by as it is told, and the unit then: percent of the reference, or percentage
+        points of what is a share itself; None where the reference is zero."""
+        if self.measure.quantity.unit == "%":
+            return 1.0, "percentage points"
+        return (100 / self.reference, "%") if self.reference else None
+
     @cached_property
     def cells(self) -> dict[str, Interval]:
         """The difference in each combination of the other axes that it is the mean of."""

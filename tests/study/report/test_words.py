@@ -164,13 +164,15 @@ def test_a_reference_of_zero_has_no_percent():
     assert "forces RMSE: +2 meV/Å on test (+2 to +2)." in told(study)
 
 
-def test_time_lost_where_none_was_is_in_percentage_points():
-    lost = Quantity("dynamics", "500 K", None, "time lost", "%")
-    study = Analysis(
-        [point({}), point({"a": "1"})],
-        [Measure(lost, {"base": {1: 0.0, 2: 0.0}, "a = 1": {1: 44.0, 2: 46.0}})],
-    )
-    assert "time lost: +45 percentage points on 500 K (+32 to +58)." in told(study)
+@pytest.mark.parametrize("before", [0.0, 10.0])
+def test_time_lost_is_told_in_percentage_points(before):
+    lost, calm = (Quantity("dynamics", where, None, "time lost", "%") for where in ("500 K", "300 K"))
+    changed = {"base": {1: before, 2: before}, "a = 1": {1: before + 44.0, 2: before + 46.0}}
+    none = {name: {1: 0.0, 2: 0.0} for name in changed}
+    study = Analysis([point({}), point({"a": "1"})], [Measure(lost, changed), Measure(calm, none)])
+    text = told(study)
+    assert "time lost: +45 percentage points on 500 K (+32 to +58)." in text
+    assert "Of 1 intervals 1 exclude zero" in text  # not those of what no run has lost
 
 
 def test_errors_of_the_validation_set_are_told_as_such():

@@ -133,20 +133,20 @@ def effect_section(analysis: Analysis, links: Mapping[str, str]) -> Section:
     """What each change does, and which depend on each other."""
     main = {measure.quantity for measure in analysis.main}
     chosen = [found for found in analysis.effects if found.measure.quantity in main]
-    drawn = [found for found in chosen if found.percent is not None]
+    drawn = [found for found in chosen if found.relative is not None]
     legend = of_sets([found.measure for found in drawn])
     shown: dict[str, list[Bar]] = {}
     for title, of in forests([found.measure for found in drawn]).items():
         for found in drawn:
             if found.measure in of:
-                q, scale = found.measure.quantity, 100 / found.reference
+                q, (scale, unit) = found.measure.quantity, found.relative or (1.0, "")
                 tip = f"{found.effect.change}, against {found.effect.against}\n{q.name}: "
                 tip += told(found.interval, q.unit)
                 mean, low, high = (
                     scale * x for x in (found.interval.mean, found.interval.low, found.interval.high)
                 )
                 bar = Bar(described(found.effect), q.where, mean, low, high, tip=tip)
-                shown.setdefault(f"{title.partition(' [')[0]} [change, %]", []).append(bar)
+                shown.setdefault(f"{title.partition(' [')[0]} [change, {unit}]", []).append(bar)
     words = {
         "grid": "from one value of an axis to another, as the mean over all combinations of the other axes",
         "one_at_a_time": "from the base to each value",
@@ -157,7 +157,7 @@ def effect_section(analysis: Analysis, links: Mapping[str, str]) -> Section:
             figures.forest(shown, legend, differences=True),
             legend.values(),
             "What each change does to errors in and out of the domain, in percent",
-            f"Changes of the mean error in percent, {words[analysis.design]}; left of the line errors are lower. What "
+            f"Changes of the mean error, {words[analysis.design]}; left of the line errors are lower. What "
             "is zero without the change is in the table alone. "
             + (BARS if analysis.is_repeated else ONE_SEED),
         )

@@ -108,8 +108,7 @@ def by_change(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
 def claim(found: Finding) -> str:
     """A difference whose interval excludes zero: in percent, or in its unit where the reference is zero."""
     interval, quantity = found.interval, found.measure.quantity
-    own = quantity.unit if quantity.unit != "%" else "percentage points"
-    scale, unit = (100 / found.reference, "%") if found.reference else (1.0, own)
+    scale, unit = found.relative or (1.0, quantity.unit)
     mean, low, high = (signed(scale * x) for x in (interval.mean, interval.low, interval.high))
     return (
         f"{mean} {unit} on {quantity.where} ({'; '.join(filter(None, (f'{low} to {high}', hidden(found))))})"
@@ -236,8 +235,9 @@ def caveats(analysis: Analysis, tested: Sequence[Finding]) -> Iterable[str]:
         yield f"Nothing is claimed of points with one run, which {has} no interval: {'; '.join(single)}."
     if empty:
         yield f"Without any run so far: {'; '.join(empty)}."
-    if tested:
-        n, k = len(tested), sum(found.interval.excludes_zero for found in tested)
+    differing = [f for f in tested if f.interval.mean or f.interval.low < f.interval.high]  # else no run does
+    if differing:
+        n, k = len(differing), sum(found.interval.excludes_zero for found in differing)
         yield (
             f"Of {n} intervals {k} exclude zero; about {n / 20:.1f} would by chance if no change made any "
             "difference, with two or three seeds up to twice as many. One that is not told "
