@@ -5,12 +5,16 @@ from __future__ import annotations
 import csv
 import json
 import time
+from dataclasses import replace
 
+import ase.io
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
 
 from multiace import memory
+from multiace.battery import Battery
 from multiace.cli import main
 from multiace.study import estimate
 from multiace.study.config import StudyConfig
@@ -21,7 +25,7 @@ from multiace.study.progress import SUMMARY, last_line, progress, seconds_left
 from multiace.study.store import Store
 from multiace.study.tables import progress_table
 from multiace.train.config import TrainConfig
-from tests.potentials import LINEAR_ACE
+from tests.potentials import LINEAR_ACE, small_potential
 
 
 @pytest.fixture
@@ -118,23 +122,22 @@ def test_larger_models_need_more_time_and_memory(sections, tmp_path, quick):
     assert large.memory > small.memory + 4 * 3 * large.parameters  # weights and moments
 
 
-def test_the_time_of_a_battery_is_that_of_its_dynamics(sections, data, write, tmp_path, quick):
-    points = plan(StudyConfig.from_dict(sections)).points[:1]
+def test_the_time_of_a_battery_is_that_of_its_structures_and_steps(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(estimate, "microseconds", lambda subject, start, repeats: 1000.0)
+    file, potential = str(data / "test.xyz"), small_potential()
+    frames = ase.io.read(file, ":")
+    ase.io.write(tmp_path / "xenon.xyz", Atoms("Xe"))
+    hot = {"file": file, "temperature": 500, "time": 10, "replicas": 2}  # 40,000 steps
 
-    def seconds(name, **battery):
-        path = str(write(battery, name)) if battery else None
-        (found,) = estimates(points, 1, tmp_path, path)
-        return found.seconds
+    def seconds(**parts):
+        battery = Battery.from_dict(parts)
+        return estimate.testing_time(potential, battery, [tmp_path], prediction=0.5)
 
-    file = str(data / "test.xyz")
-    without = seconds("none")
-    sets = seconds("sets.yaml", sets={"test": {"file": file, "domain": "in"}})
-    hot = {"file": file, "temperature": 500, "time": 100, "replicas": 2}  # 400,000 steps
-    absent = {"file": "absent.xyz", "temperature": 500}
-    one = seconds("one.yaml", dynamics={"hot": hot | {"replicas": 1}, "not there": absent})
-    two = seconds("two.yaml", dynamics={"hot": hot})
-    assert sets < without + 10 < 100 < one - without
-    assert 1.4 < (two - without) / (one - without) < 2.8
+    assert seconds(sets={"test": {"file": file, "domain": "in"}}) == 0.5 * sum(map(len, frames))
+    assert seconds(dynamics={"hot": hot}) == pytest.approx(40_000 * 1e-3 * len(frames[0]))
+    monkeypatch.undo()
+    others = {"absent": hot | {"file": "absent.xyz"}, "unknown element": hot | {"file": "xenon.xyz"}}
+    assert seconds(dynamics=others) == 0.0
 
 
 def test_faults_of_data_are_told_before_anything_starts(sections, write, tmp_path, capsys, quick):
@@ -195,7 +198,8 @@ def test_looking_at_36_runs_costs_less_than_2_percent_of_the_time_between_looks(
     assert found[0].share == 0.5  # of the steps, which are nearer than the epochs
 
 
-def test_runs_at_work_say_what_they_do_and_how_long_it_will_take(sections, tmp_path):
+def test_runs_at_work_say_what_they_do_and_how_long_it_will_take(sections, tmp_path, monkeypatch):
+    monkeypatch.setattr("multiace.study.progress.time.time", lambda: 0.0)
     sections["seeds"] = [1, 2, 3]
     sections["base"]["train"]["max_epochs"] = 10
     store = Store(tmp_path)
@@ -220,6 +224,8 @@ def test_runs_at_work_say_what_they_do_and_how_long_it_will_take(sections, tmp_p
     assert [p.state for p in found] == ["done", "done", "testing", "running", "waiting", "waiting"]
     assert [p.share for p in found[2:4]] == [1.0, 0.4]
     assert seconds_left(found) == pytest.approx((0 + 60 + 100 + 100) / 2, abs=1)
+    alone = [found[0], replace(found[3], seconds=3600.0, share=0.5)]  # slower than those that are done
+    assert seconds_left([*alone, found[2]]) == pytest.approx(3600.0, abs=1)  # while another is about to end
     table = progress_table(found)
     assert table.caption == "2 done, 1 testing, 1 running, 2 waiting; about 2.2 min left"
     cells = [list(column.cells) for column in table.columns]

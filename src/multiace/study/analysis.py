@@ -34,8 +34,9 @@ class Finding:
 
     @property
     def percent(self) -> float | None:
-        """The difference as a share of the reference; None where that is zero."""
-        return 100 * self.interval.mean / self.reference if self.reference else None
+        """The difference in percent of the reference; None where that is zero, or what differs is a share itself."""
+        scale, unit = self.relative or (0.0, "")
+        return scale * self.interval.mean if unit == "%" else None
 
     @property
     def relative(self) -> tuple[float, str] | None:

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import cycle
 from pathlib import Path
@@ -153,7 +154,7 @@ def estimate(
         batches, step, cores = step_time(training)
         prediction = prediction_time(training)
         writing_out = writing_time(training, Path(folder))
-        testing = 0.0
+        most, testing = growth.most(), 0.0
         if battery is not None:
             folders = beside(run.data.model_dump())
             testing = testing_time(training.potential, Battery.read(battery), folders, prediction)
@@ -162,7 +163,7 @@ def estimate(
     length = Length.of(run.train, batches, step, atoms[1] * prediction + writing_out, cores)
     parameters = sum(parameter.numel() for parameter in training.potential.parameters())
     seconds = preparing + length.seconds + sum(atoms) * prediction + testing
-    return Estimate(parameters, length, seconds, added(before, growth.most()))
+    return Estimate(parameters, length, seconds, added(before, most))
 
 
 def step_time(training: Training) -> tuple[int, float, float]:
@@ -187,7 +188,10 @@ def prediction_time(training: Training) -> float:
 
 
 def testing_time(potential: Potential, battery: Battery, folders: Sequence[Path], prediction: float) -> float:
-    """Return the time that a battery takes [s]: its structures, and its dynamics if none ends early."""
+    """Return the time that a battery takes [s]: its structures, and its dynamics if none ends early.
+
+    What cannot be predicted takes none.
+    """
     found = search(battery, files_of(battery, ("sets", "curves", "dynamics")), folders)
     labelled = [
         path for file, path in found.items() if path and file in files_of(battery, ("sets", "curves"))
@@ -197,8 +201,9 @@ def testing_time(potential: Potential, battery: Battery, folders: Sequence[Path]
     for entry in battery.dynamics.values():
         if (path := found[entry.file]) is not None:
             start = read_structures(path)[0]
-            step = 1e-6 * len(start) * microseconds(subject, start, REPEATS)
-            seconds += entry.replicas * entry.md(0).n_steps * step
+            with suppress(InputError):
+                step = 1e-6 * len(start) * microseconds(subject, start, REPEATS)
+                seconds += entry.replicas * entry.md(0).n_steps * step
     return seconds
 
 

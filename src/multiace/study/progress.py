@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from multiace.study.store import Row, Store
 
-__all__ = ["SUMMARY", "Progress", "progress", "seconds_left"]
+__all__ = ["SUMMARY", "Progress", "pace", "progress", "seconds_left"]
 
 SUMMARY = "summary.json"  # which a run has once it is trained
 
@@ -70,21 +71,39 @@ def look(store: Store, row: Row, jobs: Mapping[str, str]) -> Progress:
 def seconds_left(found: Sequence[Progress]) -> float | None:
     """How long all runs will take that are not done [s], with as many at a time as now; None if no length is known.
 
-    Runs are as long as those of their point that are done, else as all that are done, else as those at work seem to be.
+    Runs are as long as those of their point that are done, else as one at work seems to be, else as all of these.
     """
+    at_work = [p for p in found if p.state in ("running", "testing")]
+    done, seem = of_points(found, ("done",)), of_points(at_work, ("running", "testing"))
+    every = [seconds for lengths in (done, seem) for of_point in lengths.values() for seconds in of_point]
+    if not at_work or not every:
+        return None
+
+    def left(p: Progress) -> float:
+        whole = fmean(done.get(p.row.folder) or seem.get(p.row.folder) or every)
+        spent, now = p.seconds, time.time()
+        if p in at_work:
+            whole, spent = max(whole, pace(p)), max(spent, now - (p.row.started or now))
+        return max(whole - spent, 0.0)
+
+    total = sum(left(p) for p in found if p.state not in ("done", "failed"))
+    return max(total / len(at_work), *map(left, at_work))
+
+
+def of_points(found: Sequence[Progress], states: Sequence[str]) -> dict[str, list[float]]:
+    """How long the runs of each point take that are in these states, as far as it is known [s]."""
     lengths: dict[str, list[float]] = {}
     for p in found:
-        if p.state == "done" and p.row.started and p.row.ended:
-            lengths.setdefault(p.row.folder, []).append(max(p.row.ended - p.row.started, p.seconds))
-    at_work = [p for p in found if p.state in ("running", "testing")]
-    seem = [p.seconds / p.share for p in at_work if p.share and p.seconds]
-    known = [seconds for of_point in lengths.values() for seconds in of_point] or seem
-    if not at_work or not known:
-        return None
-    open_runs = [p for p in found if p.state not in ("done", "failed")]
-    whole = [fmean(lengths.get(p.row.folder, known)) for p in open_runs]
-    left = [max(seconds - p.seconds, 0.0) for p, seconds in zip(open_runs, whole, strict=True)]
-    return sum(left) / len(at_work)
+        if p.state in states and (seconds := pace(p)):
+            lengths.setdefault(p.row.folder, []).append(seconds)
+    return lengths
+
+
+def pace(p: Progress) -> float:
+    """How long a run took, or seems to take without its tests [s]; 0 if nothing is known."""
+    if p.state == "done" and p.row.started and p.row.ended:
+        return max(p.row.ended - p.row.started, p.seconds)
+    return p.seconds / p.share if p.share else 0.0
 
 
 def nearest(train: Mapping[str, Any], last: Mapping[str, float]) -> float:

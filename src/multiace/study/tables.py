@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from multiace.study.analysis import Analysis
-from multiace.study.progress import Progress, seconds_left
+from multiace.study.progress import Progress, pace, seconds_left
 from multiace.study.statistics import Interval
 from multiace.tables import new_table
 
@@ -48,7 +48,7 @@ def short(point: str) -> str:
 
 def time_left(p: Progress) -> str:
     """How long a run will still take if it goes on as it did."""
-    return f"{duration(p.seconds * (1 - p.share) / p.share)} left" if p.state == "running" and p.share else ""
+    return f"{duration(pace(p) - p.seconds)} left" if p.state == "running" and p.share else ""
 
 
 def duration(seconds: float) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import re
-import shlex
 
 import pytest
 
@@ -113,23 +112,29 @@ def test_every_point_leads_to_its_runs_changes_and_commands(page, store):
     assert "train.seed" not in gate
 
 
-@pytest.mark.parametrize("others", [{}, {"model.nonlinearity": ["none", "gate"]}], ids=["alone", "grid"])
-def test_errors_are_drawn_against_an_axis_of_numbers(others, monkeypatch, tmp_path):
+@pytest.mark.parametrize("kind", ["one axis", "grid", "one_at_a_time"])
+def test_errors_are_drawn_against_an_axis_of_numbers(kind, monkeypatch, tmp_path):
     figures = {}
     monkeypatch.setattr(svg, "inline", lambda content, description: figures.setdefault(description, content))
-    axes = {"model.l_max": [3, 1, 2], **others}  # not in their order
-    text = write_study_report(write_study(tmp_path / "study", {"axes": axes}).folder).read_text("utf-8")
+    gate = {} if kind == "one axis" else {"model.nonlinearity": ["gate", "norm"]}
+    numbers = (
+        [4, 1, 3] if kind == "one_at_a_time" else [4, 1, 3, 2]
+    )  # not in their order; that of the base is 2
+    design = {"axes": {"model.l_max": numbers, **gate}}
+    design |= {"design": kind} if kind == "one_at_a_time" else {}
+    text = write_study_report(write_study(tmp_path / "study", design).folder).read_text("utf-8")
     assert "Errors against l max" in sections(text)
     drawn = figures["Forces RMSE against l max"]
     for panel in drawn.axes:
-        lines = [line for line in panel.lines if len(line.get_xdata()) == 3]
-        assert [list(line.get_xdata()) for line in lines] == [[1, 2, 3]] * (2 if others else 1)
+        lines = [line for line in panel.lines if len(line.get_xdata()) == 4]
+        assert [list(line.get_xdata()) for line in lines] == [[1, 2, 3, 4]] * (2 if kind == "grid" else 1)
     assert [panel.get_title(loc="left") for panel in drawn.axes] == ["near", "far"]
 
 
 def test_every_change_leads_to_its_points(page, tmp_path, undrawn):
     text = page.read_text(encoding="utf-8")
     assert '<a href="#points">nonlinearity = gate</a>' in text  # a mean over points of a grid
+    assert '<a href="#point-3">nonlinearity = gate with reference = mean</a>' in text
     assert "<div class=wide id=points>" in text
     alone = write_study_report(write_study(tmp_path / "alone", ALONE).folder).read_text(encoding="utf-8")
     assert '<a href="#point-3">nonlinearity = gate</a>' in alone
@@ -140,17 +145,7 @@ def test_what_a_battery_found_has_its_command(store):
     row.config["data"]["test"] = ["/data/near.xyz"]
     train, evaluate = commands(row, store.folder, "acac")
     assert train.startswith("multiace train ")
-    model = str(store.folder / row.name)
-    assert shlex.split(evaluate) == [
-        "multiace",
-        "evaluate",
-        model,
-        "--battery",
-        "acac",
-        "--data",
-        "/data",
-        ".",
-    ]
+    assert evaluate == "multiace evaluate NEW_FOLDER --battery acac --data /data ."
     assert list(commands(row, store.folder, None)) == [train]
 
 

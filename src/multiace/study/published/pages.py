@@ -173,7 +173,10 @@ def settings(table: PublishedTable, planned: Mapping[Size, Plan]) -> Section:
     lines = []
     for field in fields:
         cells = []
-        for name in table.models:
+        for name, model in table.models.items():
+            if model.solved and field.startswith("train.") and field not in given[name]["full"]:
+                cells.append("")  # of gradients
+                continue
             full, reduced = (of_runs(field, given[name][s], runs[s][name]) for s in ("full", "reduced"))
             mark = "°" if field not in given[name]["full"] else "" if table.is_stated(name, field) else "*"
             cells.append(f"{full}{mark}" + (f" → {reduced}" if reduced != full else ""))

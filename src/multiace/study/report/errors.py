@@ -122,11 +122,11 @@ def scroll(table: str) -> str:
 def of_changes(found: Sequence[Finding], analysis: Analysis, links: Mapping[str, str]) -> dict[str, str]:
     """Where the points of each change are on the page: its own, or the table of all where it is a mean of several."""
     places = {point.folder: links[point.name] for point in analysis.points}
-    changed = {
-        short(one.effect.change): [p for p, weight in one.effect.contrast.items() if weight > 0]
-        for one in found
-    }
-    return {change: places[of[0]] if len(of) == 1 else ALL for change, of in changed.items()}
+    changed: dict[str, set[str]] = {}
+    for effect in (one.effect for one in found):
+        points = {p for p, weight in effect.contrast.items() if weight > 0} - set(effect.reference)
+        changed.setdefault(short(effect.change), set()).update(points)
+    return {change: places[min(of)] if len(of) == 1 else ALL for change, of in changed.items()}
 
 
 def effect_section(analysis: Analysis, links: Mapping[str, str]) -> Section:
@@ -156,9 +156,9 @@ def effect_section(analysis: Analysis, links: Mapping[str, str]) -> Section:
         svg.figure(
             figures.forest(shown, legend, differences=True),
             legend.values(),
-            "What each change does to errors in and out of the domain, in percent",
-            f"Changes of the mean error, {words[analysis.design]}; left of the line errors are lower. What "
-            "is zero without the change is in the table alone. "
+            "What each change does to errors in and out of the domain",
+            f"Changes of the mean error, {words[analysis.design]}; left of the line errors are lower. "
+            + ("What is zero without the change is in the table alone. " if len(drawn) < len(chosen) else "")
             + (BARS if analysis.is_repeated else ONE_SEED),
         )
         if shown

@@ -104,9 +104,9 @@ def commands(row: Row, folder: Path, battery: str | None) -> Iterator[str]:
         yield shlex.join(["multiace", "study", "work", str(folder), row.name])
         return
     yield shlex.join(["multiace", "train", str(place / "config.yaml"), "--folder", "NEW_FOLDER"])
-    if battery is not None and row.results:
+    if battery is not None and (row.results or {}).get("battery"):
         data = map(str, folders_of(row.config["data"]))
-        yield shlex.join(["multiace", "evaluate", str(place), "--battery", battery, "--data", *data])
+        yield shlex.join(["multiace", "evaluate", "NEW_FOLDER", "--battery", battery, "--data", *data])
 
 
 def differences(base: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 
 from multiace.report.html import Section
 from multiace.study.analysis import Analysis
@@ -29,43 +30,48 @@ def trend_sections(analysis: Analysis) -> list[Section]:
         lines = along(axis, analysis.points) if successive(labels) else {}
         if lines:
             legend = figures.series({words: short(words) or ONLY for words in lines})
-            name = short(axis).rpartition(".")[2].replace("_", " ")
+            name = axis.rpartition(".")[2].replace("_", " ")
             parts = {}
             for title, of in forests(analysis.main).items():
-                if shown := [trend for measure in of if (trend := against(measure, axis, name, lines))]:
+                if shown := [trend for measure in of if (trend := against(measure, name, lines))]:
                     quantity = title.partition(" [")[0]
                     text = f"{quantity[:1].upper()}{quantity[1:]} against {name}"
                     caption = f"{text}: {TRENDS}" if analysis.is_repeated else f"{text}. {ONE_SEED}"
                     drawn = figures.trends(shown, legend)
                     parts[quantity] = svg.figure(drawn, legend.values(), text, caption)
-            found.append(Section(f"Errors against {name}", panels(parts, printed=len(parts))))
+            found.append(Section(f"Errors against {name}", panels(parts)))
     return found
 
 
-def along(axis: str, points: Sequence[Outcome]) -> dict[str, list[Outcome]]:
+def along(axis: str, points: Sequence[Outcome]) -> dict[str, list[tuple[float, Outcome]]]:
     """Points with runs by their labels on all other axes, in the order of the number; two or more of each."""
-    found: dict[str, list[Outcome]] = {}
+    found: dict[str, list[tuple[float, Outcome]]] = {}
     for point in points:
-        if axis in point.labels and point.done:
-            found.setdefault(rest(point, axis), []).append(point)
-    return {
-        words: sorted(of, key=lambda point: float(point.labels[axis]))
-        for words, of in found.items()
-        if len(of) > 1
-    }
+        if point.done and (x := number(axis, point)) is not None:
+            found.setdefault(rest(point, axis), []).append((x, point))
+    return {words: sorted(of, key=itemgetter(0)) for words, of in found.items() if len(of) > 1}
 
 
-def against(measure: Measure, axis: str, name: str, lines: dict[str, list[Outcome]]) -> Trend | None:
+def number(axis: str, point: Outcome) -> float | None:
+    """The value of a point on an axis of numbers; that of the base, which has no label, if the axis is a field."""
+    if axis in point.labels or point.labels:
+        return float(point.labels[axis]) if axis in point.labels else None
+    section, _, field = axis.partition(".")
+    value = (point.rows[0].config.get(section) or {}).get(field)
+    return float(value) if isinstance(value, int | float) else None
+
+
+def against(measure: Measure, name: str, lines: dict[str, list[tuple[float, Outcome]]]) -> Trend | None:
     """The panel of a measure; None without numbers."""
     q = measure.quantity
 
-    def dot(point: Outcome, mean: Interval) -> Dot:
+    def dot(x: float, point: Outcome, mean: Interval) -> Dot:
         tip = f"{point.name}\n{q.name}: {told(mean, q.unit)}"
-        return Dot(float(point.labels[axis]), mean.mean, mean.low, mean.high, False, tip)
+        return Dot(x, mean.mean, mean.low, mean.high, False, tip)
 
     found = {
-        words: [dot(point, mean) for point in points if (mean := measure.mean(point.folder)) is not None]
-        for words, points in lines.items()
+        words: [dot(x, point, mean) for x, point in of if (mean := measure.mean(point.folder)) is not None]
+        for words, of in lines.items()
     }
     dots = {words: of for words, of in found.items() if of}
     return Trend(q.where, name, f"{q.title} [{q.unit}]" if q.unit else q.title, dots) if dots else None

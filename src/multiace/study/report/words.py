@@ -26,8 +26,9 @@ MOST_CARDS = 5
 SIDES = {"in": "in the domain", "out": "outside", None: "on the test sets", "valid": "on the validation set"}
 AGAINST = {"grid": "", "one_at_a_time": " against the base", "path": " against the point before"}
 SHOWN = (
-    "Changes of mean errors{against} in percent of what they are without the change, which is taken as exact, in "
-    "brackets their 95 % intervals; below zero is better. The table below has them in their units."
+    "Changes of mean errors{against} in percent of what they are without the change, which is taken as exact, or of "
+    "shares in percentage points, in brackets their 95 % intervals; below zero is better. The table below has them in "
+    "their units."
 )
 NOTHING = "No change makes a difference that its interval tells apart from none."
 MIXED = "lowers some errors and raises others"
@@ -106,7 +107,7 @@ def by_change(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
 
 
 def claim(found: Finding) -> str:
-    """A difference whose interval excludes zero: in percent, or in its unit where the reference is zero."""
+    """A difference whose interval excludes zero: as it is told, or in its unit where the reference is zero."""
     interval, quantity = found.interval, found.measure.quantity
     scale, unit = found.relative or (1.0, quantity.unit)
     mean, low, high = (signed(scale * x) for x in (interval.mean, interval.low, interval.high))
