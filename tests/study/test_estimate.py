@@ -21,7 +21,7 @@ from multiace.study.config import StudyConfig
 from multiace.study.estimate import Length, estimates
 from multiace.study.plan import plan
 from multiace.study.plan_table import duration, plan_table, wall_clock
-from multiace.study.progress import SUMMARY, last_line, progress, seconds_left
+from multiace.study.progress import last_line, progress, seconds_left
 from multiace.study.store import Store
 from multiace.study.tables import progress_table
 from multiace.train.config import TrainConfig
@@ -218,7 +218,8 @@ def test_runs_at_work_say_what_they_do_and_how_long_it_will_take(sections, tmp_p
         curve(name, 10)
     store.done(names[0], {"errors": {}})
     store.done(names[1], {"errors": {}})
-    (tmp_path / names[2] / SUMMARY).write_text("{}")
+    for name in ("summary.json", "model.safetensors"):
+        (tmp_path / names[2] / name).touch()
     curve(names[3], 4, "valid_energy_per_atom_mae")
     found = progress(store)
     assert [p.state for p in found] == ["done", "done", "testing", "running", "waiting", "waiting"]

@@ -10,10 +10,9 @@ from statistics import fmean
 from typing import Any
 
 from multiace.study.store import Row, Store
+from multiace.train.folder import RunFolder
 
-__all__ = ["SUMMARY", "Progress", "pace", "progress", "seconds_left"]
-
-SUMMARY = "summary.json"  # which a run has once it is trained
+__all__ = ["Progress", "pace", "progress", "seconds_left"]
 
 LONGEST_ROW = 4096  # bytes of the end of a learning curve that have its last line
 
@@ -60,7 +59,7 @@ def look(store: Store, row: Row, jobs: Mapping[str, str]) -> Progress:
     if state in ("waiting", "interrupted"):
         state = jobs.get(row.name, state)
     place = store.folder / row.name
-    if state == "running" and (place / SUMMARY).is_file():
+    if state == "running" and RunFolder(place).finished:
         state = "testing"
     last = last_line(place / "metrics.csv")
     share = 1.0 if state in ("testing", "done") else nearest(row.config["train"], last)

@@ -11,10 +11,10 @@ from multiace.errors import InputError, brief
 from multiace.model.config import outside_choices
 from multiace.model.potential import Potential
 from multiace.study.frame_errors import files_of_sets, keep
-from multiace.study.progress import SUMMARY
 from multiace.study.store import Store
 from multiace.study.testing import tested
 from multiace.train.config import RunConfig
+from multiace.train.folder import RunFolder
 
 __all__ = ["work"]
 
@@ -61,14 +61,14 @@ def trained(run: RunConfig, place: Path) -> Potential:
     """Return the model of a run, which is trained unless it is already."""
     from multiace.train.loop import fit
 
-    if (place / SUMMARY).is_file():
+    if RunFolder(place).finished:
         return Potential.load(place, outside_code=bool(outside_choices(run.model.model_dump())))
     return fit(run, place)
 
 
 def results(place: Path) -> dict[str, Any]:
     """What a study keeps of a run that is done."""
-    summary = json.loads((place / SUMMARY).read_text(encoding="utf-8"))
+    summary = json.loads(RunFolder(place).summary.read_text(encoding="utf-8"))
     kept = (
         "errors",
         "checksums",

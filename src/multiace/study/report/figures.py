@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -162,17 +163,23 @@ class Panel:
     log: bool = False
 
 
+def side_by_side(number: int) -> tuple[Figure, list[Axes]]:
+    """A figure with so many panels, two beside each other."""
+    columns = min(number, 2)
+    rows = -(-number // columns)
+    figure, axes = subplots(rows, columns, 3.3 * rows)
+    for ax in axes.ravel()[number:]:
+        ax.set_axis_off()
+    return figure, list(axes.ravel()[:number])
+
+
 @styled
 def curves(panels: Sequence[Panel], legend: Mapping[str, Series]) -> Figure:
     """Curves with their spread over seeds, from the lowest to the highest, two panels beside each other."""
-    columns = min(len(panels), 2)
-    rows = -(-len(panels) // columns)
-    figure, axes = subplots(rows, columns, 3.3 * rows)
-    for ax in axes.ravel()[len(panels) :]:
-        ax.set_axis_off()
-    for ax, panel in zip(axes.ravel(), panels, strict=False):
+    figure, axes = side_by_side(len(panels))
+    for ax, panel in zip(axes, panels, strict=True):
         for key, curve in panel.curves.items():
-            style = {"color": legend[key].color, "ls": "--" if legend[key].dashed else "-"}
+            style: dict[str, Any] = {"color": legend[key].color, "ls": "--" if legend[key].dashed else "-"}
             parts = ax.plot(curve.x, curve.runs.mean(0), lw=1.5, **style)
             band = ax.fill_between(
                 curve.x, curve.runs.min(0), curve.runs.max(0), color=style["color"], alpha=0.15, lw=0
@@ -284,12 +291,8 @@ class Trend:
 @styled
 def trends(panels: Sequence[Trend], legend: Mapping[str, Series]) -> Figure:
     """Errors against a number with their intervals, two panels beside each other."""
-    columns = min(len(panels), 2)
-    rows = -(-len(panels) // columns)
-    figure, axes = subplots(rows, columns, 3.3 * rows)
-    for ax in axes.ravel()[len(panels) :]:
-        ax.set_axis_off()
-    for ax, panel in zip(axes.ravel(), panels, strict=False):
+    figure, axes = side_by_side(len(panels))
+    for ax, panel in zip(axes, panels, strict=True):
         for key, dots in panel.lines.items():
             color, dashes = legend[key].color, "--" if legend[key].dashed else "-"
             line = ax.plot(

@@ -54,7 +54,7 @@ def along(axis: str, points: Sequence[Outcome]) -> dict[str, list[tuple[float, O
 
 def number(axis: str, point: Outcome) -> float | None:
     """The value of a point on an axis of numbers; that of the base, which has no label, if the axis is a field."""
-    if axis in point.labels or point.labels:
+    if point.labels:
         return float(point.labels[axis]) if axis in point.labels else None
     section, _, field = axis.partition(".")
     value = (point.rows[0].config.get(section) or {}).get(field)
