@@ -17,7 +17,8 @@ Record = dict[str, Any]
 def draw(result: Record, path: Path) -> None:
     """Draw a result into an SVG file, if it has something to draw."""
     scaling = {"speed": ("train", "inference"), "inference": ("inference",)}.get(result["kind"], ())
-    if scaling and len({record["point"] for record in result["records"]}) > 2:
+    points = {record["point"] for record in result["records"]}
+    if scaling and len(points) > 2 and all(point.isdecimal() for point in points):
         panels = [(against_size, key) for key in scaling]
     elif result["kind"] == "fit":
         panels = [(against_time, key) for key in ("forces_rmse", "energy_rmse")]

@@ -31,7 +31,7 @@ def main() -> None:
     """Compile every kernel, in both types, and say how many there are."""
     paths = ConvolutionPaths(Irreps.parse("40x0e + 20x1o"), 1, (Irrep(0, 1), Irrep(1, -1)))
     convolution = gpu.load_module(gpu.convolution_source(paths))
-    kernels = [(getattr(convolution, f"derivative_{name}"), {"ADD": 1}) for name in "xYRg"]
+    kernels = [(getattr(convolution, f"derivative_{name}_0"), {}) for name in "xYRg"]
     for factors, directions in ((0, 0), (3, 2)):
         product = gpu_product.load_module(gpu_product.product_source(factors, directions))
         tile = {"BN": 4, "BK": 32}

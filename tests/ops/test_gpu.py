@@ -9,10 +9,12 @@ import pytest
 import torch
 from ase import Atoms
 
+from multiace import ops
 from multiace.basis.irreps import Irrep, Irreps
 from multiace.graph.neighbors import build_graph
 from multiace.ops import ConvolutionPaths, ProductPaths, gpu, gpu_linear, gpu_product
 from tests.capture import recorded
+from tests.ops.operands import arguments, every_path_table
 from tests.potentials import small_potential
 
 ROOT = Path(__file__).parents[2]
@@ -29,8 +31,8 @@ def no_kernels(monkeypatch):
         def __getitem__(self, grid):
             return lambda *arguments, **constants: launched.append(grid)
 
-    for module in (gpu, gpu_product):
-        monkeypatch.setattr(module, "_kernel", lambda *_: Kernel())
+    monkeypatch.setattr(gpu, "_kernels", lambda *_: [(Kernel(), gpu.Part([], 1, adds=False))])
+    monkeypatch.setattr(gpu_product, "_kernel", lambda *_: Kernel())
     return launched
 
 
@@ -44,6 +46,28 @@ def test_launching_a_convolution_waits_for_nothing(slot, reverse, no_kernels):
     term = [torch.ones(*size) for size in zip(rows, widths, strict=True)]
     recorded(lambda: gpu.run_convolution([term], edges, paths, slot, term[slot]) or ())
     assert len(no_kernels) == 1
+
+
+@every_path_table
+def test_long_convolutions_are_made_of_several_kernels(paths, monkeypatch):
+    """Each as short as can be, here: the same numbers."""
+    pytest.importorskip("triton")
+    whole = {name: len(parts) for name, parts in gpu._parts(paths).items()}
+    h, Y, R, *rest = arguments(paths)
+    results = []
+    for length in (gpu.LENGTH, 1):
+        monkeypatch.setattr(gpu, "LENGTH", length)
+        monkeypatch.setenv("MULTIACE_OPS", "triton")
+        gpu._parts.cache_clear()
+        gpu._kernels.cache_clear()
+        operands = [x.clone().requires_grad_() for x in (h, Y, R)]
+        A = ops.convolution(*operands, *rest)
+        results.append((A, *torch.autograd.grad(A.square().sum(), operands)))
+    split = {name: len(parts) for name, parts in gpu._parts(paths).items()}
+    gpu._parts.cache_clear()
+    gpu._kernels.cache_clear()
+    assert all(split[name] == len(paths.groups) >= whole[name] for name in "xYRg")
+    torch.testing.assert_close(*results, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("slot", [0, 1, 2])

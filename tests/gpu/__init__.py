@@ -1,0 +1,1 @@
+"""Tests that need a GPU; elsewhere its kernels run in Triton's interpreter (tests/ops)."""
