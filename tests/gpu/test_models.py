@@ -1,4 +1,4 @@
-"""Models on a GPU: predictions, replays of CUDA graphs, dynamics, training and studies."""
+"""Models on a GPU: predictions, replays of CUDA graphs, the calculator and training."""
 
 import numpy as np
 import pytest
