@@ -53,6 +53,17 @@ def crystal() -> Atoms:
     return Atoms("CHOHCHOH", scaled_positions=scaled, cell=cell, pbc=True)
 
 
+KINDS = [
+    {},
+    {"zbl": True},
+    {"correlation": 3, "distance_transform": "agnesi", "envelope": "cosine"},
+    {"channel_coupling": "full", "correlation": 2, "hidden_irreps": "2x0e + 2x1o"},
+    {"nonlinearity": "gate", "radial_species": "pair", "element_embedding": "continuous"},
+    {"nonlinearity": "norm", "radial_basis": "gaussian", "neighbor_norm": "learned"},
+    {"radial_norm": "layer", "feature_norm": "layer"},
+]
+"""Changes of small_potential: layers of each kind."""
+
 LINEAR_ACE = {
     "preset": "ace-small",
     "cutoff": 4.0,

@@ -6,7 +6,7 @@ import torch
 from multiace.graph.neighbors import build_graph
 from multiace.model.replay import MOST_SIZES, Predictor, Replay
 from tests.capture import recorded
-from tests.potentials import crystal, methanol, small_potential
+from tests.potentials import KINDS, crystal, methanol, small_potential
 
 CPU = torch.device("cpu")
 
@@ -27,19 +27,7 @@ def assert_same(found, expected):
             torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"zbl": True},
-        {"correlation": 2, "distance_transform": "agnesi", "envelope": "cosine"},
-        {"channel_coupling": "full", "correlation": 2, "hidden_irreps": "2x0e + 2x1o"},
-        {"nonlinearity": "gate", "radial_species": "pair", "element_embedding": "continuous"},
-        {"nonlinearity": "norm", "radial_basis": "gaussian", "neighbor_norm": "learned"},
-        {"radial_norm": "layer", "feature_norm": "layer"},
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("changes", KINDS, ids=str)
 @pytest.mark.parametrize("atoms", [methanol(), crystal()], ids=["molecule", "crystal"])
 def test_a_moving_structure_is_captured_once(changes, atoms):
     """Nothing in a prediction waits for the device, and positions, cell and weights are read anew at each replay."""

@@ -114,10 +114,10 @@ def convolution_source(paths: ConvolutionPaths) -> str:
 
 
 def _in_parts(first: list[str], branches: Sequence[Branch], block: int) -> list[Part]:
-    """Join branches, each of which does a range of tasks."""
+    """Join branches, each of which does a range of tasks; one that adds waits for those before it."""
     parts: list[Part] = []
     for branch in sorted(branches, key=lambda branch: branch.adds):
-        if not parts or parts[-1].adds != branch.adds or _length(parts[-1].lines + branch.lines) > LENGTH:
+        if not parts or branch.adds or _length(parts[-1].lines + branch.lines) > LENGTH:
             parts.append(Part([*first, "task = tl.program_id(1)"], 0, branch.adds))
         lines, start, adds = parts[-1]
         end = start + -(-branch.channels // block)
