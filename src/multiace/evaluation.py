@@ -24,7 +24,10 @@ from multiace.model.potential import Potential, Prediction
 from multiace.train.memory import batch_in_memory
 from multiace.train.metrics import UNITS, Metrics
 
-__all__ = ["Evaluation", "evaluate", "write_metrics", "write_predictions"]
+__all__ = ["MAX_EDGES", "Evaluation", "check_limits", "evaluate", "write_metrics", "write_predictions"]
+
+MAX_EDGES = 50_000
+"""Most edges that are predicted at once, if nothing is said."""
 
 OWN_KEYS = ("energy", "free_energy", "forces", "stress")  # written from the labels as they were read
 
@@ -102,11 +105,11 @@ def evaluate(
     name: str | None = None,
     keys: LabelKeys | None = None,
     batch_size: int | None = None,
-    max_edges: int | None = 50_000,
+    max_edges: int | None = MAX_EDGES,
     advance: Callable[[int, int], None] | None = None,
     uncertainty: bool = False,
 ) -> Evaluation:
-    """Predict energies, forces and (where there is a cell) stresses, and measure their errors.
+    """Predict energies, forces and (of periodic structures, and where there are labels) stresses; measure errors.
 
     Args:
         potential: The model.
@@ -125,16 +128,14 @@ def evaluate(
     Warns:
         UserWarning: If the file has stress labels that are not used, as their structures are not periodic.
     """
-    for limit, most in (("batch_size", batch_size), ("max_edges", max_edges)):
-        if most is not None and most < 1:
-            raise InputError(f"{limit} = {most} cannot be used; it must be 1 or more.")
+    check_limits(batch_size=batch_size, max_edges=max_edges)
     committee = potential.committee
     if uncertainty and committee is None:
         raise InputError(NO_COMMITTEE)
     frames = read_any(structures, keys or training_keys(potential))
     dataset = Dataset(frames, potential.elements, potential.cutoff)
     metrics = Metrics(dataset, potential.isolated_energies)
-    stress = any(frame.atoms.pbc.all() for frame in frames)
+    has_stress = [frame.stress is not None or bool(frame.atoms.pbc.all()) for frame in frames]
     energies = np.zeros(len(frames))
     forces: list[np.ndarray] = [np.zeros((0, 3))] * len(frames)
     stresses: list[np.ndarray | None] = [None] * len(frames)
@@ -145,7 +146,7 @@ def evaluate(
         chosen = batch.indices.tolist()
         with batch_in_memory(dataset, chosen, "the evaluation", "lower max_edges (--max-edges)"):
             graph = batch.graph.to(potential.device)
-            prediction = predict(potential, graph, stress)
+            prediction = predict(potential, graph, any(has_stress))
             if uncertainty and committee is not None:
                 spread = committee.spread(potential, graph)
                 energy_std[chosen] = spread.energy.cpu()
@@ -162,7 +163,7 @@ def evaluate(
             forces[k] = F.numpy()
         if prediction.stress is not None:
             for k, tensor in zip(chosen, prediction.stress, strict=True):
-                stresses[k] = tensor.numpy() if frames[k].atoms.pbc.all() else None
+                stresses[k] = tensor.numpy() if has_stress[k] else None
         if advance is not None:
             advance(chosen[-1] + 1, len(frames))
     if name is None:
@@ -185,6 +186,17 @@ def evaluate(
         *(name, frames, energies, forces, stresses, results, energy_std, forces_std),
         grades=grades if graded else None,
     )
+
+
+def check_limits(**limits: int | None) -> None:
+    """Refuse a largest number of what is predicted at once that is below 1.
+
+    Raises:
+        InputError: If one is.
+    """
+    for name, most in limits.items():
+        if most is not None and most < 1:
+            raise InputError(f"{name} = {most} cannot be used; it must be 1 or more.")
 
 
 def predict(potential: Potential, graph: Graph, stress: bool) -> Prediction:

@@ -82,7 +82,10 @@ CASES = [
         "explain model.safetensors water.xyz --plot e.svg",
         "two structures or more, of one composition; 1 of H2O",
     ),
-    line("explain model.safetensors train.xyz --plot e.svg --coordinate r", "no info key 'r'"),
+    line(
+        "explain model.safetensors train.xyz --plot e.svg --coordinate r",
+        "no number under r in every structure",
+    ),
     line("explain model.safetensors train.xyz --coordinate r", "--coordinate is of --plot"),
     line("explain model.safetensors water.xyz --json .", ". is a folder; give the name of a file in it"),
     line("import", "CODE"),

@@ -93,7 +93,10 @@ def test_files_may_follow_options(files, capsys):
         (f"{CALCULATOR} near.xyz", "--calculator goes with --battery"),
         ("model.safetensors near.xyz --only sets", "--only goes with --battery"),
         ("model.safetensors --battery mine.yaml --uncertainty", "--uncertainty goes without --battery"),
-        ("model.safetensors --battery mine.yaml --max-edges 9", "--max-edges goes without --battery"),
+        ("model.safetensors --battery mine.yaml --max-edges 0", "max_edges = 0 cannot be used"),
+        (f"--battery mine.yaml {CALCULATOR} --max-edges 9", "--max-edges is of models of multiace"),
+        (f"--battery mine.yaml {CALCULATOR} --device cuda", "--device is of models of multiace"),
+        (f"--battery mine.yaml {CALCULATOR} --dtype float64", "--dtype is of models of multiace"),
         ("model.safetensors --battery acacia", "battery 'acacia' is not built in"),
         (
             "model.safetensors --battery acac",

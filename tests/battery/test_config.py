@@ -68,8 +68,8 @@ def test_replicas_have_seeds_of_their_own(read):
         ("domain: in", "domain: inside", "battery.sets, MD: set.domain = 'inside' is not a choice."),
         (", domain: in", "", "battery.sets, MD: set.domain is missing"),
         ("file: scan.xyz, ", "", "battery.curves, scan: curve.file is missing"),
-        ("coordinate: order", "coordinate: distance 1", "curve.coordinate = 'distance 1' names 1 atoms"),
-        ("coordinate: order", "coordinate: []", "curve.coordinate is empty"),
+        ("coordinate: order", "coordinate: distance 1", "coordinate = 'distance 1' names 1 atoms"),
+        ("coordinate: order", "coordinate: []", "coordinate is empty"),
         ("scores: barrier", "scores: height", "curve.scores"),
         (
             "temperature: 300",

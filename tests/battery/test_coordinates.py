@@ -61,6 +61,16 @@ def test_a_dihedral_scan_goes_on_through_360_degrees():
     assert abs(steps[0]) == pytest.approx(10.0)
 
 
+@pytest.mark.parametrize(("first", "step", "n"), [(0, 30, 12), (-150, 20, 16), (200, 10, 25)])
+def test_a_dihedral_scan_in_no_order_is_within_one_turn(first, step, n):
+    scan, order = first + step * np.arange(n), np.random.default_rng(0).permutation(n)
+    _, in_order = places(frames(*map(butane, scan)), ["dihedral 0 1 2 3"])
+    _, found = places(frames(*map(butane, scan[order])), ["dihedral 0 1 2 3"])
+    turns = (found - in_order[order]) / 360
+    assert turns == pytest.approx(np.round(turns), abs=1e-6)
+    assert np.diff(np.sort(found)) == pytest.approx(np.full(n - 1, step))
+
+
 def test_a_proton_in_the_middle_is_at_0_and_moves_from_negative_to_positive():
     path = [Atoms("OHO", [[0, 0, 0], [x, 0, 0], [2.4, 0, 0]]) for x in (1.0, 1.2, 1.4)]
     assert places(frames(*path), ["transfer 0 1 2"])[1] == pytest.approx([-0.4, 0.0, 0.4])

@@ -54,6 +54,12 @@ def test_single_atoms_have_no_pairs():
     assert pair_error([Atoms("C")], [Atoms("C")]) is None
 
 
+def test_a_crystal_of_one_atom_has_pairs():
+    primitive, cubic = bulk("Cu", a=3.6), bulk("Cu", a=3.6, cubic=True)
+    assert pair_error([cubic], [primitive]) == pytest.approx(0.0, abs=1e-6)
+    assert pair_error([bulk("Cu", a=3.7)], [primitive]) > 1
+
+
 def test_the_density_of_a_molecule_is_normalised():
     rng = np.random.default_rng(0)
     cloud = Atoms("C8", rng.uniform(0, 5, (8, 3)))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from ase import Atoms, units
+from ase.constraints import FixAtoms
 
 from multiace.battery.config import DynamicsConfig
 from multiace.battery.distributions import bond_error
@@ -37,6 +38,20 @@ def test_the_start_structure_is_left_as_it_is():
     run(Pairs(), start)
     assert start.positions.tolist() == dimer(BOND).positions.tolist()
     assert start.calc is None
+
+
+def test_a_calculator_sees_the_whole_structure_and_its_constraints():
+    class Charged(Pairs):
+        def calculate(self, atoms=None, *arguments, **options):
+            assert atoms.info["charge"] == 1
+            super().calculate(atoms, *arguments, **options)
+
+    start = dimer(BOND, charge=1)
+    start.set_constraint(FixAtoms([0]))
+    found = run(Charged(), start, reference="x.xyz", equilibration=0, interval=20.0)
+    assert found.failed is None
+    assert all(frame.positions[0].tolist() == start.positions[0].tolist() for frame in found.frames)
+    assert any(frame.positions[1].tolist() != start.positions[1].tolist() for frame in found.frames)
 
 
 def test_replicas_are_repeatable_and_differ_by_their_seeds():

@@ -6,6 +6,7 @@ import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from multiace.battery import Battery, run
@@ -95,6 +96,23 @@ def test_forces_along_a_curve_count_where_they_are_labelled(folder):
 def test_a_calculator_without_forces_has_errors_of_energies_alone(folder):
     errors = run(EnergyAlone(), battery(sets=SETS), folder)["sets"]["near"]["errors"]
     assert set(errors) == {"energy", "energy_per_atom"}
+
+
+def test_stresses_of_a_set_are_compared_where_they_are_labelled(tmp_path, plain_operations):
+    """Also of a slab, beside crystals or alone; from a calculator as from a model."""
+    crystal = Atoms("CO", [[0, 0, 0], [1.5, 1.4, 1.6]], cell=[3, 3, 3], pbc=True)
+    slab = Atoms("CO", crystal.positions, cell=[3, 3, 15], pbc=(True, True, False))
+    unlabelled = crystal.copy()
+    unlabelled.calc = SinglePointCalculator(unlabelled, energy=0.0)
+    for atoms in (crystal, slab):
+        atoms.calc = SinglePointCalculator(atoms, energy=0.0, stress=0.01 * np.arange(6))
+    ase.io.write(tmp_path / "near.xyz", [crystal, slab, unlabelled])
+    ase.io.write(tmp_path / "slab.xyz", slab)
+    sets = {**SETS, "slab": {"file": "slab.xyz", "domain": "out"}}
+    for model in (EMT(), small_potential()):
+        found = run(model, battery(sets=sets), tmp_path)
+        assert found["skipped"] == {}
+        assert [found["sets"][name]["errors"]["stress"]["count"] for name in ("near", "slab")] == [18, 9]
 
 
 def test_what_cannot_be_measured_is_skipped_with_the_reason(folder):

@@ -108,11 +108,6 @@ def test_the_same_run_gives_the_same_report(run_folder):
     assert write_report(run_folder).read_bytes() == first
 
 
-def test_a_scan_without_its_coordinate_is_refused(run_folder):
-    with pytest.raises(InputError, match="'angle'"):
-        write_report(run_folder, scan=run_folder.parent / "scan.xyz", coordinate="angle")
-
-
 @pytest.mark.parametrize("missing", ["config.yaml", "metrics.csv", "model.safetensors"])
 def test_a_folder_that_is_no_run_is_refused(run_folder, missing):
     (run_folder / missing).unlink()
@@ -171,15 +166,23 @@ def test_the_barrier_of_a_curve_is_its_highest_inner_maximum():
 
 
 def test_a_scan_without_its_coordinate_names_the_keys_there_are(run_folder):
-    with pytest.raises(InputError, match=r"its keys are: distance\. .*--coordinate"):
+    with pytest.raises(InputError, match=r"keys found: distance, .*Set coordinate to one of them"):
         write_report(run_folder, scan=run_folder.parent / "scan.xyz")
+
+
+def test_structures_of_a_scan_can_be_placed_by_their_atoms(run_folder):
+    (curve,) = scan_curves(small_potential(), run_folder.parent / "scan.xyz", "distance 0 1")
+    scan = ase.io.read(run_folder.parent / "scan.xyz", ":")
+    np.testing.assert_allclose(curve.coordinate, sorted(atoms.get_distance(0, 1) for atoms in scan))
+    with pytest.raises(InputError, match="names 1 atoms; distance is of 2"):
+        scan_curves(small_potential(), run_folder.parent / "scan.xyz", "distance 0")
 
 
 def test_a_coordinate_that_is_no_number_is_refused(run_folder):
     atoms = methanol()
     atoms.info.update(energy=-1.0, name="first", distance=1.0)
     ase.io.write(run_folder.parent / "named.xyz", atoms)
-    with pytest.raises(InputError, match=r"name = 'first' is not a number.*distance"):
+    with pytest.raises(InputError, match=r"no number under name .*keys found: distance"):
         write_report(run_folder, scan=run_folder.parent / "named.xyz", coordinate="name")
 
 

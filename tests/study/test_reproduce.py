@@ -328,11 +328,11 @@ def test_published_page_has_both_sizes_and_marks_what_is_chosen():
     found = published_page(table, {size: plan_table(table, size, "data") for size in SIZES})
     assert found.sections[0].lines[0] == ("300 K", "energy [meV]", "0.89 (0.0)", "0.81 (0.04)", "0.9 (0.03)")
     fields = {row[0]: row[1:] for row in found.sections[1].lines}
-    assert fields["model.num_layers"] == ("5 → 3", "5 → 3", "2")
+    assert fields["model.num_layers"] == ("5* → 3", "5 → 3", "2")
     assert fields["model.neighbor_norm"] == ("mean°", "sqrt*", "mean°")
     assert fields["model.nonlinearity"] == ("none°", "gate°", "none°")  # of presets, in no line of the table
     assert all(cell for row in found.sections[1].lines for cell in row)
-    assert fields["train.energy_weight"] == ("225", "225", "225")
+    assert fields["train.energy_weight"] == ("225*", "225", "225")
     assert any("standard deviations of the population of 3 runs" in note for note in found.notes)
     assert "loss of botnet: 15 mean(ΔE²/N) + 225 mean(ΔF²)" in found.notes
     text = markdown(found)
@@ -372,6 +372,7 @@ def test_a_part_of_a_table():
         (["acac", "--show", "--models", "botnot"], "no model 'botnot'. Did you mean 'botnet'?"),
         (["rmd17", "--show", "--molecules", "ethane"], "no set 'ethane'. Did you mean 'ethanol'?"),
         (["acac", "--show", "--size", "full"], "--size has no effect with --show"),
+        (["acac", "--show", "--quick"], "--quick has no effect with --show"),
         (["acac", "--size", "full", "--plan", "--out", "a.md"], "--out has no effect with --plan"),
         (["acac", "--size", "full", "--jobs", "0"], "--jobs 0: one or more"),
         (["acac", "--size", "full", "--jobs", "1", "--gpus", "0"], "--jobs has no effect with --gpus"),

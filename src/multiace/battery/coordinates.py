@@ -31,9 +31,21 @@ def angle(structures: Sequence[Atoms], i: int, j: int, k: int) -> np.ndarray:
 
 
 def dihedral(structures: Sequence[Atoms], i: int, j: int, k: int, n: int) -> np.ndarray:
-    """Dihedral angle about the bond j-k [°]; it goes on beyond 360° where the scan does."""
-    angles = [atoms.get_dihedral(i, j, k, n, mic=bool(atoms.pbc.any())) for atoms in structures]
-    return np.unwrap(angles, period=360.0)
+    """Dihedral angle about the bond j-k [°].
+
+    It goes on beyond 360° where structures are in the order of a scan that does. In any other order it is within one
+    turn, which begins behind the widest gap.
+    """
+    angles = np.array(
+        [atoms.get_dihedral(i, j, k, n, mic=bool(atoms.pbc.any())) for atoms in structures], dtype=float
+    )
+    path = np.unwrap(angles, period=360.0)
+    steps = np.diff(path)
+    if (steps >= 0).all() or (steps <= 0).all():
+        return path
+    ascending = np.sort(angles % 360.0)
+    widest = int(np.diff(ascending, prepend=ascending[-1] - 360.0).argmax())
+    return ascending[widest] + (angles - ascending[widest]) % 360.0
 
 
 def transfer(structures: Sequence[Atoms], donor: int, proton: int, acceptor: int) -> np.ndarray:
@@ -75,11 +87,11 @@ def check_coordinate(text: str) -> None:
         InputError: If it is one.
     """
     if not text.strip():
-        raise InputError("curve.coordinate is empty; give an info key, order, or atoms as in 'distance 2 8'.")
+        raise InputError("coordinate is empty; give an info key, order, or atoms as in 'distance 2 8'.")
     found = parse(text)
     if found is not None and len(found[1]) != found[0].atoms:
         raise InputError(
-            f"curve.coordinate = {text!r} names {len(found[1])} atoms; {text.split()[0]} is of {found[0].atoms}, "
+            f"coordinate = {text!r} names {len(found[1])} atoms; {text.split()[0]} is of {found[0].atoms}, "
             "counted from 0."
         )
 
@@ -92,9 +104,10 @@ def places(frames: Sequence[Frame], choices: Sequence[str]) -> tuple[str, np.nda
         choices: Info keys (``dihedrals[2]``: the third value of a list) or geometric coordinates.
 
     Raises:
-        InputError: If they have none of these, or a coordinate names atoms that are not there, or is not defined.
+        InputError: If they have none of these, or a coordinate is of other atoms than are named, or is not defined.
     """
     for text in choices:
+        check_coordinate(text)
         found = parse(text)
         if found is not None:
             coordinate, atoms = found

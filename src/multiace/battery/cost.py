@@ -20,7 +20,7 @@ __all__ = ["cost"]
 
 WARM_UP = 5  # predictions before the clock starts
 MOVED = 0.01  # [Å] by which each coordinate of each atom has moved since the last step, standard deviation
-MANY = 1000  # atoms, at least, whose prediction takes the memory that is measured
+MANY = 1000  # atoms, at least, whose prediction takes the memory that is measured, and that it is told for
 APART = 10.0  # [Å] between copies of a molecule
 
 
@@ -61,13 +61,13 @@ def structure(job: Job, file: str | None) -> Atoms:
     path = next(filter(None, paths), None)
     if path is None:
         raise InputError("there is no structure to predict; set cost.file.")
-    atoms = read_structures(path)[0]
-    return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    return read_structures(path)[0].copy()
 
 
 def microseconds(subject: Subject, atoms: Atoms, repeats: int) -> float:
-    """Return the time of energy and forces of one structure [µs/atom], as in dynamics: atoms move each time.
+    """Return the time of energy and forces of one structure [µs/atom], as between two steps of dynamics: atoms move.
 
+    A calculator that keeps its list of neighbours while atoms have moved little, as ours does, does not make it again.
     Of several predictions the fastest: what other programs do only makes them slower.
     """
     rng, moved = np.random.default_rng(0), atoms.copy()
@@ -82,7 +82,7 @@ def microseconds(subject: Subject, atoms: Atoms, repeats: int) -> float:
 
 
 def growth(subject: Subject, atoms: Atoms) -> float | None:
-    """Return by how much the memory in use grows at most while many atoms are predicted [MB].
+    """Return by how much the memory in use grows at most while many atoms are predicted [MB/1,000 atoms].
 
     On a GPU what PyTorch reserves, else the resident memory of the process; None where the system does not tell it.
     """
@@ -91,7 +91,7 @@ def growth(subject: Subject, atoms: Atoms) -> float | None:
     grown = Growth(torch.device(subject.device))
     crowd.get_forces()
     most = grown.most()
-    return None if most is None else most / 1e6
+    return None if most is None else most / 1e6 * MANY / len(crowd)
 
 
 def copies(atoms: Atoms, n: int) -> Atoms:
@@ -103,4 +103,4 @@ def copies(atoms: Atoms, n: int) -> Atoms:
         return atoms.repeat(repeats)
     width = float(np.ptp(atoms.positions[:, 0])) + APART
     shifts = width * np.arange(n)[:, None, None] * [1.0, 0.0, 0.0]
-    return Atoms(np.tile(atoms.numbers, n), (atoms.positions + shifts).reshape(-1, 3))
+    return Atoms(np.tile(atoms.numbers, n), (atoms.positions + shifts).reshape(-1, 3), info=atoms.info)

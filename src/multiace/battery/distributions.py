@@ -83,9 +83,9 @@ def pair_error(predicted: Sequence[Atoms], reference: Sequence[Atoms]) -> float 
     and the error is in Å.
 
     Returns:
-        None for single atoms.
+        None for single atoms that are not periodic.
     """
-    if len(reference[0]) < 2:
+    if len(reference[0]) < 2 and not has_volume(reference[0]):
         return None
     of_predicted, of_reference = (
         np.mean([pair_density(atoms) for atoms in structures], axis=0)

@@ -146,7 +146,7 @@ def replica(
     Raises:
         InputError: If the calculator cannot take the start structure.
     """
-    atoms = Atoms(start.numbers, start.positions, cell=start.cell, pbc=start.pbc)
+    atoms = start.copy()
     atoms.calc = calculator
     try:
         atoms.get_forces()

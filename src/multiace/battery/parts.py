@@ -21,6 +21,7 @@ from multiace.battery.subject import subject_of
 from multiace.data.config import LabelKeys
 from multiace.data.download import BOTNET_FOLDERS
 from multiace.errors import InputError, did_you_mean
+from multiace.evaluation import MAX_EDGES, check_limits
 
 __all__ = ["PARTS", "VERSION", "run"]
 
@@ -43,6 +44,7 @@ def run(
     only: Sequence[str] = (),
     keys: LabelKeys | None = None,
     show: Show = lambda part, done, total: None,
+    max_edges: int | None = MAX_EDGES,
 ) -> dict[str, Any]:
     """Test a model.
 
@@ -54,14 +56,16 @@ def run(
         only: Parts that are run; all by default.
         keys: Names and units of the labels; by default the battery's, else those of the model's training data.
         show: Called with the part, how much of it is done, and in all.
+        max_edges: Most edges that a potential predicts at once in sets and curves (memory).
 
     Returns:
         Plain values for JSON: ``battery``, its name; what each part found, by its name; ``absent``, files that are not
         there; ``skipped``, entries that could not be measured, and why. Scores that do not apply are left out.
 
     Raises:
-        InputError: If there is no such part, or none of the files.
+        InputError: If there is no such part, none of the files, or the limit is below 1.
     """
+    check_limits(max_edges=max_edges)
     chosen = choose_parts(battery, only)
     folders = [data_folder] if isinstance(data_folder, str | Path) else list(data_folder)
     found = search(battery, files_of(battery, list(PARTS)), folders)
@@ -69,7 +73,7 @@ def run(
     absent = [file for file in needed if found[file] is None]
     if needed and absent == needed:
         raise InputError(none_found(battery, needed, folders))
-    job = Job(subject_of(model, keys or battery.labels), battery, found, show)
+    job = Job(subject_of(model, keys or battery.labels, max_edges), battery, found, show)
     first = sorted(
         chosen, key=lambda part: part != "cost"
     )  # memory that other parts have used is not seen to grow

@@ -15,10 +15,10 @@ from multiace.data.read import Frame, find_elements
 from multiace.deploy.ase import Calculator
 from multiace.deploy.gate import Predicted
 from multiace.errors import InputError, brief
-from multiace.evaluation import evaluate, training_keys
+from multiace.evaluation import MAX_EDGES, evaluate, training_keys
 from multiace.model.potential import Potential, Prediction
 from multiace.train.metrics import Metrics
-from multiace.verify.subject import predict_with
+from multiace.verify.subject import ask
 
 __all__ = ["Subject", "subject_of"]
 
@@ -52,18 +52,19 @@ class Subject:
     device: str = "cpu"
 
 
-def subject_of(model: Any, keys: LabelKeys | None) -> Subject:
+def subject_of(model: Any, keys: LabelKeys | None, max_edges: int | None = MAX_EDGES) -> Subject:
     """Return the subject for a :class:`Potential` or an ASE calculator.
 
     Args:
         model: Either of them.
         keys: How labels are read; by default as in the potential's training data.
+        max_edges: Most edges that a potential predicts at once in sets and curves.
     """
     if not isinstance(model, Potential):
-        return Subject(lambda frames: finite(frames, ask(model, frames)), model, keys or LabelKeys())
+        return Subject(lambda frames: finite(frames, predict(model, frames)), model, keys or LabelKeys())
 
     def measure(frames: Sequence[Frame]) -> Measured:
-        evaluation = evaluate(model, frames)
+        evaluation = evaluate(model, frames, max_edges=max_edges)
         return finite(frames, (evaluation.energies, evaluation.metrics))
 
     return Subject(
@@ -77,16 +78,16 @@ def subject_of(model: Any, keys: LabelKeys | None) -> Subject:
     )
 
 
-def ask(calculator: Any, frames: Sequence[Frame]) -> Measured:
+def predict(calculator: Any, frames: Sequence[Frame]) -> Measured:
     """Predict frames with an ASE calculator; the spread of its energies is that of the labels themselves.
 
     Raises:
         InputError: If it raises anything.
     """
-    predict, predicted = predict_with(calculator), []
+    predicted = []
     for frame in frames:
         try:
-            predicted += predict([frame.atoms])
+            predicted.append(ask(calculator, frame.atoms, stress=frame.stress is not None))
         except Exception as error:  # code of others
             raise InputError(
                 f"the calculator cannot predict {frame.source}: {type(error).__name__}: {brief(error, 200)}."

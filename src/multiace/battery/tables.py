@@ -112,7 +112,7 @@ def cost_line(cost: Mapping[str, Any]) -> str:
         threads = f"{cost['threads']} thread{'s' * (cost['threads'] > 1)}"
         told.append(f"{cost['microseconds_per_atom']:.1f} µs per atom and step ({threads})")
     if "memory" in cost:
-        told.append(f"{cost['memory']:.0f} MB for 1,000 atoms")
+        told.append(f"{cost['memory']:.0f} MB per 1,000 atoms")
     return f"cost: {', '.join(told)}"
 
 

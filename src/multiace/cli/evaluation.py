@@ -15,9 +15,9 @@ from multiace.tables import calibration_table, error_table
 
 __all__ = ["add_commands"]
 
-MAX_EDGES = 50_000
-OF_FILES = ("out", "uncertainty", "max_edges")
+OF_FILES = ("out", "uncertainty")
 OF_BATTERIES = ("data", "only", "calculator")
+OF_MODELS = ("device", "dtype", "max_edges")
 
 
 def add_commands(commands: Commands) -> None:
@@ -36,7 +36,7 @@ def add_commands(commands: Commands) -> None:
     sub.add_argument(
         "--uncertainty", action="store_true", help="error bars of the predictions, and how true they are"
     )
-    sub.add_argument("--max-edges", type=int, help=f"edges predicted at once (default: {MAX_EDGES})")
+    sub.add_argument("--max-edges", type=int, help="edges predicted at once (default: 50000)")
     group = sub.add_argument_group("battery options")
     group.add_argument(
         "--battery",
@@ -82,13 +82,17 @@ def run_battery(arguments: argparse.Namespace) -> None:
     """Test a model or a calculator with a battery."""
     from multiace.battery import Battery, run
     from multiace.battery.tables import battery_tables
-    from multiace.evaluation import training_keys
+    from multiace.evaluation import MAX_EDGES, training_keys
     from multiace.verify.choose import make_calculator
 
     if arguments.files:
         raise InputError(f"{arguments.files[0]}: the battery says which files are used: remove one of them.")
     if bool(arguments.model) == bool(arguments.calculator):
         raise InputError("a battery tests a model file or --calculator module:factory: give one of them.")
+    for option in OF_MODELS if arguments.calculator else ():
+        if getattr(arguments, option) is not None:
+            name = option.replace("_", "-")
+            raise InputError(f"--{name} is of models of multiace, not of --calculator: remove one of them.")
     battery = Battery.read(arguments.battery)
     model = make_calculator(arguments.calculator) if arguments.calculator else load(arguments)
     base = battery.labels or (LabelKeys() if arguments.calculator else training_keys(model))
@@ -105,9 +109,10 @@ def run_battery(arguments: argparse.Namespace) -> None:
             model,
             battery,
             arguments.data or (),
-            arguments.only.split(",") if arguments.only else (),
+            [part.strip() for part in arguments.only.split(",")] if arguments.only else (),
             keys,
             show,
+            MAX_EDGES if arguments.max_edges is None else arguments.max_edges,
         )
     console().print(battery_tables(results))
     if arguments.json:
@@ -131,8 +136,8 @@ def write_json(path: str, content: Any) -> None:
 
 def evaluate_files(arguments: argparse.Namespace) -> None:
     """Print the errors on labelled structures; write predictions and metrics."""
+    from multiace.evaluation import MAX_EDGES, training_keys, write_metrics, write_predictions
     from multiace.evaluation import evaluate as evaluate_file
-    from multiace.evaluation import training_keys, write_metrics, write_predictions
 
     potential = load(arguments)
     keys = label_keys(arguments, training_keys(potential))

@@ -70,7 +70,9 @@ def add_commands(commands: Commands) -> None:
     sub.add_argument("--json", help="write terms of structures and atoms here")
     sub.add_argument("--plot", help="draw the terms along the structures: FILE.svg, .png or .pdf")
     sub.add_argument(
-        "--coordinate", help="info key of the path coordinate (default: reaction_coordinate, or their number)"
+        "--coordinate",
+        help="where structures are on the path: an info key, or 'distance 2 8', 'dihedral 0 1 2 3', ... "
+        "(default: reaction_coordinate, or their number)",
     )
     sub.add_argument("--device", help="cpu, cuda, ... (default: cpu)")
     add_outside_code(sub)

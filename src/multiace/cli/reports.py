@@ -51,7 +51,11 @@ def add_commands(commands: Commands) -> None:
     sub.add_argument("folder", help="run folder")
     sub.add_argument("--test", nargs="+", metavar="FILE", help="test sets (default: data.test of the run)")
     sub.add_argument("--scan", help="labelled structures along a path")
-    sub.add_argument("--coordinate", default="reaction_coordinate", help="info key of the path coordinate")
+    sub.add_argument(
+        "--coordinate",
+        default="reaction_coordinate",
+        help="where structures are on the path: an info key, or 'distance 2 8', 'dihedral 0 1 2 3', ...",
+    )
     sub.add_argument("--md", help="log of multiace md (CSV)")
     sub.add_argument("--out", help="report file (default: report.html in the run folder)")
     add_outside_code(sub)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["add_commands"]
 
 IDLE = {
-    "show": ("size", "plan", "folder", "jobs", "threads", "gpus", "slurm"),
+    "show": ("size", "plan", "quick", "folder", "jobs", "threads", "gpus", "slurm"),
     "plan": ("out",),
 }
 """Options that have no effect beside another."""
@@ -35,7 +35,7 @@ def add_commands(commands: Commands) -> None:
     sub.add_argument(
         "--size",
         choices=SIZES,
-        help="full: as published, hours to days of a GPU for each run; reduced: small models",
+        help="full: as published where that is stated, hours to days of a GPU for each run; reduced: small models",
     )
     sub.add_argument(
         "--data", default="data", help="folder that data sets are in, as data get --folder (default: data)"

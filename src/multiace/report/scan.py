@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from multiace.battery.coordinates import places
 from multiace.battery.curves import barriers, extrema
 from multiace.data.read import Frame
 from multiace.errors import InputError
-from multiace.evaluation import OWN_KEYS, evaluate
+from multiace.evaluation import evaluate
 from multiace.explanation import Explanation, shortened
 from multiace.model.potential import Potential
 from multiace.report import figures, html
@@ -24,7 +25,7 @@ from multiace.report.html import Section
 __all__ = ["COORDINATE", "Along", "Curve", "along", "draw_split", "scan_curves", "scan_section"]
 
 COORDINATE = "reaction_coordinate"
-"""The info key of the path coordinate, if no other is given."""
+"""The info key of the path coordinate, if nothing else is given."""
 
 MOST_CURVES = 12  # of a scan; a file with more is no scan
 MOST_TERMS = 11  # of an energy that are drawn, each with a curve
@@ -70,57 +71,37 @@ def scan_curves(potential: Potential, scan: str | Path, coordinate: str) -> list
     """Evaluate a scan: one curve per composition and config type, as only those energies compare.
 
     Raises:
-        InputError: If structures have no energy or no number under that key, or make too many curves.
+        InputError: If structures have no energy or no place on the path, or make too many curves.
     """
     evaluation = evaluate(potential, scan)
     frames = evaluation.frames
     for frame in frames:
         if frame.energy is None:
             raise InputError(f"{frame.source} has no energy; every structure of a scan needs one.")
-    x = np.array([path_coordinate(frame, coordinate) for frame in frames])
     groups: dict[tuple[str, str], list[int]] = {}
-    for k in np.argsort(x, kind="stable").tolist():
-        groups.setdefault((formula(frames[k]), frames[k].config_type), []).append(k)
+    for k, frame in enumerate(frames):
+        groups.setdefault((formula(frame), frame.config_type), []).append(k)
     if len(groups) > MOST_CURVES:
         raise InputError(
             f"{scan} holds {len(groups)} combinations of composition and config_type; a scan has at most "
             f"{MOST_CURVES}, each drawn as a curve of its own."
         )
     curves = []
-    for labels, chosen in groups.items():
-        composition, config_type = labels
+    for (composition, config_type), several in groups.items():
+        x = places([frames[k] for k in several], [coordinate])[1]
+        order = np.argsort(x, kind="stable")
+        chosen = [several[k] for k in order]
         label = composition if config_type in ("default", composition) else f"{composition} {config_type}"
         curves.append(
             Curve(
                 suffix=f", {label}" if len(groups) > 1 else "",
-                coordinate=x[chosen],
+                coordinate=x[order],
                 reference=np.array([frames[k].energy for k in chosen], dtype=float),
                 predicted=evaluation.energies[chosen],
                 layers=np.array([potential.contributions(frames[k].atoms)[1:] for k in chosen]),
             )
         )
     return curves
-
-
-def path_coordinate(frame: Frame, coordinate: str) -> float:
-    """Return the path coordinate of a frame.
-
-    Raises:
-        InputError: If it has none.
-    """
-    keys = ", ".join(key for key in map(str, frame.atoms.info) if key not in OWN_KEYS) or "none"
-    if coordinate not in frame.atoms.info:
-        raise InputError(
-            f"{frame.source} has no info key {coordinate!r}; its keys are: {keys}. Choose the path "
-            "coordinate with --coordinate KEY."
-        )
-    try:
-        return float(frame.atoms.info[coordinate])
-    except (TypeError, ValueError):
-        raise InputError(
-            f"{frame.source}: {coordinate} = {frame.atoms.info[coordinate]!r} is not a number; choose "
-            f"another key with --coordinate, from: {keys}."
-        ) from None
 
 
 def scan_section(name: str, curves: Sequence[Curve], coordinate: str) -> Section:
@@ -154,8 +135,8 @@ def along(frames: Sequence[Frame], coordinate: str | None = None) -> Along:
 
     Args:
         frames: Two or more, of one composition.
-        coordinate: The info key of the path coordinate. None: ``reaction_coordinate`` where all structures have it, or
-            their number.
+        coordinate: Of the path, as in curves of a battery: an info key, or ``dihedral 0 1 2 3``. None:
+            ``reaction_coordinate`` where all structures have it, or their number.
 
     Raises:
         InputError: If they make none.
@@ -170,7 +151,7 @@ def along(frames: Sequence[Frame], coordinate: str | None = None) -> Along:
         coordinate = COORDINATE
     if coordinate is None:
         return Along("structure", np.arange(len(frames)), np.arange(len(frames)))
-    x = np.array([path_coordinate(frame, coordinate) for frame in frames])
+    x = places(frames, [coordinate])[1]
     return Along(coordinate.replace("_", " "), x, np.argsort(x, kind="stable"))
 
 

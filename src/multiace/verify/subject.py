@@ -13,7 +13,7 @@ from ase.calculators.calculator import PropertyNotImplementedError
 
 from multiace.deploy.gate import Predicted
 
-__all__ = ["NotApplicableError", "Outcome", "Subject", "predict_with"]
+__all__ = ["NotApplicableError", "Outcome", "Subject", "ask", "predict_with"]
 
 NOISE_STEP, NOISE_ORDER = 2e-4, 6  # [Å], and order of the differences in which rounding alone is left
 
@@ -135,20 +135,22 @@ def displaced(atoms: Atoms, by: np.ndarray) -> Atoms:
 
 
 def predict_with(calculator: Any) -> Callable[[Sequence[Atoms]], list[Predicted]]:
-    """Return the function that asks an ASE calculator for energy, forces and stress, as far as it has them."""
+    """Return the function that asks an ASE calculator for structures; for stress where they are periodic."""
+    return lambda structures: [ask(calculator, atoms, bool(atoms.pbc.all())) for atoms in structures]
 
-    def ask(quantity: Callable[[], Any]) -> np.ndarray | None:
+
+def ask(calculator: Any, atoms: Atoms, stress: bool) -> Predicted:
+    """Ask an ASE calculator for energy, forces and, if told so, stress of a structure, as far as it has them."""
+
+    def found(quantity: Callable[[], Any]) -> np.ndarray | None:
         try:
             return np.array(quantity(), dtype=np.float64)
         except (PropertyNotImplementedError, NotImplementedError):
             return None
 
-    def predict(atoms: Atoms) -> Predicted:
-        atoms = atoms.copy()
-        atoms.calc = calculator
-        energy = float(atoms.get_potential_energy())
-        forces = ask(atoms.get_forces)
-        stress = ask(lambda: atoms.get_stress(voigt=False)) if atoms.pbc.all() else None
-        return Predicted(energy, forces, stress, 0.0 if stress is None else atoms.get_volume())
-
-    return lambda structures: [predict(atoms) for atoms in structures]
+    atoms = atoms.copy()
+    atoms.calc = calculator
+    energy = float(atoms.get_potential_energy())
+    forces = found(atoms.get_forces)
+    tensor = found(lambda: atoms.get_stress(voigt=False)) if stress else None
+    return Predicted(energy, forces, tensor, 0.0 if tensor is None else atoms.get_volume())

@@ -154,11 +154,11 @@ class PublishedTable(Config):
         return found
 
     def is_stated(self, model: str, field: str) -> bool:
-        """Whether the value of a field in the full size is the source's own."""
+        """Whether the value of a field in the full size is the source's own; a loss is, if one of its model's is."""
         column = self.models[model]
         if field in column.stated or field in column.chosen:
             return field in column.stated
-        return field in self.stated or (column.loss is not None and field.endswith("_weight"))
+        return field in self.stated or (bool(column.loss and column.stated) and field.endswith("_weight"))
 
     def only(self, models: Sequence[str] | None = None, sets: Sequence[str] | None = None) -> Self:
         """Return the table with these models and training sets alone.
