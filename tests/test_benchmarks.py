@@ -5,6 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from multiace.study.measures import measures
+from tests.study.synthetic import write_study
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -21,3 +24,26 @@ def test_rows_are_measured_and_written(tmp_path: Path) -> None:
     assert 0.0 < attained["convolution"]["flop"] / attained["convolution"]["seconds"] < roofline[0]["peak"]
     assert "| multiace, as botnet |" in (tmp_path / "quick-speed.md").read_text()
     assert (tmp_path / "quick-roofline.svg").exists()
+
+
+def test_points_of_two_studies_are_compared_as_those_of_one(tmp_path: Path) -> None:
+    one, two = (write_study(tmp_path / name) for name in ("one", "two"))
+    rows = one.rows()
+    first, other = (
+        next(row for row in rows if row.folder == folder) for folder in sorted({r.folder for r in rows})[:2]
+    )
+    points = [f"{one.folder}:{first.point}", f"{two.folder}:{first.point}", f"{two.folder}:{other.point}"]
+    command = [sys.executable, "benchmarks/compare.py", *points]
+    text = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    lines = [line.strip("| ").split(" | ") for line in text.splitlines()]
+    assert lines[0] == ["quantity", first.point, first.point, other.point]
+    main = [measure for measure in measures(rows, one.folder) if measure.quantity.is_main]
+    assert [line[0] for line in lines[2:]] == [measure.quantity.label for measure in main]
+    for (_, of_first, again, of_other), measure in zip(lines[2:], main, strict=True):
+        gain = measure.difference(first.folder, other.folder)
+        assert gain is not None
+        assert of_first.startswith(f"{measure.mean(first.folder).mean:.3g} ± ")
+        assert "(+0, +0 to +0)" in again
+        assert (
+            f"({gain.mean:+.2g}, {gain.low:+.2g} to {gain.high:+.2g}{' *' * gain.excludes_zero})" in of_other
+        )
