@@ -101,17 +101,18 @@ def show_status(arguments: argparse.Namespace) -> None:
     from multiace.study.tables import progress_table
 
     store, jobs = existing(arguments.folder), dict[str, str]()
+    names = store.planned()
     if store.jobs():
         with suppress(QueueError):
             jobs = live(job_states(store))
-    console().print(progress_table(progress(store, jobs=jobs)))
-    tell(store)
+    console().print(progress_table(progress(store, names, jobs)))
+    tell(store, names)
 
 
 def retry_runs(arguments: argparse.Namespace) -> None:
     """Put runs that failed back."""
     store = existing(arguments.folder)
-    failed = [row.name for row in store.rows() if row.state == "failed"]
+    failed = [row.name for row in store.rows(store.planned(), results=False) if row.state == "failed"]
     for name in failed:
         store.wait(name)
     print(f"{len(failed)} runs wait for multiace study run")

@@ -37,6 +37,7 @@ def work(folder: str | Path, names: list[str] | None = None) -> bool | None:
     if claim is None:
         return None
     name, place = claim.row.name, store.folder / claim.row.name
+    (place / TRACEBACK).unlink(missing_ok=True)  # of an attempt before
     try:
         potential = trained(claim.row.run, place)
         found = results(place)
