@@ -1,15 +1,14 @@
-"""Compare points of several studies, which had different budgets: ``python benchmarks/compare.py POINT... ``.
+"""Compare points of several studies, which had different budgets: ``python benchmarks/compare.py POINT...``.
 
 A POINT is FOLDER of a study, a colon, and the name of one of its points (without them, all of them). The first is
 compared with each other one, paired by seed and structure as in the report of one study. Markdown is printed: mean ±
-standard deviation over seeds (n - 1); below it, for the others, by how much the first is lower or higher, with a 95 %
+standard deviation over seeds (n - 1); behind it, for the others, by how much the first is lower or higher, with a 95 %
 interval, and a star where it excludes 0.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,19 +17,20 @@ from multiace.study.measures import Measure, measures
 from multiace.study.store import Row, Store
 
 
-def chosen(text: str) -> Iterator[Row]:
-    """Yield the runs of a study, or of one of its points, by the whole path of their folder.
+def chosen(text: str) -> list[Row]:
+    """Return the runs of a study that are done, or those of one of its points, by the whole path of their folder.
 
     Raises:
         InputError: If there are none.
     """
     folder, _, point = text.partition(":")
     store = Store(Path(folder))
-    rows = [row for row in store.rows(store.planned()) if row.results and point in ("", row.point)]
+    planned = store.rows(store.planned())
+    rows = [row for row in planned if row.results and point in ("", row.point)]
     if not rows:
-        names = ", ".join(dict.fromkeys(row.point for row in store.rows(store.planned())))
+        names = ", ".join(dict.fromkeys(row.point for row in planned))
         raise InputError(f"{folder} has no run of {point or 'any point'} that is done; its points: {names}.")
-    return (replace(row, name=f"{Path(folder).resolve()}/{row.name}") for row in rows)
+    return [replace(row, name=f"{Path(folder).resolve()}/{row.name}") for row in rows]
 
 
 def line(measure: Measure, points: list[str]) -> list[str]:

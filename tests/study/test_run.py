@@ -101,6 +101,15 @@ def test_what_fails_is_told_and_tried_again(sections, write, tmp_path, capsys, h
     assert [row.attempts for row in store.rows()] == [1, 2]
 
 
+def test_the_traceback_of_an_attempt_before_goes(store):
+    place = store.folder / store.rows()[0].name
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "error.txt").write_text("of an attempt before")
+    assert work(store.folder)
+    assert store.rows()[0].state == "done"
+    assert not (place / "error.txt").exists()
+
+
 def test_what_fails_with_brackets_is_printed_as_it_is(store, capsys):
     name = store.rows()[0].name
     store.failed(name, "see [/x.so]")
@@ -127,6 +136,20 @@ def test_runs_of_earlier_files_are_not_taken(store, sections):
     store.add(more)
     assert work(store.folder)
     assert [row.name for row in store.rows() if row.state == "done"] == [more[0].name]
+
+
+def test_status_and_retry_are_of_the_file_that_was_given_last(store, sections, capsys):
+    earlier = store.rows()[0].name
+    store.failed(earlier, "of an earlier file")
+    sections["base"]["model"] = sections["base"]["model"] | {"cutoff": 3.5}
+    store.add(plan(StudyConfig.from_dict(sections)).runs)
+    assert main(["study", "status", str(store.folder)]) == 0
+    told = capsys.readouterr().out
+    assert "4 waiting" in told
+    assert "failed" not in told
+    assert main(["study", "retry", str(store.folder)]) == 0
+    assert "0 runs wait" in capsys.readouterr().out
+    assert {row.name: row.state for row in store.rows()}[earlier] == "failed"
 
 
 def test_data_that_have_changed_are_refused(sections, data, write, tmp_path, capsys, here):

@@ -82,7 +82,7 @@ def run_battery(arguments: argparse.Namespace) -> None:
     """Test a model or a calculator with a battery."""
     from multiace.battery import Battery, run
     from multiace.battery.tables import battery_tables
-    from multiace.evaluation import MAX_EDGES, training_keys
+    from multiace.evaluation import training_keys
     from multiace.verify.choose import make_calculator
 
     if arguments.files:
@@ -112,12 +112,17 @@ def run_battery(arguments: argparse.Namespace) -> None:
             [part.strip() for part in arguments.only.split(",")] if arguments.only else (),
             keys,
             show,
-            MAX_EDGES if arguments.max_edges is None else arguments.max_edges,
+            **limit(arguments),
         )
     console().print(battery_tables(results))
     if arguments.json:
         write_json(arguments.json, results)
         print(f"results: {arguments.json}")
+
+
+def limit(arguments: argparse.Namespace) -> dict[str, int]:
+    """Return how many edges are predicted at once, if the command says so."""
+    return {} if arguments.max_edges is None else {"max_edges": arguments.max_edges}
 
 
 def label_keys(arguments: argparse.Namespace, base: LabelKeys) -> LabelKeys | None:
@@ -136,8 +141,8 @@ def write_json(path: str, content: Any) -> None:
 
 def evaluate_files(arguments: argparse.Namespace) -> None:
     """Print the errors on labelled structures; write predictions and metrics."""
-    from multiace.evaluation import MAX_EDGES, training_keys, write_metrics, write_predictions
     from multiace.evaluation import evaluate as evaluate_file
+    from multiace.evaluation import training_keys, write_metrics, write_predictions
 
     potential = load(arguments)
     keys = label_keys(arguments, training_keys(potential))
@@ -152,7 +157,7 @@ def evaluate_files(arguments: argparse.Namespace) -> None:
                         file,
                         name=name if names.count(name) == 1 else file,
                         keys=keys,
-                        max_edges=MAX_EDGES if arguments.max_edges is None else arguments.max_edges,
+                        **limit(arguments),
                         advance=advance(bar, name),
                         uncertainty=arguments.uncertainty,
                     )

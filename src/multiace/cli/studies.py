@@ -83,7 +83,7 @@ def tell_others(folder: Path, names: set[str]) -> None:
         )
 
 
-def tell(store: Store, names: list[str] | None = None) -> int:
+def tell(store: Store, names: list[str]) -> int:
     """Print what came out of runs, and which have none; return the exit status: 1 if any failed or was stopped."""
     from multiace.study.analysis import Analysis
     from multiace.study.tables import result_table
