@@ -21,7 +21,7 @@ SEEDS = (1, 2, 3, 4)
 def point(labels, seeds=SEEDS):
     name = ", ".join(f"{axis} = {label}" for axis, label in labels.items()) or "base"
     rows = [
-        Row(f"{name}/seed-{seed}", name, labels, seed, {}, "done", 1, None, None, None, None, {"errors": {}})
+        Row(f"{name}/seed-{seed}", name, labels, seed, {}, "done", 1, None, None, None, {"errors": {}})
         for seed in seeds
     ]
     return Outcome(name, name, labels, rows)
@@ -75,14 +75,14 @@ def test_an_additive_grid_has_no_interactions():
     found = analysis(
         grid(a="01", b="01", c="01"), lambda at: 3 * int(at["a"]) + 2 * int(at["b"])
     ).interactions
-    assert [f.effect.axes for f in found] == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert [f.effect.change for f in found] == ["a = 1 with b = 1", "a = 1 with c = 1", "b = 1 with c = 1"]
     assert all(abs(f.interval.mean) < 0.04 for f in found)
     assert sum(f.interval.excludes_zero for f in found) <= 1
 
 
 def test_an_interaction_is_found_with_its_size():
     found = analysis(grid(a="01", b="01", c="01"), lambda at: 3 * int(at["a"]) * int(at["b"]) + int(at["c"]))
-    (a_and_b,) = [f for f in found.interactions if f.effect.axes == ("a", "b")]
+    (a_and_b,) = [f for f in found.interactions if f.effect.change == "a = 1 with b = 1"]
     assert a_and_b.effect.change == "a = 1 with b = 1"
     assert a_and_b.effect.averaged == 2
     assert a_and_b.interval.mean == pytest.approx(3, abs=0.04)
@@ -103,7 +103,7 @@ def test_combinations_that_lack_runs_are_left_out_of_the_mean():
     points[3] = Outcome(points[3].folder, points[3].name, points[3].labels, [])
     points[0] = point(points[0].labels)
     found = analysis(points, lambda at: 3 * int(at["a"]) + 2 * int(at["b"]))
-    (a,) = [f for f in found.effects if f.effect.axes == ("a",)]
+    (a,) = [f for f in found.effects if f.effect.change == "a = 1"]
     assert a.effect.averaged == 1
     assert a.interval.mean == pytest.approx(3, abs=0.04)
     assert found.interactions == []
@@ -129,6 +129,21 @@ def test_a_number_that_a_point_lacks_takes_no_effect_from_the_others():
     assert [(f.effect.change, f.measure.quantity.where) for f in some.effects] == [
         (change, where) for change in ("a = 1", "b = 1", "c = 1") for where in ("test", "hot")
     ]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "n"),
+    [
+        ([(1, 2), (1, 3), (1, 3), (1, 3)], 2),  # the pair that most share
+        ([(1, 2), (1, 2), (1, 3), (1, 4)], 2),  # by half of them
+        ([(1, 2), (1, 3), (1, 4), (1, 5)], 1),  # none is shared by two: one seed, and no interval
+    ],
+)
+def test_effects_stay_while_seeds_are_missing(seeds, n):
+    points = [point(p.labels, of) for p, of in zip(grid(a="01", b="01"), seeds, strict=True)]
+    found = analysis(points, lambda at: 3 * int(at["a"])).effects
+    assert {f.effect.change: f.interval.n for f in found}
+    assert {f.interval.n for f in found} == {n}
 
 
 def test_points_of_other_seeds_leave_intervals_to_the_rest():

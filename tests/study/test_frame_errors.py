@@ -33,7 +33,7 @@ def file(tmp_path):
 
 def row(place, results, test):
     config = {"data": {"test": test}}
-    return Row(place.name, "base", {}, 1, config, "done", 1, None, None, None, None, results)
+    return Row(place.name, "base", {}, 1, config, "done", 1, None, None, None, results)
 
 
 def test_errors_of_structures_add_up_to_those_of_the_set(file, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 from multiace.study.analysis import Analysis
 from multiace.study.frame_errors import FILE
-from multiace.study.measures import measures, numbers
+from multiace.study.measures import measures, numbers, same_sets
 from multiace.study.store import Row
 from tests.study.synthetic import write_study
 
@@ -17,7 +17,10 @@ ERRORS = {"forces": {"rmse": 3.0, "mae": 2.0, "count": 9, "spread": 100.0}}
 
 
 def found(results):
-    return {quantity.label: (quantity.domain, value) for quantity, value in numbers(results)}
+    return {
+        quantity.label: (quantity.domain, value)
+        for quantity, value in numbers(results, dict(same_sets(results)))
+    }
 
 
 def test_a_run_without_battery_has_its_errors_and_costs():
@@ -42,6 +45,23 @@ def test_sets_of_the_battery_have_a_domain_and_come_once():
     assert (both["forces RMSE, test.xyz [meV/Å]"], len(both)) == ((None, 3.1), 4)
 
 
+def test_a_set_is_the_same_in_runs_with_and_without_a_battery(tmp_path):
+    battery = {"sets": {"hot": {"domain": "out", "file": "/data/test.xyz", "errors": ERRORS}}}
+    tested = {"errors": {"test.xyz": ERRORS}, "battery": battery}
+    alone = {"errors": {"test.xyz": {"forces": ERRORS["forces"] | {"rmse": 7.0}}}}
+    rows = [
+        Row(f"base/seed-{seed}", "base", {}, seed, {}, "done", 1, None, None, None, results)
+        for seed, results in enumerate((alone, tested))
+    ]
+    rmse, mae = measures(rows, tmp_path)
+    assert (rmse.quantity.where, rmse.quantity.domain, rmse.values) == (
+        "hot",
+        "out",
+        {"base": {0: 7.0, 1: 3.0}},
+    )
+    assert mae.quantity.where == "hot"
+
+
 def test_scores_are_sizes_and_those_that_do_not_apply_are_none():
     scores = {"rmse": 3.0, "barrier_error": -4.0, "spurious_extrema": 0}
     dimer = {"repulsive": True, "lowest": -3.0, "extrema": 1, "hole": 0.2}
@@ -60,7 +80,7 @@ def test_summary_speaks_of_one_number_of_each_thing():
     dynamics = {"500 K": {"time": 2.0, "survived": 1.5, "bond_error": 0.1}}
     results = {"errors": {"valid": ERRORS, "test.xyz": ERRORS}, "parameters": 12}
     results["battery"] = {"curves": curve, "dynamics": dynamics}
-    assert [quantity.name for quantity, _ in numbers(results) if quantity.is_main] == [
+    assert [quantity.name for quantity, _ in numbers(results, {}) if quantity.is_main] == [
         "forces RMSE, test.xyz",
         "energy RMSE, scan",
         "barrier error, scan",
@@ -90,9 +110,7 @@ def test_dynamics_and_costs_of_the_battery():
 def test_numbers_that_are_not_finite_are_left_out(tmp_path):
     def row(seed, rmse):
         errors = {"test.xyz": {"forces": {"rmse": rmse, "mae": 1.0}}}
-        return Row(
-            f"base/seed-{seed}", "base", {}, seed, {}, "done", 1, None, None, None, None, {"errors": errors}
-        )
+        return Row(f"base/seed-{seed}", "base", {}, seed, {}, "done", 1, None, None, None, {"errors": errors})
 
     rmse, mae = measures([row(1, 2.0), row(2, float("nan")), row(3, float("inf"))], tmp_path)
     assert rmse.values == {"base": {1: 2.0}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -176,6 +177,12 @@ def test_finished_runs_of_another_file_are_told(sections, write, tmp_path, capsy
     assert "note: 2 finished runs in" in capsys.readouterr().out
 
 
+def test_a_study_without_test_sets_has_a_table_of_validation_errors(here, sections, write, tmp_path, capsys):
+    sections["base"]["data"].pop("test")
+    assert main(["study", "run", str(write(sections)), "--folder", str(tmp_path / "study")]) == 0
+    assert re.search(r"valid +forces", capsys.readouterr().out)
+
+
 def test_a_folder_may_have_an_at_in_its_name(sections, data, tmp_path):
     place = tmp_path / "user@host"
     place.mkdir()
@@ -189,6 +196,22 @@ def test_a_process_that_dies_is_a_failure(store, monkeypatch):
     drive(store.folder, [row.name for row in store.rows()], jobs=2)
     assert {row.state for row in store.rows()} == {"failed"}
     assert "its process ended with status 1" in store.rows()[0].error
+
+
+def test_a_process_that_is_asked_to_end_is_no_failure(store, monkeypatch):
+    """As in a battery, which saves nothing; the run goes on when the slot is free."""
+    started = []
+
+    def start(command, env, **options):
+        started.append(command[-1])
+        return popen(["/bin/sh", "-c", "kill -TERM $$" if len(started) == 1 else "exit 1"])
+
+    popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", start)
+    names = [row.name for row in store.rows()]
+    drive(store.folder, names, jobs=1)
+    assert started == [names[0], *names]
+    assert "status 1" in store.rows()[0].error
 
 
 def test_each_gpu_has_a_run_at_a_time(store, monkeypatch):

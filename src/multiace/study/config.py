@@ -13,7 +13,7 @@ from multiace.battery import BATTERIES
 from multiace.config import Config, read_yaml
 from multiace.errors import InputError, did_you_mean
 from multiace.fields import plain
-from multiace.train.config import RunConfig, absolute_paths
+from multiace.train.config import BOUNDS, RunConfig, absolute_paths
 
 __all__ = ["Budget", "Changes", "StudyConfig"]
 
@@ -22,10 +22,7 @@ Changes = dict[str, Any]
 
 SET_BY_THE_STUDY = {
     "train.seed": "seeds",
-    "train.max_epochs": "budget.epochs",
-    "train.max_steps": "budget.steps",
-    "train.max_minutes": "budget.minutes",
-    "train.max_core_minutes": "budget.core_minutes",
+    **{f"train.{name}": name.replace("max_", "budget.") for name in BOUNDS},
 }
 """Fields that no axis may change: they are the same for all points, or differ between the runs of each."""
 

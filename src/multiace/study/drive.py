@@ -151,12 +151,14 @@ class Worker:
         return cls(name, process)
 
     def has_ended(self, store: Store) -> bool:
-        """Whether it has; a run whose process died, and wrote nothing, has failed. One that was stopped waits."""
+        """Whether it has; a run whose process died, and wrote nothing, has failed. One that was stopped goes on."""
         status = self.process.poll()
         if status is None:
             return False
         (row,) = store.rows([self.name], results=False)
-        stopped = row.state == "waiting" and status in (128 + signal.SIGINT, 128 + signal.SIGTERM)
+        stopped = status == -signal.SIGTERM or (
+            row.state == "waiting" and status in (128 + signal.SIGINT, 128 + signal.SIGTERM)
+        )
         unwritten = row.state in ("waiting", "running") and not store.is_worked_on(row)
         if status and unwritten and not stopped:
             how = f"signal {-status}" if status < 0 else f"status {status}"

@@ -9,7 +9,7 @@ from itertools import combinations, pairwise
 
 from multiace.study.outcomes import Outcome
 
-__all__ = ["Effect", "axes", "design", "effects", "interactions", "rest", "successive"]
+__all__ = ["Effect", "axes", "design", "effects", "interactions", "repeated", "rest", "successive"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,6 @@ class Effect:
     Attributes:
         change: What is changed, in words.
         against: What it is compared with.
-        axes: Of the study: one, or the two of an interaction.
         contrast: Coefficients of points, by their folders; they sum to zero.
         reference: Those of the points that it is compared with, which sum to one.
         cells: In a grid, contrasts that it is the mean of: by the combination of the other axes, in words.
@@ -27,7 +26,6 @@ class Effect:
 
     change: str
     against: str
-    axes: tuple[str, ...]
     contrast: dict[str, float]
     reference: dict[str, float]
     cells: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -62,7 +60,7 @@ def effects(points: Sequence[Outcome]) -> list[Effect]:
             axis, label = list(point.labels.items())[-1]
             contrast = {point.folder: 1.0, before.folder: -1.0}
             against = "base" if not before.labels else "the point before"
-            found.append(Effect(f"{axis} = {label}", against, (axis,), contrast, {before.folder: 1.0}))
+            found.append(Effect(f"{axis} = {label}", against, contrast, {before.folder: 1.0}))
             before = point if kind == "path" else before
     return found if kind == "path" else found + steps_from_the_base(points)
 
@@ -74,7 +72,7 @@ def steps_from_the_base(points: Sequence[Outcome]) -> list[Effect]:
     for axis, labels in axes(points).items():
         for before, label in successive(labels):
             a, b = (by_labels[key({axis: value})] for value in (label, before))
-            found.append(Effect(f"{axis} = {label}", before, (axis,), {a: 1.0, b: -1.0}, {b: 1.0}))
+            found.append(Effect(f"{axis} = {label}", before, {a: 1.0, b: -1.0}, {b: 1.0}))
     return found
 
 
@@ -87,11 +85,17 @@ def successive(labels: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def repeated(points: Sequence[Outcome]) -> list[Outcome]:
-    """Points with runs of the two seeds that most have, if one has two: others would take all intervals away."""
-    runs = Counter(row.seed for point in points for row in point.done)
-    least = min(2, max((len(point.done) for point in points), default=0))
-    shared = {seed for seed, _ in runs.most_common(least)}
-    return [point for point in points if point.done and shared <= {row.seed for row in point.done}]
+    """Points with runs of the two seeds that most of them share: others would take all intervals away.
+
+    Where no two seeds are shared by half of the points that have runs, those with the seed that most have.
+    """
+    seeds = [sorted(row.seed for row in point.done) for point in points]
+    for size in (2, 1):
+        counts = Counter(of for one in seeds for of in combinations(one, size))
+        (shared, count), *_ = counts.most_common(1) or [((), 0)]
+        if 2 * count >= sum(map(bool, seeds)):
+            break
+    return [point for point, one in zip(points, seeds, strict=True) if one and {*shared} <= {*one}]
 
 
 def main_effects(points: Sequence[Outcome]) -> list[Effect]:
@@ -111,7 +115,7 @@ def main_effects(points: Sequence[Outcome]) -> list[Effect]:
                 cells = {words: {a: 1.0, b: -1.0} for words, (a, b) in pairs.items()}
                 reference = mean([{b: 1.0} for _, b in pairs.values()])
                 contrast = mean(list(cells.values()))
-                found.append(Effect(f"{axis} = {label}", before, (axis,), contrast, reference, cells))
+                found.append(Effect(f"{axis} = {label}", before, contrast, reference, cells))
     return found
 
 
@@ -143,7 +147,7 @@ def interactions(points: Sequence[Outcome]) -> list[Effect]:
                 }
                 reference = mean([{corners[3]: 1.0} for corners in squares.values()])
                 words, contrast = f"{A} = {a} with {B} = {b}", mean(list(cells.values()))
-                found.append(Effect(words, "both alone", (A, B), contrast, reference, cells))
+                found.append(Effect(words, "both alone", contrast, reference, cells))
     return found
 
 

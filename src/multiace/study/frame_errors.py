@@ -63,7 +63,9 @@ class SetFile(NamedTuple):
 def files_of_sets(
     data: Mapping[str, Any], results: Mapping[str, Any], battery: str | None = None
 ) -> dict[str, SetFile]:
-    """Return the file of each set that a run was tested on, by the set's name; those that are not found are left out.
+    """Return the file of each set that a run was tested on, by the set's name.
+
+    Sets of a battery whose file is not found are left out.
 
     Args:
         data: Section of the run file.

@@ -169,8 +169,9 @@ def measures(rows: Sequence[Row], folder: Path) -> list[Measure]:
         folder: Of the study: errors of structures are read from the folders of its runs.
     """
     values: dict[Quantity, dict[str, dict[int, float]]] = {}
+    same = dict(of for row in rows for of in same_sets(row.results or {}))
     for row in rows:
-        for quantity, value in numbers(row.results or {}):
+        for quantity, value in numbers(row.results or {}, same):
             if math.isfinite(value):
                 values.setdefault(quantity, {}).setdefault(row.folder, {})[row.seed] = value
     frames = {(row.folder, row.seed): kept(folder / row.name) for row in rows if row.results}
@@ -178,13 +179,21 @@ def measures(rows: Sequence[Row], folder: Path) -> list[Measure]:
     return sorted(found, key=lambda measure: measure.quantity.where in SEEN)
 
 
-def numbers(results: Mapping[str, Any]) -> Iterator[tuple[Quantity, float]]:
-    """Yield every number of a run that points are compared by."""
+def numbers(
+    results: Mapping[str, Any], same: Mapping[str, tuple[str, str | None]]
+) -> Iterator[tuple[Quantity, float]]:
+    """Yield every number of a run that points are compared by.
+
+    Args:
+        results: Of the run.
+        same: What :func:`same_sets` has of all runs; some may be without a battery.
+    """
     battery = results.get("battery") or {}
     sets = battery.get("sets", {})
-    for name, errors in results.get("errors", {}).items():
-        if not any(is_same_set(name, errors, found) for found in sets.values()):
-            yield from of_set(name, None, errors)
+    for test, errors in results.get("errors", {}).items():
+        name, domain = same.get(test, (test, None))
+        if name not in sets:
+            yield from of_set(name, domain, errors)
     for name, found in sets.items():
         yield from of_set(name, found["domain"], found["errors"])
     for name, found in battery.get("curves", {}).items():
@@ -199,6 +208,14 @@ def numbers(results: Mapping[str, Any]) -> Iterator[tuple[Quantity, float]]:
     for cost, value in {**costs, **battery.get("cost", {})}.items():
         if cost in COSTS and value is not None:
             yield Quantity("cost", "", None, *COSTS[cost]), float(value)
+
+
+def same_sets(results: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, str | None]]]:
+    """Yield test sets of the run file that are in the battery too, with their name and domain there."""
+    for test, errors in results.get("errors", {}).items():
+        for name, found in (results.get("battery") or {}).get("sets", {}).items():
+            if is_same_set(test, errors, found):
+                yield test, (name, found["domain"])
 
 
 def is_same_set(name: str, errors: Mapping[str, Any], found: Mapping[str, Any]) -> bool:

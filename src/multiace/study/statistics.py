@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtrit
 
-__all__ = ["Interval", "mean_interval"]
+__all__ = ["Interval", "mean_interval", "welch"]
 
 CONFIDENCE = 0.95
 
@@ -72,7 +72,19 @@ def mean_interval(
         v = float(resampled.var(ddof=1)) * structures / (structures - 1)
     if u + v == 0:
         return Interval(mean, deviation, mean, mean, n)
-    of_structures = v**2 / (structures - 1) if v else 0.0
-    freedom = (u + v) ** 2 / (u**2 / (n - 1) + of_structures)
-    half = float(stdtrit(freedom, 0.5 + CONFIDENCE / 2)) * (u + v) ** 0.5
+    half = welch((u, n), (v, structures))
     return Interval(mean, deviation, mean - half, mean + half, n)
+
+
+def welch(*parts: tuple[float, int]) -> float:
+    r"""Return half the width of the interval of a mean whose variance is a sum of parts, not all zero.
+
+    .. math:: t_\nu \Bigl( \sum_k u_k \Bigr)^{1/2}, \qquad
+              \nu = \Bigl( \sum_k u_k \Bigr)^2 \Big/ \sum_k \frac{u_k^2}{n_k - 1}
+
+    Args:
+        parts: Each variance :math:`u_k`, and the number :math:`n_k` that it was estimated from.
+    """
+    variance = sum(u for u, _ in parts)
+    freedom = variance**2 / sum(u**2 / (n - 1) for u, n in parts if u)
+    return float(stdtrit(freedom, 0.5 + CONFIDENCE / 2)) * variance**0.5

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import socket
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -29,7 +28,6 @@ CREATE TABLE IF NOT EXISTS runs (
     config TEXT NOT NULL,
     state TEXT NOT NULL DEFAULT 'waiting',
     attempts INTEGER NOT NULL DEFAULT 0,
-    host TEXT,
     started REAL,
     ended REAL,
     error TEXT,
@@ -62,7 +60,6 @@ class Row:
         config: Its run file.
         state: waiting, running, done or failed.
         attempts: How often it was begun.
-        host: Machine of the last attempt.
         started: When the last attempt began [s].
         ended: When it ended [s].
         error: Why it failed.
@@ -76,7 +73,6 @@ class Row:
     config: dict[str, Any]
     state: str
     attempts: int
-    host: str | None
     started: float | None
     ended: float | None
     error: str | None
@@ -187,7 +183,9 @@ class Store:
         """
         columns = [name if results or name != "results" else "NULL" for name in COLUMNS]
         with self.connection() as connection:
-            found = connection.execute(f"SELECT {', '.join(columns)} FROM runs ORDER BY rowid").fetchall()
+            chosen = "" if names is None else " WHERE name IN (SELECT value FROM json_each(?))"
+            query = f"SELECT {', '.join(columns)} FROM runs{chosen} ORDER BY rowid"
+            found = connection.execute(query, () if names is None else (json.dumps(names),)).fetchall()
         rows = [Row(**{**dict(zip(COLUMNS, row, strict=True)), **parsed(row)}) for row in found]
         by_name = {row.name: row for row in rows}
         return rows if names is None else [by_name[name] for name in names if name in by_name]
@@ -225,7 +223,6 @@ class Store:
             row.name,
             state="running",
             attempts=now.attempts + 1,
-            host=socket.gethostname(),
             started=time.time(),
             error=None,
         )

@@ -16,7 +16,6 @@ from multiace.tables import new_table
 
 __all__ = ["duration", "progress_table", "result_table", "short"]
 
-QUANTITIES = ("energy RMSE", "forces RMSE", "stress RMSE")
 SHOWN = {"valid_forces_mae": "meV/Å", "valid_energy_per_atom_mae": "meV/atom"}
 """Errors that are shown of a run at work: the first that it has."""
 
@@ -69,10 +68,9 @@ def result_table(analysis: Analysis) -> Table:
     )
     for point in analysis.points:
         name = short(point.name)
-        for measure in analysis.measures:
+        for measure in analysis.main:
             quantity, found = measure.quantity, measure.mean(point.folder)
-            shown = quantity.kind == "set" and quantity.where not in ("train", "valid")
-            if shown and quantity.title in QUANTITIES and found is not None:
+            if quantity.kind == "set" and found is not None:
                 change = measure.difference(point.folder, analysis.reference.folder)
                 deviation = "" if found.n < 2 else f" ± {found.deviation:.2g}"
                 title = f"{quantity.title.removesuffix(' RMSE')} [{quantity.unit}]"

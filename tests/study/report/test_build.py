@@ -212,7 +212,7 @@ def test_a_path_with_failures_and_runs_to_come(tmp_path):
     assert "One change after another: 4 points; runs: 8 done, 1 failed, 3 waiting" in text
     assert "the loss is &lt;not&gt; a number" in text
     assert "Without any run so far: nonlinearity = gate, correlation = 2, l_max = 3." in text
-    unfinished = text[text.index("<h2>Runs without results") :]
+    unfinished = text[text.index("<h2>Runs that are not done") :]
     assert unfinished.count("<td>waiting</td>") == 3
     assert unfinished.count("<td>failed</td>") == 1
     effects = text[text.index("<h2>What each change does") : text.index("<h2>Errors of the points")]

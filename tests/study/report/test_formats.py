@@ -15,6 +15,7 @@ from multiace.study.report.formats import (
     to_latex,
     to_markdown,
 )
+from multiace.study.report.words import rounded
 
 TABLE = Table(
     "own",
@@ -37,6 +38,15 @@ def test_numbers_have_four_digits():
         "0",
         "+1,234",
     ]
+
+
+def test_huge_numbers_have_a_power_of_ten():
+    assert [number(x, decimals=1) for x in (-2.2638e31, 123456789.0, 123456789)] == [
+        "−2.26e+31",
+        "1.23e+08",
+        "123,456,789",
+    ]
+    assert rounded(2.2638e31) == "2.3e+31"
 
 
 def test_numbers_of_a_column_share_their_decimals():

@@ -191,6 +191,14 @@ def test_points_without_runs_are_named():
     assert "Without any run so far: a = 1." in text
 
 
+def test_points_that_effects_leave_out_are_named():
+    points = grid(a="01", b="01")
+    assert "leave out" not in told(analysis(points, test=lambda at: 0.0))
+    points[3] = point(points[3].labels, (1, 7))
+    text = told(analysis(points, test=lambda at: 0.0))
+    assert "leave out those that have other runs: a = 1, b = 1." in text
+
+
 def test_names_are_escaped():
     study = analysis([point({}), point({"a": "<b>1</b>"})], test=lambda at: -9.0 * ("a" in at))
     for text in (summary(study), cards(study)):

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Difference", "Printed", "difference"]
 
-CONFIDENCE = 0.95
 NUMBER = r"\d+(?:\.(\d+))?"
 PRINTED = re.compile(rf"({NUMBER})(?: \(({NUMBER})\))?")
 
@@ -104,7 +103,7 @@ def difference(ours: Sequence[float], theirs: Printed, source: Source) -> Differ
         theirs: As printed.
         source: Says the number of runs, and the convention of the standard deviation.
     """
-    from scipy.special import stdtrit
+    from multiace.study.statistics import welch  # takes scipy
 
     n, m = len(ours), source.runs
     mean = sum(ours) / n
@@ -114,6 +113,5 @@ def difference(ours: Sequence[float], theirs: Printed, source: Source) -> Differ
     largest = theirs.deviation + 0.5 * 10.0**-theirs.deviation_decimals
     scale = m / (m - 1) if source.deviation == "population" else 1.0
     u, v = sum((x - mean) ** 2 for x in ours) / (n - 1) / n, scale * largest**2 / m
-    freedom = (u + v) ** 2 / (u**2 / (n - 1) + v**2 / (m - 1))
-    half = float(stdtrit(freedom, 0.5 + CONFIDENCE / 2)) * (u + v) ** 0.5 + 0.5 * 10.0**-theirs.decimals
+    half = welch((u, n), (v, m)) + 0.5 * 10.0**-theirs.decimals
     return Difference(value, value - half, value + half)

@@ -30,7 +30,16 @@ from multiace.study.report.tables import (
 from multiace.study.statistics import Interval
 from multiace.study.tables import short
 
-__all__ = ["cost_section", "effect_section", "error_section", "forests", "panels", "scroll", "told"]
+__all__ = [
+    "cost_section",
+    "effect_section",
+    "error_section",
+    "forests",
+    "of_points",
+    "panels",
+    "scroll",
+    "told",
+]
 
 IN, OUT, UNKNOWN = (
     ("#0b6e8f", "#2f5fd0", "#44546a"),
@@ -71,6 +80,11 @@ def of_sets(measures: Sequence[Measure]) -> dict[str, Series]:
             found[where] = Series(where, name, colors[counts[domain] % len(colors)])
             counts[domain] += 1
     return found
+
+
+def of_points(analysis: Analysis) -> dict[str, Series]:
+    """The legend of points with runs."""
+    return figures.series({point.folder: short(point.name) for point in analysis.points if point.done})
 
 
 def forests(measures: Sequence[Measure]) -> dict[str, list[Measure]]:
@@ -133,13 +147,13 @@ def effect_section(analysis: Analysis, links: Mapping[str, str]) -> Section:
     """What each change does, and which depend on each other."""
     main = {measure.quantity for measure in analysis.main}
     chosen = [found for found in analysis.effects if found.measure.quantity in main]
-    drawn = [found for found in chosen if found.relative is not None]
-    legend = of_sets([found.measure for found in drawn])
+    drawn = [(found, relative) for found in chosen if (relative := found.relative) is not None]
+    legend = of_sets([found.measure for found, _ in drawn])
     shown: dict[str, list[Bar]] = {}
-    for title, of in forests([found.measure for found in drawn]).items():
-        for found in drawn:
+    for title, of in forests([found.measure for found, _ in drawn]).items():
+        for found, (scale, unit) in drawn:
             if found.measure in of:
-                q, (scale, unit) = found.measure.quantity, found.relative or (1.0, "")
+                q = found.measure.quantity
                 tip = f"{found.effect.change}, against {found.effect.against}\n{q.name}: "
                 tip += told(found.interval, q.unit)
                 mean, low, high = (
@@ -186,7 +200,7 @@ def shortened(table: Table) -> Table:
 
 def cost_section(analysis: Analysis, links: Mapping[str, str]) -> Section:
     """Error against parameters, training and time of a prediction."""
-    legend = figures.series({point.folder: short(point.name) for point in analysis.points if point.done})
+    legend = of_points(analysis)
     line = "the line joins points to which none is as good in both and better in one."
     caption = f". {ONE_SEED[:-1]}; {line}"
     if analysis.is_repeated:

@@ -15,6 +15,7 @@ from multiace.report import html
 
 __all__ = [
     "FORMATS",
+    "HUGE",
     "MINUS",
     "Cell",
     "Column",
@@ -28,6 +29,8 @@ __all__ = [
 ]
 
 MINUS = "\N{MINUS SIGN}"
+HUGE = 1e8
+"""From here on numbers that are not counted are written with a power of ten."""
 
 Cell = str | int | float | None
 
@@ -71,12 +74,16 @@ class Table:
 def number(value: float | None, signed: bool = False, decimals: int | None = None) -> str:
     """Write a number with its decimals, or four digits, three if it is signed; one that is counted with all.
 
+    From :data:`HUGE` on with three digits and a power of ten: models that extrapolate may predict anything.
+
     Empty if it is none.
     """
     if value is None or not math.isfinite(value):
         return ""
     sign = "+" if signed and value else ""
-    if isinstance(value, int) or (decimals is None and abs(value) >= 1000):
+    if abs(value) >= HUGE and not isinstance(value, int):
+        text = f"{value:{sign}.3g}"
+    elif isinstance(value, int) or (decimals is None and abs(value) >= 1000):
         text = f"{value:{sign},.0f}"
     elif decimals is not None:
         text = f"{value:{sign},.{decimals}f}"

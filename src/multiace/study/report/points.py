@@ -127,8 +127,8 @@ def both(base: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[tuple[st
 
 
 def unfinished_section(found: Sequence[Progress]) -> Section | None:
-    """Runs that have no results: failed, waiting, running or interrupted."""
+    """Runs that are not done: failed, waiting, running or interrupted; some of them may have been tested in part."""
     rows = [(p.row.point, str(p.row.seed), p.state, p.row.error or "") for p in found if p.state != "done"]
     if not rows:
         return None
-    return Section("Runs without results", html.table(("point", "seed", "state", ""), rows, sortable=True))
+    return Section("Runs that are not done", html.table(("point", "seed", "state", ""), rows, sortable=True))

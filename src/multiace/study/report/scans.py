@@ -16,13 +16,12 @@ from multiace.study.analysis import Analysis
 from multiace.study.measures import OF_DOMAIN, Measure
 from multiace.study.outcomes import Outcome
 from multiace.study.report import figures, svg
-from multiace.study.report.errors import panels, scroll
+from multiace.study.report.errors import of_points, panels, scroll
 from multiace.study.report.figures import Curve, Panel
 from multiace.study.report.formats import to_html
 from multiace.study.report.svg import Series
 from multiace.study.report.tables import score_table, titled
 from multiace.study.store import Row
-from multiace.study.tables import short
 
 __all__ = ["battery_sections", "gaps", "learning_section"]
 
@@ -78,7 +77,7 @@ def figure(analysis: Analysis, names: Sequence[str], panel: Callable[[Analysis, 
     shown = [p for name in names if (p := panel(analysis, name)) is not None]
     if not shown:
         return ""
-    legend = figures.series({point.folder: short(point.name) for point in analysis.points if point.done})
+    legend = of_points(analysis)
     entries = list(legend.values())
     far = "What runs far away leaves the panel."
     if any(p.reference is not None for p in shown):
@@ -151,7 +150,7 @@ def learning_section(analysis: Analysis, folder: Path) -> Section | None:
             shown.append(Panel("validation", "epoch", label, curves, log=True))
     if not shown:
         return None
-    legend = figures.series({point.folder: short(point.name) for point in analysis.points if point.done})
+    legend = of_points(analysis)
     return Section(
         "Learning curves",
         svg.figure(

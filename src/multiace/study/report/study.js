@@ -19,7 +19,7 @@ function sortable(table) {
 function sort(table, column, numbers, up) {
   const groups = table.tBodies.length > 1 ? [...table.tBodies] : [...table.tBodies[0].rows];
   const text = (group) => (group.rows ? group.rows[0] : group).cells[column].textContent.trim();
-  const key = (group) => (numbers ? parseFloat(text(group).replaceAll(",", "").replace("−", "-")) : text(group));
+  const key = (group) => (numbers ? parseFloat(text(group).replaceAll(",", "").replaceAll("−", "-")) : text(group));
   const missing = (value) => value === "" || Number.isNaN(value);
   const compare = numbers ? (a, b) => a - b : (a, b) => a.localeCompare(b, undefined, { numeric: true });
   const order = (one, other) => {

@@ -13,7 +13,7 @@ from multiace.study.outcomes import Outcome
 from multiace.study.report import figures, svg
 from multiace.study.report.errors import forests, panels, told
 from multiace.study.report.figures import Dot, Trend
-from multiace.study.report.tables import ONE_SEED
+from multiace.study.report.tables import ONE_SEED, titled
 from multiace.study.statistics import Interval
 from multiace.study.tables import short
 
@@ -74,4 +74,4 @@ def against(measure: Measure, name: str, lines: dict[str, list[tuple[float, Outc
         for words, of in lines.items()
     }
     dots = {words: of for words, of in found.items() if of}
-    return Trend(q.where, name, f"{q.title} [{q.unit}]" if q.unit else q.title, dots) if dots else None
+    return Trend(q.where, name, titled(q), dots) if dots else None

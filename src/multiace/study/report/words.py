@@ -7,9 +7,10 @@ from html import escape
 
 from multiace.report import html
 from multiace.study.analysis import Analysis, Finding, verdict
+from multiace.study.effects import repeated
 from multiace.study.measures import HOLE, SEEN, Quantity
 from multiace.study.ranking import ranks
-from multiace.study.report.formats import MINUS
+from multiace.study.report.formats import HUGE, MINUS
 from multiace.study.report.tables import described, means, plus_minus
 from multiace.study.tables import short
 
@@ -148,8 +149,8 @@ def signed(value: float) -> str:
 
 
 def rounded(value: float) -> str:
-    """A number as it is printed: two digits, or all before the point."""
-    text = f"{value:,.0f}" if abs(value) >= 9.95 else f"{value:.2g}"
+    """A number as it is printed: two digits, or all before the point of those below ``HUGE``."""
+    text = f"{value:,.0f}" if 9.95 <= abs(value) < HUGE else f"{value:.2g}"
     return text.replace("-", MINUS)
 
 
@@ -236,6 +237,13 @@ def caveats(analysis: Analysis, tested: Sequence[Finding]) -> Iterable[str]:
         yield f"Nothing is claimed of points with one run, which {has} no interval: {'; '.join(single)}."
     if empty:
         yield f"Without any run so far: {'; '.join(empty)}."
+    if analysis.design == "grid":
+        used = repeated(analysis.points)
+        if left := [short(point.name) for point in analysis.points if point.done and point not in used]:
+            yield (
+                "Effects and interactions are of points that share seeds, and leave out those that have other runs: "
+                f"{'; '.join(left)}."
+            )
     differing = [f for f in tested if f.interval.mean or f.interval.low < f.interval.high]  # else no run does
     if differing:
         n, k = len(differing), sum(found.interval.excludes_zero for found in differing)
