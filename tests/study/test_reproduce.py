@@ -414,7 +414,9 @@ def test_tables_are_shown_without_data(name, capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "250")
     monkeypatch.chdir(tmp_path)
     assert main(["reproduce", name, "--show", "--out", "page.md"]) == 0
-    assert read(name).title in told(capsys)
+    out = told(capsys)
+    assert read(name).title in out
+    assert "forces [meV/Å]" in out
     assert (tmp_path / "page.md").read_text(encoding="utf-8").startswith(f"# {read(name).title}\n")
 
 

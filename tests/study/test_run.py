@@ -198,6 +198,15 @@ def test_a_process_that_dies_is_a_failure(store, monkeypatch):
     assert "its process ended with status 1" in store.rows()[0].error
 
 
+def test_without_a_terminal_runs_are_told_as_they_end(sections, write, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    assert (
+        main(["study", "run", str(write(sections)), "--folder", str(tmp_path / "study"), "--jobs", "2"]) == 1
+    )
+    lines = re.findall(r"^\d\d:\d\d:\d\d (\S+): failed$", capsys.readouterr().out, flags=re.MULTILINE)
+    assert sorted(lines) == sorted(row.name for row in Store(tmp_path / "study").rows())
+
+
 def test_a_process_that_is_asked_to_end_is_no_failure(store, monkeypatch):
     """As in a battery, which saves nothing; the run goes on when the slot is free."""
     started = []

@@ -16,6 +16,7 @@ from multiace.errors import InputError
 if TYPE_CHECKING:
     from multiace.model.potential import Potential
 
+WIDE = 140
 __all__ = ["advance", "check_outputs", "console", "load"]
 
 
@@ -32,8 +33,11 @@ def advance(bar: Progress, description: str) -> Callable[[int, int], None]:
 
 
 def console() -> Console:
-    """Return the console that tables and bars go to."""
-    return Console(highlight=False)
+    """Return the console that tables and bars go to; files and pipes, which have no width, are WIDE."""
+    found = Console(highlight=False)
+    if not found.is_terminal and "COLUMNS" not in os.environ:
+        found.width = WIDE
+    return found
 
 
 def load(arguments: argparse.Namespace) -> Potential:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +30,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--quick", action="store_true", help="with --plan: what is known without timing anything"
     )
     parser.add_argument("--jobs", type=int, help="runs at a time (default: one for each core)")
-    parser.add_argument("--threads", type=int, help="CPU threads of each run (default: the cores, divided)")
+    parser.add_argument(
+        "--threads", type=int, help="CPU threads of each run (default: OMP_NUM_THREADS, else cores / jobs)"
+    )
     parser.add_argument("--gpus", help="one run at a time on each of these devices, such as 0,1,2")
     parser.add_argument(
         "--on", choices=("machine", "slurm"), default="machine", help="this machine, or a cluster"
@@ -100,13 +104,12 @@ def do_runs(
         KeyboardInterrupt: With what to do.
     """
     import torch
-    from rich.live import Live
 
+    from multiace.machine import cores, crowd
     from multiace.study import slurm
-    from multiace.study.drive import cores, drive
+    from multiace.study.drive import drive, threads_of_each
     from multiace.study.files import absent_files, check_files, check_unchanged
     from multiace.study.store import Store
-    from multiace.study.tables import progress_table
     from multiace.study.testing import untested
 
     gpus = arguments.gpus.split(",") if arguments.gpus else None
@@ -117,6 +120,9 @@ def do_runs(
         print(
             f"note: up to {slots} runs share the first GPU; --gpus 0 does one at a time, --gpus 0,1 one on each of two"
         )
+    threads = threads or threads_of_each(slots)
+    if arguments.on == "machine" and gpus is None and (why := crowd(threads)):
+        print(f"note: {why}: --threads 1")
     check_files(planned.points)
     if absent := absent_files(planned.points, battery) if battery else []:
         print(
@@ -133,11 +139,7 @@ def do_runs(
     store.add(planned.runs, battery)
     for name in again:
         store.test_again(name)
-    with Live(console=console(), auto_refresh=False) as live:
-
-        def show(found: list[Progress]) -> None:
-            live.update(progress_table(found), refresh=True)
-
+    with shown() as show:
         try:
             if arguments.on == "slurm":
                 slurm.drive(folder, names, job_options(arguments), arguments.jobs, show)
@@ -150,26 +152,52 @@ def do_runs(
     return store
 
 
+@contextmanager
+def shown() -> Iterator[Callable[[list[Progress]], None]]:
+    """Show the state of runs: a table that changes on a terminal, elsewhere a line for each that begins or ends."""
+    from rich.live import Live
+
+    from multiace.study.tables import progress_table
+
+    output = console()
+    if output.is_terminal:
+        with Live(console=output, auto_refresh=False) as live:
+            yield lambda found: live.update(progress_table(found), refresh=True)
+        return
+    before: dict[str, str] = {}
+    last: list[Progress] = []
+
+    def tell(found: list[Progress]) -> None:
+        last[:] = found
+        for p in found:
+            if p.state != before.get(p.row.name, "waiting"):
+                print(f"{time.strftime('%H:%M:%S')} {p.row.name}: {p.state}", flush=True)
+            before[p.row.name] = p.state
+
+    try:
+        yield tell
+    finally:
+        output.print(progress_table(last))
+
+
 def show_plan(
-    planned: Plan, folder: Path, battery: str | None, slots: int, threads: int | None, quick: bool
+    planned: Plan, folder: Path, battery: str | None, slots: int, threads: int, quick: bool
 ) -> None:
     """Print the points of a plan, and what their runs cost; ``quick``: what is known without running."""
     from multiace.study.plan_table import plan_table
 
     found = None
     if not quick:
-        from multiace.study.drive import cores
         from multiace.study.estimate import estimates
 
         place = next(f for f in (folder.absolute(), *folder.absolute().parents) if f.is_dir())
-        threads = threads or max(cores() // slots, 1)
         with progress_bar(console()) as bar:
             show = advance(bar, "timing a few steps of each point")
             found = []
             for estimate in estimates(planned.points, threads, place, battery):
                 found.append(estimate)
                 show(len(found), len(planned.points))
-    console().print(plan_table(planned, found, slots))
+    console().print(plan_table(planned, found, slots, threads))
 
 
 def tell_failures(rows: Sequence[Row], folder: Path) -> int:

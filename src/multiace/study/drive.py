@@ -16,12 +16,14 @@ from typing import Any
 
 from multiace.errors import Interrupted
 from multiace.files import writing
+from multiace.machine import cores
 from multiace.study.progress import Progress, progress
 from multiace.study.store import Store
 
-__all__ = ["THREADS", "cores", "drive", "work_command"]
+__all__ = ["THREADS", "drive", "threads_of_each", "work_command"]
 
 SECONDS_BETWEEN_LOOKS, SECONDS_BETWEEN_POLLS = 1.0, 0.05
+NOTE = b"\nstopping: the runs save their state\n"
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -42,12 +44,12 @@ def drive(
         folder: Of the study.
         names: Of the runs.
         jobs: How many at a time.
-        threads: Of each; None divides the cores that this process may use.
+        threads: Of each; None for :func:`threads_of_each`.
         gpus: One run at a time on each of these devices, in the place of ``jobs``.
         show: Called about once a second with the state of these runs.
     """
     store, slots = Store(folder), len(gpus) if gpus else jobs
-    threads = threads or max(cores() // slots, 1)
+    threads = threads or threads_of_each(slots)
     workers: dict[int, Worker] = {}
     with obeying_signals():
         try:
@@ -65,17 +67,18 @@ def drive(
                     return
                 rest(workers)
         finally:
+            if workers:
+                os.write(2, NOTE)
             for worker in workers.values():
                 worker.process.send_signal(signal.SIGTERM)
             for worker in workers.values():
                 worker.process.wait()
 
 
-def cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1  # systems other than Linux
+def threads_of_each(slots: int) -> int:
+    """Return how many threads each of so many runs has: OMP_NUM_THREADS where it is set, else the cores, divided."""
+    given = os.environ.get(THREADS[0], "")
+    return int(given) if given.isdecimal() and int(given) else max(cores() // slots, 1)
 
 
 @contextmanager

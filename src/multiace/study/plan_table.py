@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
+from multiace.machine import cores
 from multiace.study.config import Budget
 from multiace.study.plan import Plan
 from multiace.study.tables import duration, short
@@ -24,13 +25,16 @@ __all__ = ["plan_table"]
 BOUNDS = tuple(Budget.model_fields)
 
 
-def plan_table(planned: Plan, found: Sequence[Estimate] | None = None, slots: int = 1) -> Table:
+def plan_table(
+    planned: Plan, found: Sequence[Estimate] | None = None, slots: int = 1, threads: int = 1
+) -> Table:
     """A line for each point: what it changes, its bounds, and what a run of it costs where that is estimated.
 
     Args:
         planned: The study.
         found: Estimates of its points.
         slots: How many runs there are at a time.
+        threads: Of each.
     """
     points, seeds = planned.points, len(planned.seeds)
     caption = f"{len(points)} points, {seeds} seed{'s' * (seeds > 1)}: {len(planned.runs)} runs"
@@ -44,7 +48,9 @@ def plan_table(planned: Plan, found: Sequence[Estimate] | None = None, slots: in
             table.add_row(escape(short(point.name)), *cells)
         return table
     columns = ("parameters", "epochs", "steps", "a run", "all seeds", "memory")
-    table = new_table("point", *columns, right=columns, caption=f"{caption}; {told(planned, found, slots)}")
+    table = new_table(
+        "point", *columns, right=columns, caption=f"{caption}; {told(planned, found, slots, threads)}"
+    )
     for point, estimate in zip(points, found, strict=True):
         length, seconds = estimate.length, estimate.seconds
         cells = ["not estimated", "", "", "", ""]
@@ -61,18 +67,19 @@ def plan_table(planned: Plan, found: Sequence[Estimate] | None = None, slots: in
     return table
 
 
-def told(planned: Plan, found: Sequence[Estimate], slots: int) -> str:
+def told(planned: Plan, found: Sequence[Estimate], slots: int, threads: int) -> str:
     """How long a study takes, and how that is known."""
     seconds = [estimate.seconds for estimate in found if estimate.seconds is not None]
     rest = len(found) - len(seconds)
     without = f", without those of {rest} points that are solved for" if rest else ""
     total = duration(wall_clock(seconds * len(planned.seeds), slots))
+    each = "1 thread" if threads == 1 else f"{threads} threads"
     return (
-        f"about {total} with {slots} at a time{without}. Estimated from real steps and predictions of each point, "
-        "timed alone on this machine: runs beside each other are slower, runs that stop early shorter. Time is from "
-        "the start of a process to its tests on all sets and on the battery, with dynamics to their end, without "
-        "verification; memory the most that training needs at once. "
-        f"Load of this machine: {os.getloadavg()[0]:.1f}."
+        f"about {total} with {slots} at a time, {each} each{without}. Estimated from real steps and predictions of "
+        "each point, timed alone on this machine: runs beside each other are slower, runs that stop early shorter. "
+        "Time is from the start of a process to its tests on all sets and on the battery, with dynamics to their end, "
+        "without verification; memory the most that training needs at once. "
+        f"Load of this machine: {os.getloadavg()[0]:.1f} on {cores()} cores, which the times have in them."
     )
 
 

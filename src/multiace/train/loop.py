@@ -14,6 +14,7 @@ from torch import Tensor
 
 from multiace.config import choose
 from multiace.errors import InputError, Interrupted
+from multiace.machine import crowd
 from multiace.model.potential import Potential
 from multiace.model.replay import Predictor
 from multiace.train.checkpoint import checkpoint_path, newest_first
@@ -82,6 +83,8 @@ def fit(run: RunConfig | str | Path, folder: str | Path | None = None, fork: boo
         solved = is_solved(run)
         data = prepare(run)
         place.make()
+        if fabric.device.type == "cpu" and (why := crowd(torch.get_num_threads())):
+            Console(place.log if place.main else None).print(f"note: {why}: train.threads = 1")
         if solved:
             return LinearFit(fabric, run, data, place).fit()
         return Training(fabric, run, data, place, fork).fit()

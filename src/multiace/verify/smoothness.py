@@ -68,7 +68,9 @@ def dimers(subject: Subject) -> Outcome:
     if not holes:
         return Outcome(0.0, 0.0, "eV")
     depth, where = max(holes)
-    return Outcome(depth, 0.0, "eV", f"{where}; {len(holes)} of {len(pairs(subject))} pairs")
+    bare = subject.potential is not None and subject.potential.zbl is None
+    remedy = "; model.zbl: true keeps atoms apart" if bare else ""
+    return Outcome(depth, 0.0, "eV", f"{where}; {len(holes)} of {len(pairs(subject))} pairs{remedy}")
 
 
 def hole(pair: tuple[str, str], r: np.ndarray, E: np.ndarray) -> tuple[float, float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Group
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -24,14 +25,14 @@ def terminal(page: Page) -> Group:
 def table(section: Section) -> Table:
     """A table for the terminal; set and quantity are written once for all their models."""
     right = section.head[len(section.head) - section.numbers :]
-    found = new_table(*section.head, right=right, caption=section.caption)
+    found = new_table(*section.head, right=right, caption=escape(section.caption))
     repeats = 2 if section.head[:2] == ("set", "quantity") else 0
     above: tuple[str, ...] = ()
     for line in section.lines:
         same = next((n for n in range(repeats) if line[: n + 1] != above[: n + 1]), repeats)
         if above and repeats and not same:
             found.add_section()
-        found.add_row(*("" for _ in range(same)), *line[same:])
+        found.add_row(*("" for _ in range(same)), *map(escape, line[same:]))
         above = line
     return found
 

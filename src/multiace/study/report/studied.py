@@ -50,7 +50,7 @@ def studied_section(analysis: Analysis, store: Store) -> Section:
         "model": model(run["model"], changing["model"]),
         "training": training(run["train"], changing["train"]),
         "changes": "; ".join(
-            f"{axis}: {', '.join(labels)}" for axis, labels in axes(analysis.points).items()
+            f"{axis}: {' · '.join(labels)}" for axis, labels in axes(analysis.points).items()
         ),
         "budget of a run": budget(rows),
         "seeds": ", ".join(map(str, dict.fromkeys(row.seed for row in rows))),

@@ -112,7 +112,15 @@ def error_table(analysis: Analysis) -> Table:
                 q = measure.quantity
                 words = (point.name, q.where, q.domain or "", q.title, q.unit, verdict(change))
                 rows.append(
-                    (*words, found.mean, found.deviation, found.n, *bounds(change), rank, measure.structures)
+                    (
+                        *words,
+                        found.mean,
+                        found.deviation,
+                        found.n,
+                        *bounds(change),
+                        rank,
+                        measure.structures or None,
+                    )
                 )
     words = ("point", "of", "domain", "quantity", "unit", "difference is")
     columns = [
@@ -268,8 +276,8 @@ def beating(analysis: Analysis) -> str:
         )
     if OF_CORES in titles:
         text += (
-            f" {OF_CORES.capitalize()} is what all processor cores took together, which other programs hardly change; "
-            "of a GPU it says nothing."
+            f" {OF_CORES.capitalize()} is what all processor cores took together, which other programs hardly change "
+            "where runs have one thread (threads that wait for each other count as well); of a GPU it says nothing."
         )
     clock = [title for title in titles if title in MEASURED_BY_THE_CLOCK]
     if clock:
