@@ -88,7 +88,7 @@ def test_a_plan_says_what_runs_cost(sections, write, tmp_path, capsys, monkeypat
     assert len(reads) == 1
     assert sorted(tmp_path.iterdir()) == [*before, tmp_path / "own.yaml"]
     assert "2 points, 2 seeds: 4 runs; about" in told
-    assert "with 2 at a time, without those of 1 points that are solved for" in told
+    assert "with 2 at a time, 1 thread each, without those of 1 points that are solved for" in told
     assert "kind = ace" in told
     assert "not estimated" in told
 

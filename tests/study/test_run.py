@@ -170,7 +170,7 @@ def test_finished_runs_of_another_file_are_told(sections, write, tmp_path, capsy
     sections["seeds"] = [1]
     command = ["study", "run", str(write(sections)), "--folder", str(tmp_path / "study"), "--jobs", "1"]
     assert main(command) == 0
-    assert "note:" not in capsys.readouterr().out
+    assert "finished runs in" not in capsys.readouterr().out
     sections["base"]["model"] = sections["base"]["model"] | {"cutoff": 3.5}
     write(sections)
     assert main(command) == 0

@@ -37,7 +37,7 @@ def test_a_grid_is_told_by_what_all_points_share(store):
         found["model"],
     )
     assert found["training"] == "as by default"
-    assert found["changes"] == "model.nonlinearity: none, gate; reference: <b>E0</b> & 100% of_it $, mean"
+    assert found["changes"] == "model.nonlinearity: none · gate; reference: <b>E0</b> & 100% of_it $ · mean"
     assert found["budget of a run"] == "30 epochs"
     assert found["seeds"] == "1, 2, 3"
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", found["last run ended"])
@@ -53,14 +53,14 @@ def test_what_changes_in_a_grid_is_not_told_as_that_of_all(tmp_path):
     assert "training set" not in found
     assert found["test sets"] == "near.xyz, far.xyz"
     assert found["training"] == "as by default"
-    assert "data.train: [a.xyz], [b.xyz]" in found["changes"]
+    assert "data.train: [a.xyz] · [b.xyz]" in found["changes"]
 
 
 def test_changes_alone_are_told_with_all_of_their_base(tmp_path):
     store = write_study(tmp_path / "alone", ALONE, seeds=(1,), battery=False, structures=False)
     found, body = told(store)
     assert "correlation = 1" in found["model"]
-    assert found["changes"] == "model.correlation: 2, 3; model.nonlinearity: gate"
+    assert found["changes"] == "model.correlation: 2 · 3; model.nonlinearity: gate"
     assert "battery" not in found
     assert "Run file of the base" in body
 
