@@ -72,6 +72,7 @@ def test_times_have_units():
 def test_a_plan_says_what_runs_cost(sections, write, tmp_path, capsys, monkeypatch, quick):
     """Of trained and of solved models; data are read once, and nothing is left behind."""
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.chdir(tmp_path)
     read, reads = estimate.read_data, []
     monkeypatch.setattr(estimate, "read_data", lambda data: reads.append(data) or read(data))
