@@ -174,6 +174,12 @@ def test_explain_of_many_structures_has_their_mean_and_range(files, capsys):
     assert "lowest" in out
     assert "remainder" in out
     assert "5 structures" in out
+    assert "reference" not in out
+    labelled = ase.io.read("several.xyz", ":")
+    assert len({atoms.get_potential_energy() for atoms in labelled}) == 1
+    ase.io.write("many.xyz", (labelled * 5)[:5])
+    out = command("explain model.safetensors many.xyz", capsys).out
+    assert out.count("-6,400.0000") == 3
 
 
 def test_ways_to_split_are_those_of_the_library():

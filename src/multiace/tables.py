@@ -271,6 +271,8 @@ def split_table(
         references: Their energies, where they are known.
         caption: Below the table.
     """
+    import numpy as np
+
     few = len(structures) <= FEW
     heads = structures if few else ("mean", "lowest", "highest")
     table = new_table("term", *heads, right=heads, caption=caption)
@@ -282,10 +284,13 @@ def split_table(
     for name, term in zip(names, terms.T, strict=True):
         table.add_row(name, *cells(term))
     table.add_row("energy", *cells(terms.sum(axis=1)), style=EMPHASIS)
-    if few and any(energy is not None for energy in references):
+    known = [energy for energy in references if energy is not None]
+    if few and known:
         table.add_row(
             "reference", *("-" if energy is None else f"{energy:,.4f}" for energy in references), style=DIM
         )
+    elif len(known) == len(structures):
+        table.add_row("reference", *cells(np.array(known)), style=DIM)
     return table
 
 
