@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src/multiace"
 LEVELS = (
     ("errors", "progress"),
-    ("fields", "files", "memory"),
+    ("fields", "files", "machine", "memory"),
     ("config",),
     ("graph", "basis"),
     ("ops",),
