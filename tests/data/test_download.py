@@ -97,7 +97,7 @@ def test_without_a_network_what_is_missing_is_named(tmp_path, monkeypatch):
 def test_without_a_network_the_error_says_what_to_do(tmp_path, name):
     with pytest.raises(InputError, match=rf"{name} cannot be downloaded.*127.0.0.1.*set MULTIACE_DATA"):
         download(name, tmp_path)
-    assert not any((tmp_path / name).iterdir())
+    assert not (tmp_path / name).exists()
 
 
 def test_an_answer_that_is_an_error_is_told(tmp_path, server, monkeypatch):
@@ -112,7 +112,7 @@ def test_another_file_than_the_published_one_is_refused(tmp_path, server, monkey
     monkeypatch.setattr(module, "BOTNET_DATASETS", address)
     with pytest.raises(InputError, match="is not the published file"):
         download("acac", tmp_path / "data")
-    assert not any((tmp_path / "data/acac").iterdir())
+    assert not (tmp_path / "data/acac").exists()
     put(tmp_path / "mine/acac", {"train.xyz": b"changed"})
     monkeypatch.setenv("MULTIACE_DATA", str(tmp_path / "mine"))
     with pytest.raises(InputError, match=r"mine/acac/train\.xyz is not the published file"):

@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -125,6 +125,9 @@ def download(name: str, folder: str | Path | None = None) -> list[Path]:
         return get_botnet(target, local, f"{BOTNET_DATASETS}/{upstream}", blobs)
     except OSError as error:
         raise InputError(f"cannot write {error.filename or target}: {error.strerror or error}.") from None
+    finally:
+        with suppress(OSError):
+            target.rmdir()  # where nothing came: it is empty
 
 
 def get_botnet(target: Path, local: Path, address: str, blobs: Mapping[str, str]) -> list[Path]:
