@@ -126,6 +126,11 @@ def test_presets_fit_the_terminal(capsys, monkeypatch):
         assert all(name in out for name in multiace.PRESETS if name.endswith("-small"))
 
 
+def test_files_and_pipes_are_wide(capsys, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert 80 < max(map(len, command("explain", capsys).out.splitlines())) <= 140
+
+
 @pytest.mark.parametrize("name", ["model", "cutoff", "train.learning_rate", "md", "relax.fmax"])
 def test_explain_finds_sections_and_fields(name, capsys):
     out = command(f"explain {name}", capsys).out

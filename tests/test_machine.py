@@ -5,7 +5,7 @@ import os
 import pytest
 
 from multiace.machine import cores, crowd
-from multiace.study.drive import threads_of_each
+from multiace.study import drive
 
 
 def test_threads_on_a_busy_machine_are_told(monkeypatch):
@@ -16,8 +16,10 @@ def test_threads_on_a_busy_machine_are_told(monkeypatch):
     assert crowd(2) == ""
 
 
-@pytest.mark.parametrize(("given", "threads"), [("3", 3), ("", None), ("0", None), ("2,1", None)])
-def test_runs_have_the_threads_of_the_environment_or_share_the_cores(given, threads, monkeypatch):
+@pytest.mark.parametrize(("given", "threads"), [("3", 3), ("99", 8), ("", 8), ("0", 8), ("2,1", 8)])
+def test_runs_share_the_cores_and_have_no_more_threads_than_the_environment_says(given, threads, monkeypatch):
+    monkeypatch.setattr(drive, "cores", lambda: 8)
     monkeypatch.setenv("OMP_NUM_THREADS", given)
-    assert threads_of_each(1) == (threads or cores())
-    assert threads_of_each(10 * cores()) == (threads or 1)
+    assert drive.threads_of_each(1) == threads
+    assert drive.threads_of_each(4) == 2
+    assert drive.threads_of_each(20) == 1

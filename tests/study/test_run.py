@@ -203,8 +203,12 @@ def test_without_a_terminal_runs_are_told_as_they_end(sections, write, tmp_path,
     assert (
         main(["study", "run", str(write(sections)), "--folder", str(tmp_path / "study"), "--jobs", "2"]) == 1
     )
-    lines = re.findall(r"^\d\d:\d\d:\d\d (\S+): failed$", capsys.readouterr().out, flags=re.MULTILINE)
+    out = capsys.readouterr().out
+    lines = re.findall(r"^\d\d:\d\d:\d\d (\S+): failed$", out, flags=re.MULTILINE)
     assert sorted(lines) == sorted(row.name for row in Store(tmp_path / "study").rows())
+    assert "4 failed" in out
+    main(["study", "run", str(tmp_path / "own.yaml"), "--folder", str(tmp_path / "study"), "--jobs", "2"])
+    assert not re.search(r"^\d\d:\d\d:\d\d", capsys.readouterr().out, flags=re.MULTILINE)  # nothing new
 
 
 def test_a_process_that_is_asked_to_end_is_no_failure(store, monkeypatch):
@@ -317,7 +321,8 @@ def test_a_study_that_was_stopped_finishes_with_the_same_table(how, sections, wr
         process.kill()
     if how != signal.SIGKILL:
         assert {row.state for row in Store(stopped).rows()} <= {"waiting", "done"}
-        assert "the same command goes on" in stopped.with_suffix(".err").read_text()
+        told = stopped.with_suffix(".err").read_text()
+        assert told.index("stopping: the runs save their state") < told.index("the same command goes on")
         assert main(["study", "status", str(stopped)]) == 0
         assert " waiting " in capsys.readouterr().out
     finish(stopped)

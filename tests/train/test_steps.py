@@ -26,6 +26,14 @@ def test_other_bounds_leave_epochs_without_a_default(bounds, epochs):
     assert TrainConfig.from_dict(config.model_dump()) == config
 
 
+def test_threads_on_a_busy_machine_are_told(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("os.getloadavg", lambda: (99.0, 0.0, 0.0))
+    fit(run(max_epochs=1, threads=1), tmp_path / "one")
+    assert "may be many times slower" not in capsys.readouterr().out
+    fit(run(max_epochs=1, threads=2), tmp_path / "two")
+    assert "may be many times slower than one: train.threads = 1" in (tmp_path / "two/train.log").read_text()
+
+
 def test_a_run_ends_with_its_last_step_and_validates_what_there_is_of_the_epoch(run, tmp_path):
     fit(run(max_epochs=None, max_steps=7), tmp_path)  # 12 frames, 4 a batch
     summary = json.loads((tmp_path / "summary.json").read_text())

@@ -134,3 +134,11 @@ def test_kept_structures_come_back_without_what_else_they_carried(tmp_path):
 
 def test_every_check_has_a_first_line_that_says_what_it_measures():
     assert all((check.__doc__ or "").strip() for check in CHECKS.values())
+
+
+def test_a_model_with_holes_and_without_zbl_is_told_of_it():
+    (found,) = verify(of_potential(small_potential(), [methanol()]), "", only=["dimers"]).findings
+    assert found.status == "fail"
+    assert found.note.endswith("pairs; model.zbl: true keeps atoms apart")
+    (found,) = verify(of_potential(small_potential(zbl=True), [methanol()]), "", only=["dimers"]).findings
+    assert "zbl" not in found.note

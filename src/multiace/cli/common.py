@@ -16,8 +16,9 @@ from multiace.errors import InputError
 if TYPE_CHECKING:
     from multiace.model.potential import Potential
 
-WIDE = 140
 __all__ = ["advance", "check_outputs", "console", "load"]
+
+WIDE = 140  # columns
 
 
 def advance(bar: Progress, description: str) -> Callable[[int, int], None]:
@@ -33,7 +34,7 @@ def advance(bar: Progress, description: str) -> Callable[[int, int], None]:
 
 
 def console() -> Console:
-    """Return the console that tables and bars go to; files and pipes, which have no width, are WIDE."""
+    """Return the console that tables and bars go to; files and pipes, which have no width, get WIDE."""
     found = Console(highlight=False)
     if not found.is_terminal and "COLUMNS" not in os.environ:
         found.width = WIDE

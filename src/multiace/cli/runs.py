@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["add_options", "check_options", "do_runs", "tell_failures"]
 
+ENDED = ("done", "failed")
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where and how runs are done."""
@@ -31,7 +33,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--jobs", type=int, help="runs at a time (default: one for each core)")
     parser.add_argument(
-        "--threads", type=int, help="CPU threads of each run (default: OMP_NUM_THREADS, else cores / jobs)"
+        "--threads",
+        type=int,
+        help="CPU threads of each run (default: cores / jobs, or OMP_NUM_THREADS if less)",
     )
     parser.add_argument("--gpus", help="one run at a time on each of these devices, such as 0,1,2")
     parser.add_argument(
@@ -164,20 +168,20 @@ def shown() -> Iterator[Callable[[list[Progress]], None]]:
         with Live(console=output, auto_refresh=False) as live:
             yield lambda found: live.update(progress_table(found), refresh=True)
         return
-    before: dict[str, str] = {}
-    last: list[Progress] = []
+    last: dict[str, Progress] = {}
 
     def tell(found: list[Progress]) -> None:
-        last[:] = found
         for p in found:
-            if p.state != before.get(p.row.name, "waiting"):
+            before = last[p.row.name].state if last else p.state if p.state in ENDED else "waiting"
+            if p.state != before:
                 print(f"{time.strftime('%H:%M:%S')} {p.row.name}: {p.state}", flush=True)
-            before[p.row.name] = p.state
+        last.update({p.row.name: p for p in found})
 
     try:
         yield tell
     finally:
-        output.print(progress_table(last))
+        if last:
+            output.print(progress_table(list(last.values())))
 
 
 def show_plan(

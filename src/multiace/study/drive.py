@@ -76,9 +76,9 @@ def drive(
 
 
 def threads_of_each(slots: int) -> int:
-    """Return how many threads each of so many runs has: OMP_NUM_THREADS where it is set, else the cores, divided."""
-    given = os.environ.get(THREADS[0], "")
-    return int(given) if given.isdecimal() and int(given) else max(cores() // slots, 1)
+    """Return how many threads each of so many runs has: the cores, divided; fewer where OMP_NUM_THREADS says so."""
+    given, share = os.environ.get(THREADS[0], ""), max(cores() // slots, 1)
+    return min(int(given), share) if given.isdecimal() and int(given) else share
 
 
 @contextmanager

@@ -127,7 +127,7 @@ def both(base: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[tuple[st
 
 
 def unfinished_section(found: Sequence[Progress]) -> Section | None:
-    """Runs that are not done: failed, waiting, running or interrupted; some of them may have been tested in part."""
+    """Runs that are not done: failed, waiting, running or interrupted; those that are tested again have results."""
     rows = [(p.row.point, str(p.row.seed), p.state, p.row.error or "") for p in found if p.state != "done"]
     if not rows:
         return None
