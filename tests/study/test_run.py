@@ -324,7 +324,7 @@ def test_a_study_that_was_stopped_finishes_with_the_same_table(how, sections, wr
         told = stopped.with_suffix(".err").read_text()
         assert told.index("stopping: the runs save their state") < told.index("the same command goes on")
         assert main(["study", "status", str(stopped)]) == 0
-        assert " waiting " in capsys.readouterr().out
+        assert " interrupted " in capsys.readouterr().out
     finish(stopped)
     assert main(["study", "run", str(file), "--folder", str(stopped), "--jobs", "2"]) == 0
     assert errors(Store(stopped)) == errors(undisturbed(sections, tmp_path / "whole"))
@@ -333,6 +333,10 @@ def test_a_study_that_was_stopped_finishes_with_the_same_table(how, sections, wr
 def test_what_is_no_study_is_refused(tmp_path, capsys):
     assert main(["study", "status", str(tmp_path)]) == 2
     assert "no folder of a study" in capsys.readouterr().err
+    file = tmp_path / "own.yaml"
+    file.touch()
+    assert main(["study", "status", str(file)]) == 2
+    assert "own.yaml is a file: say the folder of its study, such as runs/own." in capsys.readouterr().err
     (tmp_path / "study.sqlite").write_text("no database, but long enough to be taken for one" * 100)
     assert main(["study", "status", str(tmp_path)]) == 2
     assert "cannot be used" in capsys.readouterr().err

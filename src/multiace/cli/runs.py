@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_options", "check_options", "do_runs", "tell_failures"]
 
-ENDED = ("done", "failed")
+RESTING = ("interrupted", "done", "failed")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -172,7 +172,7 @@ def shown() -> Iterator[Callable[[list[Progress]], None]]:
 
     def tell(found: list[Progress]) -> None:
         for p in found:
-            before = last[p.row.name].state if last else p.state if p.state in ENDED else "waiting"
+            before = last[p.row.name].state if last else p.state if p.state in RESTING else "waiting"
             if p.state != before:
                 print(f"{time.strftime('%H:%M:%S')} {p.row.name}: {p.state}", flush=True)
         last.update({p.row.name: p for p in found})

@@ -53,15 +53,14 @@ def progress(
 
 def look(store: Store, row: Row, jobs: Mapping[str, str]) -> Progress:
     """Look at a run: its state, and the last line of its learning curve."""
-    state = row.state
-    if state == "running" and not store.is_worked_on(row):
+    state, place = row.state, store.folder / row.name
+    last, trained = last_line(place / "metrics.csv"), RunFolder(place).finished
+    if (state == "waiting" and last and not trained) or (state == "running" and not store.is_worked_on(row)):
         state = "interrupted"
     if state in ("waiting", "interrupted"):
         state = jobs.get(row.name, state)
-    place = store.folder / row.name
-    if state == "running" and RunFolder(place).finished:
+    if state == "running" and trained:
         state = "testing"
-    last = last_line(place / "metrics.csv")
     share = 1.0 if state in ("testing", "done") else nearest(row.config["train"], last)
     errors = {key: value for key, value in last.items() if key.startswith("valid_")}
     return Progress(row, state, share, int(last.get("epoch", 0)), last.get("seconds", 0.0), errors)

@@ -29,7 +29,7 @@ def progress_table(found: Sequence[Progress]) -> Table:
     columns = ("run", "seed", "state", "done", "epoch", "validation MAE", "")
     table = new_table(*columns, right=("seed", "done", "epoch", "validation MAE"), caption=caption)
     for p in found:
-        if p.state not in ("waiting", "done") or p.row.error or (p.state == "waiting" and p.epoch):
+        if p.state not in ("waiting", "done") or p.row.error:
             error = next(
                 (f"{p.errors[name]:.1f} {unit}" for name, unit in SHOWN.items() if name in p.errors), ""
             )
