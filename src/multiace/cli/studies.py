@@ -157,7 +157,9 @@ def existing(folder: str) -> Store:
     from multiace.study.store import NAME, Store
 
     if Path(folder).is_file():
-        raise InputError(f"{folder} is a file: say the folder of its study, such as runs/{Path(folder).stem}.")
+        raise InputError(
+            f"{folder} is a file: say the folder of its study, such as runs/{Path(folder).stem}."
+        )
     if not (Path(folder) / NAME).is_file():
         raise InputError(
             f"{folder} is no folder of a study, as it has no {NAME}: multiace study run makes one."

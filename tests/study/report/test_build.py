@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import shutil
 
 import pytest
 
@@ -208,6 +209,7 @@ def test_a_path_with_failures_and_runs_to_come(tmp_path):
         connection.execute(
             "UPDATE runs SET results = NULL, state = 'waiting' WHERE point = ?", (rows[3].point,)
         )
+    shutil.rmtree(store.folder / rows[3].folder)
     text = write_study_report(store.folder).read_text(encoding="utf-8")
     assert "One change after another: 4 points; runs: 8 done, 1 failed, 3 waiting" in text
     assert "the loss is &lt;not&gt; a number" in text
