@@ -1,4 +1,4 @@
-"""Published models: what they are, and that every one-key change from each is a sound model."""
+"""Presets: what they are, and that every one-key change from each is a sound model."""
 
 import ase
 import numpy as np
@@ -24,6 +24,7 @@ from tests.model.design_space import (
 from tests.rotations import orthogonal
 
 NAMES = [
+    "recommended",
     "ace",
     "ace-fs",
     "ace-tensor-reduced",
