@@ -53,10 +53,9 @@ RECOMMENDED = ModelConfig(
     product_elements=True,
     num_radial=5,
     radial_widths=(32, 32),
-    radial_species="pair",
     readout_width=0,
 )
-"""The best found for two core hours of training on 450 structures of AcAc (docs/ablations.md): 2 layers, ν = 2."""
+"""The best found for up to two core hours on 450 structures of AcAc (docs/ablations.md#two-hours): 2 layers, ν = 2."""
 
 ACE = ModelConfig(
     cutoff=5.0,
