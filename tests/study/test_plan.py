@@ -35,6 +35,14 @@ def test_a_grid_has_all_combinations(sections):
     assert len({p.folder for p in found}) == 6
 
 
+@pytest.mark.parametrize("design", ["grid", "one_at_a_time", "path"])
+def test_without_axes_the_base_is_the_only_point(sections, design):
+    del sections["axes"]
+    (found,) = points(sections, design=design)
+    assert found.name == "base"
+    assert found.run.model.correlation == 1
+
+
 def test_one_at_a_time_is_the_base_and_each_value_alone(sections):
     axes = {"model.correlation": [2, 3], "model.nonlinearity": ["gate"]}
     found = points(sections, axes=axes, design="one_at_a_time")
@@ -173,7 +181,8 @@ def test_paths_are_relative_to_the_study_file(sections, write, tmp_path):
 
 
 REFUSED = {
-    "no axes": ({"axes": {}}, "study.axes must hold one axis"),
+    "no mapping": ({"axes": None}, "study.axes = null must hold axes, such as"),
+    "no base, no axes": ({"axes": {}, "base": {}}, "study, base: .*no section 'data'"),
     "unknown field": ({"axes": {"model.corelation": [1]}}, "Did you mean 'correlation'"),
     "unknown section": ({"axes": {"modell.correlation": [1]}}, "is not section.field of a run file"),
     "seed": (

@@ -91,6 +91,11 @@ class Analysis:
         return [point.folder for point in self.points]
 
     @property
+    def is_compared(self) -> bool:
+        """Whether there are two points, without which there are no differences and no ranks."""
+        return len(self.points) > 1
+
+    @property
     def is_repeated(self) -> bool:
         """Whether a point has two seeds, without which there are no intervals."""
         return any(len(point.done) > 1 for point in self.points)

@@ -50,7 +50,8 @@ class StudyConfig(Config):
 
     base: dict[str, dict[str, Any]] = Field(description="sections of a run file: model, data, train")
     axes: dict[str, dict[str, Changes]] = Field(
-        description="what is changed: axis, label of a value, its fields"
+        default={},
+        description="what is changed: axis, label of a value, its fields; without any, the base alone",
     )
     design: Literal["grid", "one_at_a_time", "path"] = Field(
         "grid",
@@ -69,8 +70,10 @@ class StudyConfig(Config):
     @field_validator("axes", mode="before")
     @classmethod
     def _bundles(cls, axes: Any) -> Any:
-        if not isinstance(axes, Mapping) or not axes:
-            raise InputError("study.axes must hold one axis or more, such as model.correlation: [1, 2, 3].")
+        if not isinstance(axes, Mapping):
+            raise InputError(
+                f"study.axes = {plain(axes)} must hold axes, such as model.correlation: [1, 2, 3]."
+            )
         return {str(name): bundles(str(name), values) for name, values in axes.items()}
 
     @field_validator("seeds", mode="before")

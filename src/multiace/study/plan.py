@@ -101,7 +101,7 @@ def plan(study: StudyConfig) -> Plan:
         try:
             points.append(point(study, labels))
         except InputError as error:
-            if study.design != "grid":
+            if study.design != "grid" or not study.axes:
                 raise InputError(f"study, {described(labels)}: {error}") from None
             refused.append((labels, str(error)))
     if not points and len(refused) > 1 and len({why for _, why in refused}) == 1:

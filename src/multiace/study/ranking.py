@@ -14,7 +14,8 @@ def ranks(measure: Measure, points: Sequence[str]) -> dict[str, int]:
 
     All points that are not told apart from the best as higher share its rank, as the interval of the difference says;
     of those that are left the best begins the next one, which is one more than the number of points before. Points with
-    fewer than two runs have none; those that share no two seeds with the best are not told apart from it.
+    fewer than two runs have none, nor has one that is the only one with more; those that share no two seeds with the
+    best are not told apart from it.
 
     Args:
         measure: Less is better.
@@ -28,7 +29,7 @@ def ranks(measure: Measure, points: Sequence[str]) -> dict[str, int]:
         tied = [point for point in left if not is_higher(measure, point, best)]
         found_ranks |= dict.fromkeys(tied, len(found_ranks) + 1)
         left = [point for point in left if point not in tied]
-    return found_ranks
+    return found_ranks if len(found_ranks) > 1 else {}
 
 
 def is_higher(measure: Measure, point: str, best: str) -> bool:

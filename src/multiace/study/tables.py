@@ -60,11 +60,17 @@ def duration(seconds: float) -> str:
 
 def result_table(analysis: Analysis) -> Table:
     """Errors of each point and set: mean and standard deviation over seeds, and the difference to the reference."""
+    of_changes = ["difference (95 %)"] * analysis.is_compared
+    caption = "± s.d. over seeds (n - 1)"
+    if analysis.is_compared:
+        caption += (
+            "; differences to the first point, paired by seed and structure, with their 95 % intervals; * where these "
+            "exclude 0"
+        )
     table = new_table(
-        *("point", "set", "quantity", "RMSE", "seeds", "difference (95 %)"),
-        right=("RMSE", "seeds", "difference (95 %)"),
-        caption="± s.d. over seeds (n - 1); differences to the first point, paired by seed and structure, with their "
-        "95 % intervals; * where these exclude 0",
+        *("point", "set", "quantity", "RMSE", "seeds", *of_changes),
+        right=("RMSE", "seeds", *of_changes),
+        caption=caption,
     )
     for point in analysis.points:
         name = short(point.name)
@@ -74,8 +80,8 @@ def result_table(analysis: Analysis) -> Table:
                 change = measure.difference(point.folder, analysis.reference.folder)
                 deviation = "" if found.n < 2 else f" ± {found.deviation:.2g}"
                 title = f"{quantity.title.removesuffix(' RMSE')} [{quantity.unit}]"
-                numbers = (f"{found.mean:.4g}{deviation}", str(found.n), difference(change))
-                table.add_row(*map(escape, (name, quantity.where, title, *numbers)))
+                cells = (name, quantity.where, title, f"{found.mean:.4g}{deviation}", str(found.n))
+                table.add_row(*map(escape, (*cells, *[difference(change)] * analysis.is_compared)))
                 name = ""
     return table
 

@@ -178,6 +178,19 @@ def test_the_same_study_gives_the_same_report(undrawn, store, tmp_path):
     assert first == second
 
 
+def test_seeds_of_one_model_have_intervals_and_nothing_that_compares(tmp_path):
+    store = write_study(tmp_path / "one", {"axes": {}})
+    path = write_study_report(store.folder, tables=store.folder / "tables")
+    text = path.read_text(encoding="utf-8")
+    assert "What each change does" not in sections(text)
+    shown = words(re.sub(r"<(script|style)>.*?</\1>", "", text, flags=re.DOTALL))
+    assert "One point; runs: 3 done" in shown
+    assert re.search(r"energy RMSE, near: \d+ meV \(\d+ to \d+\)", shown)
+    for said in ("Rank:", "tied", "1, the best", "Beaten", "ifference to", "ifferences to", "excludes 0"):
+        assert said not in shown, said
+    assert len((store.folder / "tables" / "effects.csv").read_text(encoding="utf-8").splitlines()) == 1
+
+
 def test_changes_alone_without_battery_structures_and_repeats(tmp_path):
     store = write_study(tmp_path / "alone", ALONE, seeds=(1,), battery=False, structures=False)
     text = write_study_report(store.folder).read_text(encoding="utf-8")

@@ -101,7 +101,10 @@ def write_study_report(
 
     states = Counter(p.state for p in found)
     runs = ", ".join(f"{number} {state}" for state, number in states.items())
-    subtitle = f"{DESIGNS[analysis.design]}: {len(analysis.points)} points; runs: {runs}"
+    points = (
+        f"{DESIGNS[analysis.design]}: {len(analysis.points)} points" if analysis.is_compared else "One point"
+    )
+    subtitle = f"{points}; runs: {runs}"
     style, script = (
         files("multiace.study.report").joinpath(name).read_text(encoding="utf-8")
         for name in ("study.css", "study.js")

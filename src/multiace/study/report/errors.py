@@ -47,6 +47,10 @@ IN, OUT, UNKNOWN = (
     ("#5b8c3a", "#6b7480", "#9aa53c"),
 )
 
+COMPARE = (
+    " Intervals of means overlap more than those of differences, which are paired: compare points by the tables "
+    "below."
+)
 BARS = "Filled: the 95 % interval excludes zero. Long intervals leave the panel."
 
 
@@ -116,8 +120,7 @@ def error_section(analysis: Analysis, links: Mapping[str, str]) -> Section:
         legend.values(),
         "Errors of each point on each set",
         "Mean over seeds with its 95 % interval, over seeds and structures where these are kept, and the single runs "
-        "(ticks). Intervals of means overlap more than those of differences, which are paired: compare points by the "
-        "tables below."
+        "(ticks)." + COMPARE * analysis.is_compared
         if analysis.is_repeated
         else ONE_SEED,
     )
@@ -143,8 +146,10 @@ def of_changes(found: Sequence[Finding], analysis: Analysis, links: Mapping[str,
     return {change: places[min(of)] if len(of) == 1 else ALL for change, of in changed.items()}
 
 
-def effect_section(analysis: Analysis, links: Mapping[str, str]) -> Section:
+def effect_section(analysis: Analysis, links: Mapping[str, str]) -> Section | None:
     """What each change does, and which depend on each other."""
+    if not analysis.effects:
+        return None
     main = {measure.quantity for measure in analysis.main}
     chosen = [found for found in analysis.effects if found.measure.quantity in main]
     drawn = [(found, relative) for found in chosen if (relative := found.relative) is not None]
@@ -223,11 +228,15 @@ def cost_section(analysis: Analysis, links: Mapping[str, str]) -> Section:
                     ends = (found.mean, found.low, found.high)
                     dot = Dot(spent.mean, *ends, point.folder in losers, tip)
                     shown.setdefault(label, {})[point.folder] = dot
-        drawn = svg.figure(
-            figures.pareto(shown, fronts, legend, measure.quantity.label),
-            legend.values(),
-            f"{measure.quantity.name} against what it costs",
-            f"{measure.quantity.name[:1].upper()}{measure.quantity.name[1:]} against cost{caption}",
+        drawn = (
+            ""
+            if not analysis.is_compared
+            else svg.figure(
+                figures.pareto(shown, fronts, legend, measure.quantity.label),
+                legend.values(),
+                f"{measure.quantity.name} against what it costs",
+                f"{measure.quantity.name[:1].upper()}{measure.quantity.name[1:]} against cost{caption}",
+            )
         )
         table = replace(cost_table([measure], analysis), caption="")
         parts[measure.quantity.name] = drawn + scroll(to_html(table, links))

@@ -37,13 +37,20 @@ ONE_SEED = "Single numbers: with one seed there are no standard deviations and n
 def rule(analysis: Analysis) -> str:
     """What the numbers of the points are, and their ranks."""
     reference = analysis.reference.name
+    text = (
+        f"Mean over seeds, standard deviation of a sample (n {MINUS} 1)."
+        if analysis.is_repeated
+        else ONE_SEED
+    )
+    if not analysis.is_compared:
+        return text
     if not analysis.is_repeated:
-        return f"{ONE_SEED} Difference to {reference}."
+        return f"{text} Difference to {reference}."
     return (
-        f"Mean over seeds, standard deviation of a sample (n {MINUS} 1). Difference to {reference}, paired by seed and "
-        "structure, with its 95 % interval. Rank: points whose difference to the best has an interval that includes 0, "
-        "or that share no two seeds with it, share its rank; the next rank begins with the best of the others. A point "
-        "with a wide interval may be tied with the best, though its mean is higher than one of a later rank."
+        f"{text} Difference to {reference}, paired by seed and structure, with its 95 % interval. Rank: points whose "
+        "difference to the best has an interval that includes 0, or that share no two seeds with it, share its rank; "
+        "the next rank begins with the best of the others. A point with a wide interval may be tied with the best, "
+        "though its mean is higher than one of a later rank."
     )
 
 
@@ -164,10 +171,10 @@ def ranking_table(measure: Measure, analysis: Analysis) -> Table:
     head += [Column(title, signed=True, decimals=of_changes) for title in ("difference", "from", "to")] + [
         Column("rank")
     ]
-    unit = f"{measure.quantity.unit}; " if measure.quantity.unit else ""
     over = f"seeds and {measure.structures} structures" if measure.structures else "seeds alone"
     intervals = f", intervals over {over}" if analysis.is_repeated else ""
-    return Table("ranking", f"{unit}differences to {analysis.reference.name}{intervals}.", head, rows)
+    against = f"differences to {analysis.reference.name}{intervals}" if analysis.is_compared else "one point"
+    return Table("ranking", "; ".join(filter(None, (measure.quantity.unit, against))) + ".", head, rows)
 
 
 def effect_table(findings: Sequence[Finding], name: str) -> Table:
@@ -219,7 +226,8 @@ def score_table(chosen: Sequence[Measure], analysis: Analysis) -> Table:
     titles = [measure.quantity.where if of_pairs else titled(measure.quantity) for measure in chosen]
     columns = [Column(title, number=bool(k)) for k, title in enumerate(("point", *titles, "seeds"))]
     arrows = f" ↓ ↑: the interval of the difference to {analysis.reference.name} excludes 0."
-    return Table("scores", spread(analysis) + arrows * analysis.is_repeated, columns, rows)
+    compared = analysis.is_repeated and analysis.is_compared
+    return Table("scores", spread(analysis) + arrows * compared, columns, rows)
 
 
 def titled(quantity: Quantity) -> str:
@@ -235,7 +243,7 @@ def priced(analysis: Analysis) -> list[Measure]:
 def cost_table(chosen: Sequence[Measure], analysis: Analysis) -> Table:
     """What the points cost, and in which costs another one beats them."""
     costs = {cost.quantity.title: cost for cost in analysis.costs}
-    none = "none" if analysis.is_repeated else ""
+    none = "none" if analysis.is_repeated and analysis.is_compared else ""
     rows: list[Sequence[Cell]] = []
     for measure in chosen:
         losers = {title: beaten(measure, cost, analysis.folders) for title, cost in costs.items()}
@@ -269,11 +277,12 @@ def beating(analysis: Analysis) -> str:
     titles = [cost.quantity.title for cost in analysis.costs]
     text = ONE_SEED
     if analysis.is_repeated:
-        text = (
-            "Means and standard deviations over seeds. Beaten: another point has a lower error and no higher cost, as "
-            "the intervals of both differences say, which are paired by seed; by costs that are not told apart no "
-            "point is beaten. The number of parameters is exact."
+        beaten = (
+            "Beaten: another point has a lower error and no higher cost, as the intervals of both differences say, "
+            "which are paired by seed; by costs that are not told apart no point is beaten. "
         )
+        text = "Means and standard deviations over seeds. " + beaten * analysis.is_compared
+        text += "The number of parameters is exact."
     if OF_CORES in titles:
         text += (
             f" {OF_CORES.capitalize()} is what all processor cores took together, which other programs hardly change "

@@ -47,6 +47,11 @@ def summary(analysis: Analysis) -> str:
     body = f"<h3>In short</h3>{bullets(found)}" if (found := [*in_short(tested), *holes(analysis)]) else ""
     if any(found.interval.excludes_zero for found in [*tested, *together]):
         body += html.paragraph(SHOWN.format(against=AGAINST[analysis.design]))
+    if not analysis.is_compared:
+        body += (
+            f"<h3>Means over seeds, and their 95 % intervals</h3>{bullets(alone(analysis))}"
+            * analysis.is_repeated
+        )
     for domain, title in DOMAINS.items():
         here = [found for found in tested if place(found.measure.quantity) == domain]
         if here:
@@ -218,7 +223,7 @@ def leaders(analysis: Analysis) -> list[str]:
     for measure in analysis.main:
         ranked = ranks(measure, analysis.folders)
         first = [names[point] for point, rank in ranked.items() if rank == 1]
-        if len(ranked) > 1:
+        if ranked:
             if len(first) == len(ranked):
                 text = f"all {len(first)} points are tied"
             else:
@@ -226,6 +231,14 @@ def leaders(analysis: Analysis) -> list[str]:
                 text = f"{first[0]}{others}"
             items.append(f"{escape(measure.quantity.name)}: {escape(text)}.")
     return items
+
+
+def alone(analysis: Analysis) -> Iterable[str]:
+    """What the only point of a study has, for there is nothing that it is compared with."""
+    for measure in analysis.main:
+        if (found := measure.mean(analysis.reference.folder)) is not None and found.n > 1:
+            unit, (low, mean, high) = measure.quantity.unit, map(rounded, (found.low, found.mean, found.high))
+            yield escape(f"{measure.quantity.name}: {mean} {unit} ({low} to {high}).")
 
 
 def caveats(analysis: Analysis, tested: Sequence[Finding]) -> Iterable[str]:
