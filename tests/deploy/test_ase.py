@@ -217,6 +217,14 @@ def test_a_run_that_is_not_complete_is_refused_with_its_best_model(tmp_path):
         Calculator(tmp_path)
 
 
+def test_a_folder_of_a_study_is_refused_with_its_runs(tmp_path):
+    for seed in (1, 2):
+        (tmp_path / f"base/seed-{seed}").mkdir(parents=True)
+        small_potential().save(tmp_path / f"base/seed-{seed}/model.safetensors")
+    with pytest.raises(InputError, match=r"choose a run in that folder: \S*base/seed-1, \S*base/seed-2\.$"):
+        Calculator(tmp_path)
+
+
 @pytest.mark.parametrize("structure", [methanol, crystal])
 def test_tables_of_the_radial_networks_change_forces_by_rounding_only(structure):
     results = {}

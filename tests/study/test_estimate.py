@@ -23,7 +23,7 @@ from multiace.study.plan import plan
 from multiace.study.plan_table import duration, plan_table, wall_clock
 from multiace.study.progress import last_line, progress, seconds_left
 from multiace.study.store import Store
-from multiace.study.tables import progress_table
+from multiace.study.tables import brief, progress_table
 from multiace.train.config import TrainConfig
 from tests.potentials import LINEAR_ACE, small_potential
 
@@ -239,11 +239,16 @@ def test_runs_at_work_say_what_they_do_and_how_long_it_will_take(sections, tmp_p
 
 
 def test_a_plan_without_estimates_shows_bounds(sections):
+    sections["base"]["train"].pop("max_epochs", None)
+    sections["budget"] = {"epochs": 3, "core_minutes": 120}
     table = plan_table(plan(StudyConfig.from_dict(sections)))
-    assert [column.header for column in table.columns] == [
-        "point",
-        "epochs",
-        "steps",
-        "minutes",
-        "core minutes",
-    ]
+    assert [column.header for column in table.columns] == ["point", "epochs", "core minutes"]
+    assert [set(column.cells) for column in table.columns[1:]] == [{"3"}, {"120"}]
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [(302.3, "302"), (122.0, "122"), (99.0, "99"), (7.68, "7.7"), (0.0123, "0.012"), (-1234.5, "-1234")],
+)
+def test_numbers_are_told_without_powers_of_ten(value, told):
+    assert brief(value, 2) == told

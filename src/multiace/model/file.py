@@ -82,6 +82,7 @@ def model_path(path: Path) -> Path:
     Raises:
         InputError: If there is none.
     """
+    hint = "check the path"
     if path.is_dir():
         folder, path = path, path / "model.safetensors"
         if (folder / "config.yaml").is_file() and not path.is_file():
@@ -90,8 +91,13 @@ def model_path(path: Path) -> Path:
                 f"{folder} has no model.safetensors yet: this run is not complete; continue it with the same "
                 f"command{f'; best so far: {best}' if best.is_file() else ''}."
             )
+        below = sorted(
+            str(one.parent) for depth in ("*", "*/*") for one in folder.glob(f"{depth}/{path.name}")
+        )
+        if below:
+            hint = f"choose a run in that folder: {', '.join(below[:3])}{', ...' if below[3:] else ''}"
     if not path.is_file():
-        raise InputError(f"cannot read a model from {path}: there is no such file; check the path.")
+        raise InputError(f"cannot read a model from {path}: there is no such file; {hint}.")
     return path
 
 

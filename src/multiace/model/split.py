@@ -88,7 +88,7 @@ def by_order(potential: Potential, graph: Graph) -> Split:
         method = "order 1: pairs, order d: up to d + 1 atoms"
         if linear != edges.readouts:
             terms["remainder"] = rest - rest_alone
-            method += "; remainder: what readouts have that is not linear"
+            method += "; remainder: what perceptron readouts read"
         method += f"; {orders.shape[1]} values of λ on the unit circle, condition number 1"
         return finished(potential, graph, terms, edges.read(whole, edges.readouts), method)
 

@@ -64,7 +64,8 @@ class StudyConfig(Config):
         description="what else the models are tested on: acac, ethanol, 3bpa, or a battery file; null = nothing",
     )
     budget: Budget = Field(
-        default=Budget(), description="the same for all runs: epochs, steps, minutes, or several of them"
+        default=Budget(),
+        description="the same for all runs: epochs, steps, minutes, core_minutes, or several",
     )
 
     @field_validator("axes", mode="before")

@@ -39,12 +39,14 @@ def plan_table(
     points, seeds = planned.points, len(planned.seeds)
     caption = f"{len(points)} points, {seeds} seed{'s' * (seeds > 1)}: {len(planned.runs)} runs"
     if found is None:
-        columns = tuple(name.replace("_", " ") for name in BOUNDS)
-        table = new_table("point", *columns, right=columns, caption=caption)
+        trained = [point.run.train for point in points if by_gradients(point.run)]
+        bounds = [name for name in BOUNDS if any(getattr(train, f"max_{name}") for train in trained)]
+        titles = [name.replace("_", " ") for name in bounds] or ["fit"]
+        table = new_table("point", *titles, right=titles, caption=caption)
         for point in points:
             solved = not by_gradients(point.run)
-            bounds = (getattr(point.run.train, f"max_{name}") for name in BOUNDS)
-            cells = ["solved"] if solved else ["" if b is None else f"{b:,g}" for b in bounds]
+            values = (getattr(point.run.train, f"max_{name}") for name in bounds)
+            cells = ["solved"] if solved else ["" if value is None else f"{value:,g}" for value in values]
             table.add_row(escape(short(point.name)), *cells)
         return table
     columns = ("parameters", "epochs", "steps", "a run", "all seeds", "memory")

@@ -37,6 +37,8 @@ def progress_table(found: Sequence[Progress]) -> Table:
             last = p.row.error or time_left(p)
             cells = (short(p.row.point), str(p.row.seed), p.state, done, str(p.epoch), error, last)
             table.add_row(*map(escape, cells))
+    if not table.rows:
+        table.show_header, table.box = False, None
     return table
 
 
@@ -78,9 +80,9 @@ def result_table(analysis: Analysis) -> Table:
             quantity, found = measure.quantity, measure.mean(point.folder)
             if quantity.kind == "set" and found is not None:
                 change = measure.difference(point.folder, analysis.reference.folder)
-                deviation = "" if found.n < 2 else f" ± {found.deviation:.2g}"
+                deviation = "" if found.n < 2 else f" ± {brief(found.deviation, 2)}"
                 title = f"{quantity.title.removesuffix(' RMSE')} [{quantity.unit}]"
-                cells = (name, quantity.where, title, f"{found.mean:.4g}{deviation}", str(found.n))
+                cells = (name, quantity.where, title, f"{brief(found.mean, 4)}{deviation}", str(found.n))
                 table.add_row(*map(escape, (*cells, *[difference(change)] * analysis.is_compared)))
                 name = ""
     return table
@@ -90,5 +92,11 @@ def difference(change: Interval | None) -> str:
     """A difference and its interval."""
     if change is None:
         return ""
-    interval = "" if change.n < 2 else f" ({change.low:+.3g} .. {change.high:+.3g})"
-    return f"{change.mean:+.3g}{' *' if change.excludes_zero else ''}{interval}"
+    mean, low, high = (brief(x, 3, "+") for x in (change.mean, change.low, change.high))
+    interval = "" if change.n < 2 else f" ({low} .. {high})"
+    return f"{mean}{' *' if change.excludes_zero else ''}{interval}"
+
+
+def brief(value: float, digits: int, sign: str = "") -> str:
+    """A number with so many digits, or all before the point."""
+    return f"{value:{sign}.0f}" if abs(value) >= 10**digits else f"{value:{sign}.{digits}g}"

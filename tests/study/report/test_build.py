@@ -156,7 +156,7 @@ def test_tables_are_written_in_each_format(page, store):
     assert found == sorted(f"{name}.{ending}" for name in names for ending in ("csv", "md", "tex"))
     head, *rows = (store.folder / "tables" / "errors.csv").read_text(encoding="utf-8").splitlines()
     assert head.startswith(
-        "point,of,domain,quantity,unit,difference is,mean,s.d.,seeds,difference,from,to,rank"
+        "point,of,domain,quantity,unit,difference is,mean,s.d.,mean from,mean to,seeds,difference,from,to,rank"
     )
     assert len(rows) == 4 * (2 * 4 + 2 * 2 + 3 + 1 + 2)  # sets, train and valid, curve, dimer, dynamics
     overview = (store.folder / "tables" / "overview.md").read_text(encoding="utf-8")

@@ -80,7 +80,7 @@ def test_the_check_of_the_data_has_the_number_of_structures(tmp_path):
     assert found["test sets"] == "test.xyz (1,000 frames)"
 
 
-@pytest.mark.parametrize("name", ["nequip", "mace", "schnet"])
+@pytest.mark.parametrize("name", ["nequip", "mace", "mace-small", "botnet-small", "schnet"])
 def test_a_model_is_told_by_the_preset_that_it_is_nearest_to(name):
     fields = PRESETS[name].model_dump(mode="json")
     assert model(fields, set()).endswith(f"all else as in the preset {name}")

@@ -130,10 +130,11 @@ def model(section: Mapping[str, Any], without: set[str]) -> str:
         without: Fields that are not told.
     """
     fixed = {name: value for name, value in section.items() if name not in without}
+    presets = {name: of.model_dump(mode="json") for name, of in PRESETS.items()}
+    nearest = min(presets, key=lambda name: len(list(changed(fixed, presets[name]))))
     shape = [f"{name} = {plain(fixed.pop(name))}" for name in SHAPE if name in fixed]
-    others = {name: list(changed(fixed, of.model_dump(mode="json"))) for name, of in PRESETS.items()}
-    nearest = min(others, key=lambda name: len(others[name]))
-    but = f", but {', '.join(others[nearest])}" if others[nearest] else ""
+    others = list(changed(fixed, presets[nearest]))
+    but = f", but {', '.join(others)}" if others else ""
     return "; ".join(filter(None, (", ".join(shape), f"all else as in the preset {nearest}{but}")))
 
 

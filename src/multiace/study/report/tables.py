@@ -123,6 +123,7 @@ def error_table(analysis: Analysis) -> Table:
                         *words,
                         found.mean,
                         found.deviation,
+                        *bounds(found)[1:],
                         found.n,
                         *bounds(change),
                         rank,
@@ -132,16 +133,14 @@ def error_table(analysis: Analysis) -> Table:
     words = ("point", "of", "domain", "quantity", "unit", "difference is")
     columns = [
         *(Column(title, number=False) for title in words),
-        Column("mean"),
-        Column("s.d."),
-        Column("seeds"),
+        *map(Column, ("mean", "s.d.", "mean from", "mean to", "seeds")),
     ]
     columns += [Column("difference", signed=True), *INTERVAL, Column("rank"), Column("structures")]
     return Table("errors", rule(analysis), columns, rows)
 
 
 def bounds(found: Interval | None) -> tuple[float | None, float | None, float | None]:
-    """A difference and its interval, which one run does not have."""
+    """A mean and its interval, which one run does not have."""
     if found is None:
         return None, None, None
     return (found.mean, found.low, found.high) if found.n > 1 else (found.mean, None, None)
