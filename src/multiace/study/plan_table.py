@@ -37,7 +37,7 @@ def plan_table(
         threads: Of each.
     """
     points, seeds = planned.points, len(planned.seeds)
-    caption = f"{len(points)} points, {seeds} seed{'s' * (seeds > 1)}: {len(planned.runs)} runs"
+    caption = f"{len(points)} point{'s' * (len(points) > 1)}, {seeds} seed{'s' * (seeds > 1)}: {len(planned.runs)} runs"
     if found is None:
         trained = [point.run.train for point in points if by_gradients(point.run)]
         bounds = [name for name in BOUNDS if any(getattr(train, f"max_{name}") for train in trained)]
