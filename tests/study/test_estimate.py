@@ -23,7 +23,7 @@ from multiace.study.plan import plan
 from multiace.study.plan_table import duration, plan_table, wall_clock
 from multiace.study.progress import last_line, progress, seconds_left
 from multiace.study.store import Store
-from multiace.study.tables import brief, progress_table
+from multiace.study.tables import progress_table
 from multiace.train.config import TrainConfig
 from tests.potentials import LINEAR_ACE, small_potential
 
@@ -246,9 +246,13 @@ def test_a_plan_without_estimates_shows_bounds(sections):
     assert [set(column.cells) for column in table.columns[1:]] == [{"3"}, {"120"}]
 
 
-@pytest.mark.parametrize(
-    ("value", "told"),
-    [(302.3, "302"), (122.0, "122"), (99.0, "99"), (7.68, "7.7"), (0.0123, "0.012"), (-1234.5, "-1234")],
-)
-def test_numbers_are_told_without_powers_of_ten(value, told):
-    assert brief(value, 2) == told
+def test_a_plan_of_models_that_are_solved_for_says_so(sections):
+    sections["base"] |= {"model": {"preset": "ace-small"}, "train": {}}
+    del sections["axes"]
+    sections["budget"] = {}
+    table = plan_table(plan(StudyConfig.from_dict(sections)))
+    assert [[column.header, *column.cells] for column in table.columns] == [
+        ["point", "base"],
+        ["fit", "solved"],
+    ]
+    assert table.caption == "1 point, 2 seeds: 2 runs"

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from multiace.study.analysis import Analysis
+from multiace.study.numbers import number, plus_minus
 from multiace.study.progress import Progress, pace, seconds_left
 from multiace.study.statistics import Interval
 from multiace.tables import new_table
@@ -80,9 +81,8 @@ def result_table(analysis: Analysis) -> Table:
             quantity, found = measure.quantity, measure.mean(point.folder)
             if quantity.kind == "set" and found is not None:
                 change = measure.difference(point.folder, analysis.reference.folder)
-                deviation = "" if found.n < 2 else f" ± {brief(found.deviation, 2)}"
                 title = f"{quantity.title.removesuffix(' RMSE')} [{quantity.unit}]"
-                cells = (name, quantity.where, title, f"{brief(found.mean, 4)}{deviation}", str(found.n))
+                cells = (name, quantity.where, title, plus_minus(found), str(found.n))
                 table.add_row(*map(escape, (*cells, *[difference(change)] * analysis.is_compared)))
                 name = ""
     return table
@@ -92,11 +92,6 @@ def difference(change: Interval | None) -> str:
     """A difference and its interval."""
     if change is None:
         return ""
-    mean, low, high = (brief(x, 3, "+") for x in (change.mean, change.low, change.high))
+    mean, low, high = (number(x, signed=True) for x in (change.mean, change.low, change.high))
     interval = "" if change.n < 2 else f" ({low} .. {high})"
     return f"{mean}{' *' if change.excludes_zero else ''}{interval}"
-
-
-def brief(value: float, digits: int, sign: str = "") -> str:
-    """A number with so many digits, or all before the point."""
-    return f"{value:{sign}.0f}" if abs(value) >= 10**digits else f"{value:{sign}.{digits}g}"

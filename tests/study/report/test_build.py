@@ -178,7 +178,7 @@ def test_the_same_study_gives_the_same_report(undrawn, store, tmp_path):
     assert first == second
 
 
-def test_seeds_of_one_model_have_intervals_and_nothing_that_compares(tmp_path):
+def test_seeds_of_one_model_have_intervals_and_nothing_that_compares(tmp_path, capsys):
     store = write_study(tmp_path / "one", {"axes": {}})
     path = write_study_report(store.folder, tables=store.folder / "tables")
     text = path.read_text(encoding="utf-8")
@@ -189,6 +189,11 @@ def test_seeds_of_one_model_have_intervals_and_nothing_that_compares(tmp_path):
     for said in ("Rank:", "tied", "1, the best", "Beaten", "ifference to", "ifferences to", "excludes 0"):
         assert said not in shown, said
     assert len((store.folder / "tables" / "effects.csv").read_text(encoding="utf-8").splitlines()) == 1
+    assert main(["study", "status", str(store.folder)]) == 0
+    told = capsys.readouterr().out
+    assert re.search(r"energy \[meV\] +64\.7 ± 7\.7 +3\b", told)
+    assert "difference" not in told
+    assert "validation" not in told  # of runs at work, and there are none
 
 
 def test_changes_alone_without_battery_structures_and_repeats(tmp_path):

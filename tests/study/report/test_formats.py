@@ -5,11 +5,10 @@ import io
 import math
 import re
 
+from multiace.study.numbers import decimals, number
 from multiace.study.report.formats import (
     Column,
     Table,
-    decimals,
-    number,
     to_csv,
     to_html,
     to_latex,

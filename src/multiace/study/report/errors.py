@@ -9,10 +9,11 @@ from html import escape
 from multiace.report.html import Section, paragraph
 from multiace.study.analysis import Analysis, Finding
 from multiace.study.measures import OF_DOMAIN, Measure
+from multiace.study.numbers import number, plus_minus
 from multiace.study.ranking import beaten, front
 from multiace.study.report import figures, svg
 from multiace.study.report.figures import Bar, Dot
-from multiace.study.report.formats import Table, number, to_html
+from multiace.study.report.formats import Table, to_html
 from multiace.study.report.points import ALL
 from multiace.study.report.svg import Series
 from multiace.study.report.tables import (
@@ -22,7 +23,6 @@ from multiace.study.report.tables import (
     described,
     effect_table,
     means,
-    plus_minus,
     priced,
     ranking_table,
     rule,

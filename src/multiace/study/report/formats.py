@@ -6,31 +6,24 @@ import csv
 import io
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import NamedTuple
 
 from multiace.report import html
+from multiace.study.numbers import MINUS, number
 
 __all__ = [
     "FORMATS",
-    "HUGE",
-    "MINUS",
     "Cell",
     "Column",
     "Table",
-    "decimals",
-    "number",
     "to_csv",
     "to_html",
     "to_latex",
     "to_markdown",
 ]
-
-MINUS = "\N{MINUS SIGN}"
-HUGE = 1e8
-"""From here on numbers that are not counted are written with a power of ten."""
 
 Cell = str | int | float | None
 
@@ -69,36 +62,6 @@ class Table:
             ]
             for pairs in (zip(row, self.columns, strict=True) for row in self.rows)
         ]
-
-
-def number(value: float | None, signed: bool = False, decimals: int | None = None) -> str:
-    """Write a number with its decimals, or four digits, three if it is signed; one that is counted with all.
-
-    From :data:`HUGE` on with three digits and a power of ten: models that extrapolate may predict anything.
-
-    Empty if it is none.
-    """
-    if value is None or not math.isfinite(value):
-        return ""
-    sign = "+" if signed and value else ""
-    if abs(value) >= HUGE and not isinstance(value, int):
-        text = f"{value:{sign}.3g}"
-    elif isinstance(value, int) or (decimals is None and abs(value) >= 1000):
-        text = f"{value:{sign},.0f}"
-    elif decimals is not None:
-        text = f"{value:{sign},.{decimals}f}"
-    else:
-        text = f"{value:{sign}#.{3 if signed else 4}g}".rstrip(".") if value else "0"
-    return text.replace("-", MINUS)
-
-
-def decimals(sizes: Iterable[float], digits: int = 2) -> int | None:
-    """Return how many decimals numbers of a column share: with them the smallest has so many digits.
-
-    But the largest has at most one digit more. None if no number is above zero.
-    """
-    found = [digits - 1 - math.floor(math.log10(size)) for size in sizes if math.isfinite(size) and size > 0]
-    return max(min(max(found), min(found) + 1), 0) if found else None
 
 
 def to_html(table: Table, links: Mapping[str, str] = {}) -> str:

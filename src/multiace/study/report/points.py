@@ -13,9 +13,10 @@ from multiace.fields import plain
 from multiace.report import html
 from multiace.report.html import Section
 from multiace.study.analysis import Analysis
+from multiace.study.numbers import plus_minus
 from multiace.study.outcomes import Outcome
 from multiace.study.progress import Progress
-from multiace.study.report.tables import even, plus_minus
+from multiace.study.report.tables import even
 from multiace.study.store import Row
 from multiace.study.testing import beside as folders_of
 

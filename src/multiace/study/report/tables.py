@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from multiace.study.analysis import Analysis, Finding, verdict
 from multiace.study.effects import Effect
 from multiace.study.measures import EXACT, MEASURED_BY_THE_CLOCK, OF_CORES, Measure, Quantity
+from multiace.study.numbers import MINUS, decimals, plus_minus
 from multiace.study.ranking import beaten, ranks
-from multiace.study.report.formats import MINUS, Cell, Column, Table, decimals, number
+from multiace.study.report.formats import Cell, Column, Table
 from multiace.study.statistics import Interval
 from multiace.study.tables import short
 
@@ -21,7 +22,6 @@ __all__ = [
     "effect_table",
     "even",
     "means",
-    "plus_minus",
     "priced",
     "ranking_table",
     "rule",
@@ -94,15 +94,6 @@ def described(effect: Effect) -> str:
     """A change, and in a grid what it is compared with."""
     known = {"base": "", "the point before": ""}
     return short(effect.change) + known.get(effect.against, f" instead of {effect.against}")
-
-
-def plus_minus(found: Interval | None, digits: int | None = None) -> str:
-    """A mean with its standard deviation, which has so many decimals, or two digits."""
-    if found is None:
-        return ""
-    digits = decimals([found.deviation]) if digits is None else digits
-    mean = number(found.mean, decimals=digits)
-    return mean if found.n < 2 else f"{mean} ± {number(found.deviation, decimals=digits)}"
 
 
 def error_table(analysis: Analysis) -> Table:

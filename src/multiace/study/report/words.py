@@ -9,9 +9,9 @@ from multiace.report import html
 from multiace.study.analysis import Analysis, Finding, verdict
 from multiace.study.effects import repeated
 from multiace.study.measures import HOLE, SEEN, Quantity
+from multiace.study.numbers import HUGE, MINUS, plus_minus
 from multiace.study.ranking import ranks
-from multiace.study.report.formats import HUGE, MINUS
-from multiace.study.report.tables import described, means, plus_minus
+from multiace.study.report.tables import described, means
 from multiace.study.tables import short
 
 __all__ = ["bullets", "cards", "summary"]
@@ -47,11 +47,8 @@ def summary(analysis: Analysis) -> str:
     body = f"<h3>In short</h3>{bullets(found)}" if (found := [*in_short(tested), *holes(analysis)]) else ""
     if any(found.interval.excludes_zero for found in [*tested, *together]):
         body += html.paragraph(SHOWN.format(against=AGAINST[analysis.design]))
-    if not analysis.is_compared:
-        body += (
-            f"<h3>Means over seeds, and their 95 % intervals</h3>{bullets(alone(analysis))}"
-            * analysis.is_repeated
-        )
+    if analysis.is_repeated and not analysis.is_compared:
+        body += f"<h3>Means over seeds, and their 95 % intervals</h3>{bullets(alone(analysis))}"
     for domain, title in DOMAINS.items():
         here = [found for found in tested if place(found.measure.quantity) == domain]
         if here:
