@@ -47,3 +47,25 @@ def test_points_of_two_studies_are_compared_as_those_of_one(tmp_path: Path) -> N
         assert (
             f"({gain.mean:+.2g}, {gain.low:+.2g} to {gain.high:+.2g}{' *' * gain.excludes_zero})" in of_other
         )
+
+
+def test_a_model_is_compared_with_published_ones_as_far_as_rounding_allows(tmp_path: Path) -> None:
+    store = write_study(tmp_path / "one", {"axes": {}}, structures=False)
+    for row, drawn in zip(store.rows(), (0.9, 1.0, 1.1), strict=True):
+        assert row.results is not None
+        battery = dict(row.results["battery"])
+        of = battery["sets"]["near"]
+        errors = {
+            **of["errors"],
+            "energy": {"rmse": drawn + 0.3, "mae": 1},
+            "forces": {"rmse": 50 * drawn, "mae": 1},
+        }
+        battery["sets"] = {f"{T} K": {**of, "errors": errors} for T in (300, 600, 1200)}
+        battery["dynamics"] = {"dynamics at 1200 K": battery["dynamics"]["500 K"]}
+        store.done(row.name, {**row.results, "battery": battery})
+    command = [sys.executable, "benchmarks/against_published.py", str(store.folder)]
+    text = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    _, _, mace, *_ = (line.strip("| ").split(" | ") for line in text.splitlines())
+    assert mace[0] == "less mace"
+    assert mace[1] == "−0.300 (−0.657 to +0.0566)"  # without rounding ±0.23, as of two deviations of 0.1
+    assert mace[2].startswith("+40.4 * (+")
